@@ -1,0 +1,317 @@
+"""What the window and the engine say to each other: small plain values. All that others may import of the engine.
+
+Standard library only, so the window starts without av, numpy or aiortc. Both ends use it on their own loop's thread.
+On the socket one message is one line of JSON, `{"type": <class name>, …fields}` (`encode`, `decode`).
+Frames never travel here: they lie in the shared-memory ring that `RingOpened` names (`engine.frame_ring`).
+
+A remote or local picture or sound is a *track*, named by `track` = the SFU's track sid, or `local:<source>` for one's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Source = Literal["microphone", "camera", "screen_share", "screen_share_audio"]
+SourceState = Literal["on", "muted", "off"]
+MediaState = Literal["idle", "connecting", "connected", "reconnecting", "closed"]
+PixelFormat = Literal["bgrx", "i420"]
+
+MAX_MESSAGE = 1 << 20
+"""Longest line either side accepts, bytes."""
+
+
+class MessageError(ValueError):
+    """A line that is no message of ours."""
+
+
+# ---- commands: window -> engine -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Join (or, when a token was asked for by `TokenNeeded`, rejoin) the SFU. Sources keep their state."""
+
+    url: str
+    token: str
+    ice_servers: tuple[dict[str, Any], ...] = ()
+    """`{"urls": [...], "username": ..., "credential": ...}`."""
+    subscribe: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Leave the SFU; sources close. The engine stays ready for another `Join`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSource:
+    """Open `device` for `source` (also switches device). `device`: an id of `Devices`, a file, `lavfi:…`, `default`,
+    or for screen_share the path of a page image. Opens before or in a session; the answer is `SourceChanged`."""
+
+    source: Source
+    device: str = "default"
+    muted: bool = False
+    stamp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSource:
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class MuteSource:
+    """The intent that is re-applied after every rejoin. A muted camera is closed at the device but stays published."""
+
+    source: Source
+    muted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WatchTrack:
+    """How a picture is shown: `width` × `height` in device pixels of the tile (0 × 0 or visible=False: stop decoding).
+    `format` bgrx: scaled to fit inside the tile by the engine (raster stage); i420: as decoded (GPU stage)."""
+
+    track: str
+    width: int
+    height: int
+    visible: bool = True
+    format: PixelFormat = "bgrx"
+    fill: bool = True
+    """Crop to fill the tile (cameras); False: fit inside it (shares)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Take (or drop) everything one SFU identity publishes, besides what auto-subscription does."""
+
+    identity: str
+    wanted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SetVolume:
+    """Loudness of one remote participant, 0…2; None: everybody's (the speaker)."""
+
+    identity: str | None
+    gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class SelectSpeaker:
+    """Playout device: an id of `Devices`, `default`, or `none`."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Write exactly what the loudspeaker plays to a WAV (48 kHz, 16 bit, mono), in real time, until `path` is None."""
+
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListDevices:
+    """Answered by `Devices`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """End the engine's process."""
+
+
+# ---- events: engine -> window -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """`reason` is a code: `signal_lost`, `ice_lost`, `removed`, `duplicate`, `room_ended`, `refused`, `unreachable`, …"""
+
+    state: MediaState
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenNeeded:
+    """The engine must rejoin and its token is used up: ask the server by `media`, then send `Join` again."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackAdded:
+    track: str
+    identity: str
+    source: Source
+    kind: Literal["audio", "video"]
+    muted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrackRemoved:
+    track: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrackMuted:
+    track: str
+    muted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FirstFrame:
+    """First decoded picture, or first sound played, of a track."""
+
+    track: str
+
+
+@dataclass(frozen=True, slots=True)
+class RingOpened:
+    """Pictures of `track` are in shared memory `ring` from now on; an older ring of the track is dead."""
+
+    track: str
+    ring: str
+
+
+@dataclass(frozen=True, slots=True)
+class RingClosed:
+    track: str
+
+
+@dataclass(frozen=True, slots=True)
+class Speakers:
+    """Who is heard now, loudest first: (identity, level 0…1)."""
+
+    active: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalLevel:
+    """One's own microphone, ten times a second while it is open (also when muted): RMS 0…1."""
+
+    level: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChanged:
+    """State of one's own source. `error` is a code when it could not open or died: `no_device`, `device_in_use`,
+    `no_permission`, `not_found`, `unreadable`, `device_lost`."""
+
+    source: Source
+    state: SourceState
+    device: str = ""
+    error: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MutedByServer:
+    """The SFU muted us for a moderator; already obeyed."""
+
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    cameras: tuple[Device, ...] = ()
+    microphones: tuple[Device, ...] = ()
+    speakers: tuple[Device, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Connection quality by identity: `excellent`, `good`, `poor`, `lost`."""
+
+    identity: str
+    quality: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Once a second. `tracks`: dicts with the fields of `bot --json`'s `tracks`; `engine`: cpu_percent, rss_mb, reconnects, sent."""
+
+    tracks: tuple[dict[str, Any], ...] = ()
+    engine: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Something in the engine broke and was contained; `code` for the help desk, `detail` for the log."""
+
+    code: str
+    detail: str = ""
+
+
+Command = (
+    Join | Leave | OpenSource | CloseSource | MuteSource | WatchTrack | Subscribe | SetVolume | SelectSpeaker | Record | ListDevices | Quit
+)
+EngineEvent = (
+    StateChanged
+    | TokenNeeded
+    | TrackAdded
+    | TrackRemoved
+    | TrackMuted
+    | FirstFrame
+    | RingOpened
+    | RingClosed
+    | Speakers
+    | LocalLevel
+    | SourceChanged
+    | MutedByServer
+    | Devices
+    | Quality
+    | Stats
+    | Failed
+)
+
+
+class Engine(Protocol):
+    """One participant's media: `engine.host.EngineHost` (a process) and `engine.local.LocalEngine` (in-process) alike."""
+
+    async def start(self) -> None: ...
+
+    def send(self, command: Command) -> None:
+        """Never blocks; commands are carried out in order."""
+
+    def events(self) -> AsyncIterator[EngineEvent]:
+        """All events from now on, one reader; ends when the engine is closed. A crash of the process appears as
+        `StateChanged("closed", "engine_crashed")` and the host starts it again."""
+
+    async def close(self) -> None: ...
+
+
+_TYPES: dict[str, type[Any]] = {t.__name__: t for t in (*Command.__args__, *EngineEvent.__args__)}
+
+
+def encode(message: Command | EngineEvent) -> bytes:
+    """One line of JSON, newline included."""
+    return json.dumps({"type": type(message).__name__, **dataclasses.asdict(message)}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Command | EngineEvent:
+    """Raises MessageError for anything that is not exactly one of the messages above."""
+    try:
+        fields = json.loads(line)
+        kind = _TYPES[fields.pop("type")]
+        for item in dataclasses.fields(kind):
+            if isinstance(fields.get(item.name), list):
+                fields[item.name] = _tuples(item.name, fields[item.name])
+        message: Command | EngineEvent = kind(**fields)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise MessageError(f"not a message of the engine's: {error}") from error
+    return message
+
+
+def _tuples(name: str, values: list[Any]) -> tuple[Any, ...]:
+    if name in ("cameras", "microphones", "speakers"):
+        return tuple(Device(**v) for v in values)
+    return tuple(tuple(v) if isinstance(v, list) else v for v in values)
