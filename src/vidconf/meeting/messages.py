@@ -217,6 +217,14 @@ class SetSource(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class SetConsent(Command):
+    """A site's technician agrees, for this meeting, that the floor opens the site's microphone by itself."""
+
+    name: ClassVar[str] = "set_consent"
+    consent: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Media(Command):
     """Ask for the SFU's address and a token. Answered by the server; makes no event."""
 
@@ -267,10 +275,14 @@ class Connect(Command):
 
 @dataclass(frozen=True, slots=True)
 class Disconnect(Command):
-    """The control connection is gone; presence lasts until `Expire`."""
+    """The control connection is gone; presence lasts until `Expire`.
+
+    `session` names the connection that went: a late word about an older one changes nothing. None: the present one.
+    """
 
     name: ClassVar[str] = "disconnect"
     participant: str
+    session: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +315,8 @@ class NewEpoch(Command):
 
 @dataclass(frozen=True, slots=True)
 class Started(Event):
-    """First chair or, without lobby, first participant in: the meeting is live."""
+    """The meeting is live: its first chair is in, or somebody was admitted, or, without a lobby, anybody is in.
+    Staff that passes the lobby to prepare the room does not start it."""
 
     name: ClassVar[str] = "started"
 
@@ -342,6 +355,7 @@ class Admitted(Event):
     session: int = 0
     connected: bool = False
     looks_like: str | None = None
+    standing_consent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,10 +452,19 @@ class ShareStopped(Event):
 
 @dataclass(frozen=True, slots=True)
 class UnmuteAsked(Event):
-    """Only asks: nobody is ever unmuted by a command."""
+    """Only asks: nobody is ever unmuted by a command. With `consent` (a site's standing consent, and the floor given)
+    the client says yes by itself, which is still its own `set_source`."""
 
     name: ClassVar[str] = "unmute_asked"
     participant: str
+    consent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentSet(Event):
+    name: ClassVar[str] = "consent_set"
+    participant: str
+    consent: bool
 
 
 @dataclass(frozen=True, slots=True)

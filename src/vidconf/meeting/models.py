@@ -63,6 +63,10 @@ class Participant:
     """A site whose technician agreed that the floor opens its microphone by itself."""
     removed_before: bool = False
     """Knocks again after a removal: marked in the lobby."""
+    may_return: bool = False
+    """Left the room, or lost it, without having been put out: comes back without knocking."""
+    banned: bool = False
+    """Never let in again under this id, whatever account or badge it shows."""
     looks_like: str | None = None
     """Id of somebody present whose name looks the same."""
     sources: Sources = Sources()
@@ -106,6 +110,10 @@ class Permissions:
     camera: Allowed = "all"
     screen_share: Allowed = "all"
     chat: Allowed = "all"
+
+    def of(self, what: Literal["microphone", "camera", "screen_share", "chat"]) -> Allowed:
+        allowed: Allowed = getattr(self, what)
+        return allowed
 
 
 @dataclass(frozen=True, slots=True)
