@@ -1,7 +1,8 @@
 """The frames of the control WebSocket: hello, requests, answers, pushes, as text. Used by server and client; any thread.
 
 Client to server: `{"id": 0, "do": "hello", …}` once, then `{"id": n, "do": command, …}`.
-Server to client: `{"re": n, "ok"|"refused"|"error": …}` once for each id, `{"events": […]}`, `{"signal": name, …}`.
+Server to client: `{"re": n, "ok"|"refused"|"error": …}` once for each id, `{"events": […]}`, `{"snapshot": {…}}` unasked
+where `visibility.needs_snapshot` says so (behind the events), `{"signal": name, …}`.
 A frame the other side's newer version has added is ignored by the client (`Unknown`) and refused by the server.
 """
 
@@ -14,7 +15,17 @@ from typing import Any
 import msgspec
 
 from vidconf.meeting.messages import Command, Recorded, Refusal
-from vidconf.protocol.control import WireError, decode_command, decode_event, encode_command, encode_event, malformed
+from vidconf.meeting.models import Meeting
+from vidconf.protocol.control import (
+    WireError,
+    decode_command,
+    decode_event,
+    decode_meeting,
+    encode_command,
+    encode_event,
+    encode_meeting,
+    malformed,
+)
 
 PROTOCOL = 1
 """Version in `hello`; the server refuses a client that speaks another major one."""
@@ -22,8 +33,6 @@ CLIENT_FRAME_LIMIT = 128 * 1024
 """Longest frame a server takes, bytes."""
 SERVER_FRAME_LIMIT = 32 * 1024 * 1024
 """Longest frame a client takes, bytes: a snapshot carries the whole chat."""
-SNAPSHOT = "snapshot"
-"""Signal by which a snapshot comes unasked: `{"signal": "snapshot", "seq": n, "snapshot": {…}}`."""
 _ID_LIMIT = 1 << 53
 _TOKEN_LIMIT = 8192
 
@@ -65,7 +74,16 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The viewer's whole view, to be put in place of what it held; its `seq` is where to resume from."""
+
+    meeting: Meeting
+
+
+@dataclass(frozen=True, slots=True)
 class Signal:
+    """What passes and is never stored."""
+
     name: str
     body: dict[str, Any] = field(default_factory=dict)
 
@@ -115,7 +133,7 @@ def _hello(id_: int, frame: Mapping[str, Any]) -> Hello:
     return Hello(id_, token, _id(protocol, "protocol"), client, None if resume is None else _id(resume, "resume_from"))
 
 
-def parse_server_frame(text: str | bytes, limit: int = SERVER_FRAME_LIMIT) -> Answer | Events | Signal | Unknown:
+def parse_server_frame(text: str | bytes, limit: int = SERVER_FRAME_LIMIT) -> Answer | Events | Snapshot | Signal | Unknown:
     """What a server sent. Raises `WireError`."""
     frame = _load(text, limit)
     if "re" in frame:
@@ -127,6 +145,8 @@ def parse_server_frame(text: str | bytes, limit: int = SERVER_FRAME_LIMIT) -> An
         decoded = [decode_event(one) for one in listed]
         last = listed[-1]["seq"] if listed else 0
         return Events(tuple(one for one in decoded if one is not None), last)
+    if "snapshot" in frame:
+        return Snapshot(decode_meeting(frame["snapshot"]))
     if "signal" in frame:
         name = frame.pop("signal")
         if not isinstance(name, str):
@@ -175,6 +195,11 @@ def error(id: int, code: str, ref: str = "") -> str:
 
 def events_frame(events: Iterable[Recorded]) -> str:
     return _text({"events": [encode_event(one) for one in events]})
+
+
+def snapshot_frame(own_view: Meeting) -> str:
+    """`own_view`: of `visibility.view` for the one it is sent to."""
+    return _text({"snapshot": encode_meeting(own_view)})
 
 
 def signal_frame(name: str, body: Mapping[str, Any] | None = None) -> str:
