@@ -18,7 +18,7 @@ it resumes from. (`follow` is `reducer.apply` and then forgetting: `apply` keeps
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -115,8 +115,9 @@ def _seen(before: Meeting, event: m.Event, viewer: str | None) -> m.Event | None
     depth = level(before, viewer)
     match event:
         case m.ChatSent():
-            public = event.to is None and depth != "outside"
-            return event if public or (viewer is not None and viewer in (event.sender, event.to)) else None
+            if depth == "outside":
+                return None
+            return event if event.to is None or viewer in (event.sender, event.to) else None
         case m.Ended():
             return event
         case m.Started():
@@ -159,8 +160,22 @@ def needs_snapshot(before: Meeting, recorded: m.Recorded, viewer: str | None) ->
         case m.RoleSet(participant=concerned) if concerned == viewer:
             return level(before, viewer) != level(apply(before, recorded), viewer)
         case m.Started():
-            return level(before, viewer) == "outside" and viewer in before.participants
+            return level(before, viewer) == "outside"
     return False
+
+
+def missed(steps: Iterable[tuple[Meeting, m.Recorded]], viewer: str | None) -> tuple[m.Recorded, ...] | None:
+    """What to send to `viewer`, who saw everything before `steps`: its visible events, or None when only a snapshot
+    will do. `steps`: each event with the whole state just before it (states share what did not change: keeping the
+    last few hundred is cheap). With the state of today, events of yesterday would be shown to whom they were hidden."""
+    seen: list[m.Recorded] = []
+    for before, recorded in steps:
+        if needs_snapshot(before, recorded, viewer):
+            return None
+        visible = visible_to(before, recorded, viewer)
+        if visible is not None:
+            seen.append(visible)
+    return tuple(seen)
 
 
 def follow(own: Meeting, recorded: m.Recorded, viewer: str | None) -> Meeting:

@@ -191,7 +191,9 @@ def decode_event(message: Mapping[str, Any]) -> m.Recorded | None:
 
 def encode_meeting(meeting: Meeting) -> dict[str, Any]:
     """A snapshot: every field by its name, sets as sorted lists. Encode a `visibility.view`, never the server's own."""
-    encoded: dict[str, Any] = msgspec.to_builtins(meeting, order="sorted")
+    encoded: dict[str, Any] = msgspec.to_builtins(meeting)  # participants in the order they came, which `order` would undo
+    for name in ("banned_accounts", "banned_badges"):
+        encoded[name] = sorted(encoded[name])
     return encoded
 
 
