@@ -261,8 +261,9 @@ class Storage:
             broken = verifier.close(head_seq, head_hash)
             if broken is not None:
                 found.append(broken)
-        orphans = await self.rows(sa.select(e.meeting, sa.func.min(e.seq)).where(e.meeting.not_in(sa.select(m.id))).group_by(e.meeting))
-        found.extend(Broken(row[0], row[1], "its meeting's row was deleted") for row in orphans)
+        first = sa.func.min(e.seq).label("first")
+        orphans = await self.rows(sa.select(e.meeting, first).where(e.meeting.not_in(sa.select(m.id))).group_by(e.meeting))
+        found.extend(Broken(row.meeting, row.first, "its meeting's row was deleted") for row in orphans)
         return len(meetings), events, erased, found
 
 

@@ -1,0 +1,262 @@
+"""People who may sign in, and every kind of bearer: access and refresh tokens, keys, session tokens. The loop's thread.
+
+Passwords are argon2id, hashed in a thread of their own. An access token is a signed JWT of 15 minutes; all other tokens are
+random and kept as SHA-256 only. A refresh token is good once: when a used one comes again, somebody copied it, and its whole
+family dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import sqlalchemy as sa
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import OctKey
+from sqlalchemy.exc import IntegrityError
+
+from vidconf.meeting.names import NameRefused, clean_name
+from vidconf.server import tables
+from vidconf.server.storage import Storage
+
+log = logging.getLogger("vidconf.accounts")
+
+SystemRole = Literal["member", "organiser", "admin", "auditor"]
+SYSTEM_ROLES: tuple[SystemRole, ...] = ("member", "organiser", "admin", "auditor")
+ACCESS_S = 15 * 60
+REFRESH_S = 30 * 86400
+PASSWORD_MIN, PASSWORD_MAX = 8, 1024
+TOKEN_MAX = 1024
+
+
+class AccountError(Exception):
+    """Cannot be done as asked. `code` is for programs, the text for people."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    id: str
+    name: str
+    role: SystemRole
+    disabled: bool = False
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Who holds a token: `account` (signed in), `admin` (the machine's own key), `service` or `chair` (a key)."""
+
+    kind: Literal["account", "admin", "service", "chair"]
+    name: str
+    account: Account | None = None
+    meeting: str | None = None
+    """The one meeting of a chair key."""
+
+    @property
+    def is_admin(self) -> bool:
+        return self.kind == "admin" or (self.account is not None and self.account.role == "admin")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    account: Account
+    access_token: str
+    expires_in: int
+    refresh_token: str
+
+
+def token_hash(token: str) -> str:
+    """How a random token is kept. They have 256 bits: a plain hash cannot be searched."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def new_token(prefix: str) -> str:
+    """Random, with a prefix that says in a leaked log what it was."""
+    return f"{prefix}_{secrets.token_urlsafe(32)}"
+
+
+def _account(row: sa.Row[tuple[object, ...]]) -> Account:
+    found = row._mapping
+    return Account(found["id"], found["name"], found["role"], found["disabled"], found["created_at"])
+
+
+class Accounts:
+    """`await Accounts.open(storage, admin_key)`; `close` ends its threads."""
+
+    def __init__(self, storage: Storage, access_secret: str, admin_key: str | None) -> None:
+        self._storage = storage
+        self._access_key = OctKey.import_key(access_secret)
+        self._admin_hash = token_hash(admin_key) if admin_key else None
+        self._hasher = PasswordHasher()
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="argon2")
+        self._nobody = ""
+
+    @classmethod
+    async def open(cls, storage: Storage, admin_key: str | None) -> Accounts:
+        return cls(storage, await storage.secret("access_secret"), admin_key)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _hash(self, password: str) -> str:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._hasher.hash, password)
+
+    async def _fits(self, hashed: str, password: str) -> bool:
+        def verify() -> bool:
+            try:
+                return self._hasher.verify(hashed, password)
+            except (VerificationError, InvalidHashError):
+                return False
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, verify)
+
+    # ---- people ----
+
+    async def add(self, name: str, password: str, role: str) -> Account:
+        """Raises AccountError: bad_name, bad_password, bad_role, name_taken."""
+        try:
+            name = clean_name(name)
+        except NameRefused:
+            raise AccountError("bad_name", "a name has 1 to 64 visible characters") from None
+        if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
+            raise AccountError("bad_password", f"a password has {PASSWORD_MIN} to {PASSWORD_MAX} characters")
+        if role not in SYSTEM_ROLES:
+            raise AccountError("bad_role", f"role is one of {', '.join(SYSTEM_ROLES)}")
+        account = Account("a" + secrets.token_hex(8), name, role, created_at=time.time())
+        values = {
+            "id": account.id, "name": name, "name_key": name.casefold(), "role": role, "disabled": False,
+            "password_hash": await self._hash(password), "created_at": account.created_at,
+        }  # fmt: skip
+        try:
+            await self._storage.execute(sa.insert(tables.accounts).values(**values))
+        except IntegrityError:
+            raise AccountError("name_taken", f"there is an account {name} already") from None
+        log.info("account added: role %s", role)
+        return account
+
+    async def all(self) -> list[Account]:
+        return [_account(row) for row in await self._storage.rows(sa.select(tables.accounts).order_by(tables.accounts.c.name_key))]
+
+    async def disable(self, name: str) -> None:
+        """No more sign-ins, every session of the account ends within the access token's life. Raises AccountError."""
+        a, r = tables.accounts.c, tables.refresh_tokens.c
+        row = await self._storage.row(sa.select(tables.accounts).where(a.name_key == name.casefold()))
+        if row is None:
+            raise AccountError("no_such_account", f"there is no account {name}")
+        account = _account(row)
+        await self._storage.execute(
+            sa.update(tables.refresh_tokens).where(r.account == account.id, r.revoked_at.is_(None)).values(revoked_at=time.time()),
+            sa.update(tables.accounts).where(a.id == account.id).values(disabled=True),
+        )
+        log.info("account disabled")
+
+    # ---- signing in ----
+
+    async def login(self, name: str, password: str) -> SignedIn | None:
+        """None: wrong, and it takes as long whether the name exists or not."""
+        row = await self._storage.row(sa.select(tables.accounts).where(tables.accounts.c.name_key == name.casefold()))
+        if row is None:
+            if not self._nobody:
+                self._nobody = await self._hash("nobody has this password")
+            await self._fits(self._nobody, password[:PASSWORD_MAX])
+            return None
+        if len(password) > PASSWORD_MAX or not await self._fits(row._mapping["password_hash"], password):
+            return None
+        account = _account(row)
+        if account.disabled:
+            return None
+        return await self._issue(account, "f" + secrets.token_hex(12))
+
+    async def _issue(self, account: Account, family: str, *also: sa.Executable) -> SignedIn:
+        now = time.time()
+        refresh = new_token("vcr")
+        values = {"token_hash": token_hash(refresh), "family": family, "account": account.id, "issued_at": now, "expires_at": now + REFRESH_S}
+        expired = sa.delete(tables.refresh_tokens).where(tables.refresh_tokens.c.expires_at < now - 86400)
+        await self._storage.execute(*also, expired, sa.insert(tables.refresh_tokens).values(**values))
+        claims = {"sub": account.id, "iat": int(now), "exp": int(now) + ACCESS_S, "aud": "vidconf"}
+        return SignedIn(account, jwt.encode({"alg": "HS256"}, claims, self._access_key), ACCESS_S, refresh)
+
+    async def refresh(self, token: str) -> SignedIn | None:
+        """The next pair. None: unknown, expired, revoked, or used before (then the family is revoked)."""
+        r = tables.refresh_tokens.c
+        now = time.time()
+        hashed = token_hash(token)
+        # One statement decides who uses it: of two at the same moment one wins.
+        used = await self._storage.execute(
+            sa.update(tables.refresh_tokens)
+            .where(r.token_hash == hashed, r.used_at.is_(None), r.revoked_at.is_(None), r.expires_at > now)
+            .values(used_at=now)
+        )
+        row = await self._storage.row(sa.select(tables.refresh_tokens).where(r.token_hash == hashed))
+        if row is None:
+            return None
+        found = row._mapping
+        if used != 1:
+            if found["used_at"] is not None and found["revoked_at"] is None:
+                await self._storage.execute(
+                    sa.update(tables.refresh_tokens).where(r.family == found["family"], r.revoked_at.is_(None)).values(revoked_at=now)
+                )
+                log.warning("a used refresh token came again: its family is revoked")
+            return None
+        account = await self.account(found["account"])
+        if account is None or account.disabled:
+            return None
+        return await self._issue(account, found["family"])
+
+    async def logout(self, token: str) -> None:
+        r = tables.refresh_tokens.c
+        row = await self._storage.row(sa.select(r.family).where(r.token_hash == token_hash(token)))
+        if row is not None:
+            await self._storage.execute(
+                sa.update(tables.refresh_tokens).where(r.family == row[0], r.revoked_at.is_(None)).values(revoked_at=time.time())
+            )
+
+    async def account(self, account: str) -> Account | None:
+        row = await self._storage.row(sa.select(tables.accounts).where(tables.accounts.c.id == account))
+        return None if row is None else _account(row)
+
+    # ---- keys and bearers ----
+
+    async def add_key(self, name: str, scope: Literal["service", "chair"], meeting: str | None = None) -> str:
+        key = new_token("vck")
+        await self._storage.execute(self.key_row(key, name, scope, meeting))
+        return key
+
+    @staticmethod
+    def key_row(key: str, name: str, scope: Literal["service", "chair"], meeting: str | None) -> sa.Executable:
+        return sa.insert(tables.keys).values(key_hash=token_hash(key), name=name, scope=scope, meeting=meeting, created_at=time.time())
+
+    async def bearer(self, token: str) -> Bearer | None:
+        """Who holds it. None: nobody we know (any more)."""
+        if not token or len(token) > TOKEN_MAX:
+            return None
+        hashed = token_hash(token)
+        if self._admin_hash is not None and secrets.compare_digest(hashed, self._admin_hash):
+            return Bearer("admin", "admin")
+        if token.startswith("vck_"):
+            k = tables.keys.c
+            row = await self._storage.row(sa.select(tables.keys).where(k.key_hash == hashed, k.revoked_at.is_(None)))
+            return None if row is None else Bearer(row.scope, row.name, meeting=row.meeting)
+        try:
+            claims = jwt.decode(token, self._access_key, algorithms=["HS256"]).claims
+            registry = jwt.JWTClaimsRegistry(exp={"essential": True}, sub={"essential": True}, aud={"essential": True, "value": "vidconf"})
+            registry.validate(claims)
+        except (JoseError, ValueError, TypeError, KeyError):
+            return None
+        account = await self.account(str(claims["sub"]))
+        if account is None or account.disabled:
+            return None
+        return Bearer("account", account.name, account)

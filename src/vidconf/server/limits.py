@@ -1,0 +1,69 @@
+"""Who is asked to slow down: failures by address, commands by connection. `now` is monotonic seconds; the loop's thread."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict, deque
+
+WINDOW_S = 60.0
+ADDRESSES = 20_000
+
+
+def network_of(address: str) -> str:
+    """What counts as one visitor: an IPv4 address, an IPv6 /64."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)
+        return str(ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip)
+
+
+class FailureLimiter:
+    """Counts failures only: a ministry behind one address may join as one, a guesser may not guess on."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._failures: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+
+    def wait_s(self, kind: str, address: str, now: float) -> float:
+        """0 when the visitor may try, else seconds until it may."""
+        failures = self._failures.get((kind, network_of(address)))
+        if failures is None:
+            return 0.0
+        while failures and now - failures[0] > WINDOW_S:
+            failures.popleft()
+        if len(failures) < self._per_minute:
+            return 0.0
+        return max(0.1, WINDOW_S - (now - failures[0]))
+
+    def failed(self, kind: str, address: str, now: float) -> None:
+        key = (kind, network_of(address))
+        failures = self._failures.get(key)
+        if failures is None:
+            failures = self._failures[key] = deque(maxlen=self._per_minute)
+            while len(self._failures) > ADDRESSES:
+                self._failures.popitem(last=False)
+        failures.append(now)
+        self._failures.move_to_end(key)
+
+
+class Bucket:
+    """`rate` a second with bursts of `burst`."""
+
+    __slots__ = ("_at", "_burst", "_left", "_rate")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._left, self._at = burst, now
+
+    def take(self, now: float) -> bool:
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
