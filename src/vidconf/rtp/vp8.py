@@ -1,0 +1,78 @@
+"""VP8 over RTP: payload descriptors in and out (RFC 7741), keyframes and their size (RFC 6386 §9.1).
+
+Pure; any thread. Malformed input raises PacketError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vidconf.rtp.packets import PacketError
+
+CLOCK_HZ = 90_000
+
+
+@dataclass(frozen=True, slots=True)
+class Vp8Descriptor:
+    """RFC 7741 §4.2. `start`: first packet of a frame's first partition. Missing fields are None."""
+
+    start: bool
+    partition: int
+    non_reference: bool = False
+    picture_id: int | None = None
+    tl0picidx: int | None = None
+    temporal: int | None = None
+
+
+def parse_descriptor(payload: bytes) -> tuple[Vp8Descriptor, int]:
+    """The descriptor and the offset of the VP8 data behind it. Raises PacketError."""
+    try:
+        first, at = payload[0], 1
+        picture_id = tl0picidx = temporal = None
+        if first & 0x80:
+            x, at = payload[1], 2
+            if x & 0x80:
+                picture_id = payload[at]
+                at += 1
+                if picture_id & 0x80:
+                    picture_id = (picture_id & 0x7F) << 8 | payload[at]
+                    at += 1
+            if x & 0x40:
+                tl0picidx = payload[at]
+                at += 1
+            if x & 0x30:
+                temporal = payload[at] >> 6
+                at += 1
+    except IndexError as error:
+        raise PacketError("VP8 payload descriptor is cut short") from error
+    partition = first & 7
+    return Vp8Descriptor(bool(first & 0x10) and partition == 0, partition, bool(first & 0x20), picture_id, tl0picidx, temporal), at
+
+
+def packetize(frame: bytes, picture_id: int, limit: int = 1150) -> list[bytes]:
+    """Payloads of one frame, each descriptor (15-bit picture id) and at most `limit` bytes of it, evenly filled."""
+    count = max(1, -(-len(frame) // limit))
+    size = -(-len(frame) // count)
+    tail = bytes((0x80, 0x80 | picture_id >> 8 & 0x7F, picture_id & 0xFF))
+    return [bytes((0x90 if k == 0 else 0x80,)) + tail + frame[k * size : (k + 1) * size] for k in range(count)]
+
+
+def starts_keyframe(payload: bytes) -> bool:
+    """True for the first RTP payload of a keyframe: the P bit of the frame tag is 0. False for anything else, also garbage."""
+    try:
+        descriptor, at = parse_descriptor(payload)
+    except PacketError:
+        return False
+    return descriptor.start and at < len(payload) and not payload[at] & 1
+
+
+def is_keyframe(frame: bytes) -> bool:
+    """Whether a whole frame (without descriptors) is a keyframe."""
+    return len(frame) >= 10 and not frame[0] & 1
+
+
+def keyframe_size(frame: bytes) -> tuple[int, int]:
+    """Width and height from a keyframe's header. Raises PacketError when it is none."""
+    if not is_keyframe(frame) or frame[3:6] != b"\x9d\x01\x2a":
+        raise PacketError("not a VP8 keyframe")
+    return int.from_bytes(frame[6:8], "little") & 0x3FFF, int.from_bytes(frame[8:10], "little") & 0x3FFF

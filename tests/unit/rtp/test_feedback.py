@@ -1,0 +1,145 @@
+"""Feedback, statistics, NACK and the rate that follows them, with an explicit clock."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidconf.rtp.congestion import SimpleRate
+from vidconf.rtp.feedback import SentPacket, TransportFeedbackBuilder, TransportFeedbackReader
+from vidconf.rtp.nack import MAX_TRIES, NackScheduler, SendHistory
+from vidconf.rtp.rtcp import TransportFeedback, parse_rtcp
+from vidconf.rtp.statistics import ReceiverStatistics, ntp_time, round_trip_s, sequence_unwrapper, timestamp_unwrapper
+
+
+@given(st.integers(0, 65535), st.lists(st.integers(-3000, 3000), max_size=60))
+def test_unwrapping_follows_small_steps_both_ways(start: int, steps: list[int]) -> None:
+    unwrap = sequence_unwrapper()
+    value = highest = start
+    assert unwrap.unwrap(start) == start
+    for step in steps:
+        value = max(highest + step, highest - 3000)
+        assert unwrap.unwrap(value & 0xFFFF) == value
+        highest = max(highest, value)
+
+
+def test_timestamps_wrap() -> None:
+    unwrap = timestamp_unwrapper()
+    assert unwrap.unwrap(0xFFFFFFF0) == 0xFFFFFFF0
+    assert unwrap.unwrap(0x10) == 0x1_0000_0010
+
+
+@given(st.integers(0, 65535), st.lists(st.booleans(), min_size=1, max_size=300), st.lists(st.integers(0, 40), min_size=300, max_size=300))
+def test_every_arrival_is_reported_once_and_in_time(start: int, came: list[bool], gaps_ms: list[int]) -> None:
+    builder, reader = TransportFeedbackBuilder(1), TransportFeedbackReader()
+    now, arrivals, seen = 100.0, {}, {}
+    for k, arrived in enumerate(came):
+        now += gaps_ms[k] / 1000
+        reader.sent(start + k, 100, now - 0.05)
+        if arrived:
+            arrivals[(start + k) & 0xFFFF] = now
+            builder.received((start + k) & 0xFFFF, now)
+        if k % 20 == 19 or k == len(came) - 1:
+            while report := builder.build(2):
+                (read,) = parse_rtcp(report.to_bytes())
+                assert isinstance(read, TransportFeedback)
+                for result in reader.report(read):
+                    if result.received_at is not None:
+                        assert result.sequence not in seen
+                        seen[result.sequence] = result.received_at
+    assert set(seen) == set(arrivals)
+    for number, at in seen.items():
+        assert abs(at - arrivals[number]) < 0.002
+
+
+def test_a_long_silence_does_not_break_the_reports() -> None:
+    builder = TransportFeedbackBuilder(1)
+    builder.received(1, 10.0)
+    builder.received(2, 30.0)
+    reports = [builder.build(2), builder.build(2), builder.build(2)]
+    assert sum(1 for r in reports if r for p in r.packets if p is not None) == 2
+
+
+def test_receiver_statistics_count_loss_and_jitter() -> None:
+    stats = ReceiverStatistics(7, 90_000)
+    for k in range(100):
+        if k % 10 != 5:
+            stats.received((65500 + k) & 0xFFFF, 3000 * k, 1000, k / 30)
+    assert (stats.expected, stats.packets, stats.lost) == (100, 90, 10)
+    assert stats.jitter < 1
+    block = stats.block(4.0)
+    assert (block.fraction_lost, block.lost, block.highest) == (25, 10, 65599)
+    assert stats.block(4.1).fraction_lost == 0
+
+
+def test_round_trip_from_a_report() -> None:
+    stats = ReceiverStatistics(7, 90_000)
+    stats.received(1, 0, 1, 5.0)
+    sent = ntp_time(1_700_000_000.0)
+    stats.sender_report(sent, 5.0)
+    block = stats.block(5.2)
+    rtt = round_trip_s(block, ntp_time(1_700_000_000.25))
+    assert rtt is not None
+    assert abs(rtt - 0.05) < 0.001
+
+
+def test_nack_asks_once_a_round_trip_and_gives_up() -> None:
+    nack = NackScheduler()
+    nack.received(10, 0.0)
+    nack.received(14, 0.0)
+    assert nack.due(0.0, 0.1) == [11, 12, 13]
+    assert nack.due(0.02, 0.1) == []
+    assert nack.received(12, 0.05) is True
+    assert nack.due(0.11, 0.1) == [11, 13]
+    for k in range(2, 20):
+        nack.due(k * 0.11, 0.1)
+    assert nack.missing == 0
+    assert nack.gave_up == 2
+    assert nack.asked <= 3 + 2 * MAX_TRIES
+
+
+@given(st.lists(st.integers(0, 65535), max_size=400))
+def test_nack_stays_bounded_whatever_comes(numbers: list[int]) -> None:
+    nack = NackScheduler()
+    for k, number in enumerate(numbers):
+        nack.received(number, k * 0.001)
+        assert nack.missing <= 1000
+
+
+def test_history_answers_what_is_fresh_and_not_twice_at_once() -> None:
+    history = SendHistory(capacity=3, max_age_s=1.0, repeat_s=0.02)
+    for k in range(5):
+        history.put(k, bytes([k]), 0.0)
+    assert history.get(1, 0.1) is None
+    assert history.get(4, 0.1) == b"\4"
+    assert history.get(4, 0.11) is None
+    assert history.get(4, 0.2) == b"\4"
+    assert history.get(4, 1.5) is None
+
+
+def feed(rate: SimpleRate, seconds: float, loss: float = 0.0, queue_growth_s: float = 0.0, start: float = 0.0) -> float:
+    now, lost, delay = start, 0.0, 0.02
+    while now < start + seconds:
+        now += 0.1
+        delay += queue_growth_s * 0.1
+        lost += 10 * loss
+        dropped, lost = int(lost), lost - int(lost)
+        rate.on_report([SentPacket(k, 1000, now - 0.05, None if k < dropped else now - 0.05 + delay) for k in range(10)], now)
+    return now
+
+
+def test_rate_grows_when_quiet_and_never_leaves_its_bounds() -> None:
+    rate = SimpleRate(500_000, 100_000, 1_500_000)
+    feed(rate, 60)
+    assert rate.target_bps == 1_500_000
+
+
+def test_rate_backs_off_from_loss_and_from_a_filling_queue() -> None:
+    rate = SimpleRate(1_000_000, 100_000, 2_000_000)
+    end = feed(rate, 5, loss=0.3)
+    assert rate.target_bps < 600_000
+    feed(rate, 60, loss=0.5, start=end)
+    assert rate.target_bps == 100_000
+    rate = SimpleRate(1_000_000, 100_000, 2_000_000)
+    feed(rate, 3, queue_growth_s=0.2)
+    assert rate.target_bps < 800_000

@@ -1,0 +1,92 @@
+"""The audio jitter buffer against drawn networks, with an explicit clock."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidconf.rtp.jitter_buffer import AudioJitterBuffer, Conceal, Play, Silence
+
+
+def run(delays: list[float | None], tail_s: float = 1.0, start: float = 50.0) -> tuple[AudioJitterBuffer, list[object], list[float]]:
+    """Packet k is sent at k × 20 ms and arrives `delays[k]` later (None: never). Pulls every 20 ms."""
+    buffer = AudioJitterBuffer()
+    arrivals = sorted((start + k * 0.02 + d, k) for k, d in enumerate(delays) if d is not None)
+    played, levels, at = [], [], 0
+    for tick in range(int(len(delays) + tail_s / 0.02)):
+        now = start + tick * 0.02 + 0.001
+        while at < len(arrivals) and arrivals[at][0] <= now:
+            k = arrivals[at][1]
+            buffer.push(k & 0xFFFF, k * 960, k.to_bytes(4, "big"), arrivals[at][0])
+            at += 1
+        played.append(buffer.pull(now))
+        levels.append(buffer.level_s)
+    return buffer, played, levels
+
+
+def numbers(played: list[object]) -> list[int]:
+    return [int.from_bytes(p.payload, "big") for p in played if isinstance(p, Play)]
+
+
+def test_a_clean_network_plays_everything_with_little_delay() -> None:
+    _, played, levels = run([0.02] * 500)
+    assert len(set(range(490)) - set(numbers(played))) <= 2, "one or two are left out while the delay shrinks to its least"
+    assert sum(isinstance(p, Conceal) for p in played[:480]) == 0
+    assert max(levels[100:480]) <= 0.06
+
+
+def test_jitter_raises_the_delay_and_hides_itself() -> None:
+    rnd = random.Random(4)
+    delays, last = [], 0.0
+    for k in range(2000):
+        arrival = max(last, k * 0.02 + 0.02 + abs(rnd.gauss(0, 0.02)))
+        delays.append(arrival - k * 0.02)
+        last = arrival
+    buffer, played, _ = run(delays)
+    assert sum(isinstance(p, Conceal) for p in played[300:1990]) < 0.03 * 1690
+    assert buffer.target_s >= 0.06
+
+
+def test_a_burst_is_forgotten_within_five_seconds() -> None:
+    delays = [0.02] * 200 + [0.52 - 0.02 * k for k in range(25)] + [0.02] * 500
+    _, played, levels = run(delays)
+    assert max(levels[475:700]) <= 0.1
+    got = numbers(played)
+    assert got == sorted(got)
+
+
+def test_loss_is_concealed_and_told_apart_from_silence() -> None:
+    delays: list[float | None] = [None if k % 10 == 5 else 0.02 for k in range(400)]
+    _, played, _ = run(delays)
+    concealed = sum(isinstance(p, Conceal) for p in played[20:390])
+    assert 30 <= concealed <= 45
+    assert any(isinstance(p, Conceal) and p.next_payload for p in played)
+
+
+def test_a_mute_is_silence_not_concealment() -> None:
+    delays: list[float | None] = [0.02] * 100 + [None] * 200 + [0.02] * 100
+    _, played, _ = run(delays)
+    assert sum(isinstance(p, Conceal) for p in played) < 20, "a tenth of a second each time sending stops"
+    assert all(isinstance(p, Silence) for p in played[120:290])
+    assert len(numbers(played)) > 190
+
+
+@given(st.lists(st.none() | st.floats(0, 1.5), min_size=1, max_size=300))
+def test_order_is_kept_and_nothing_is_played_twice(delays: list[float | None]) -> None:
+    buffer, played, _ = run(delays, tail_s=3.0)
+    got = numbers(played)
+    assert got == sorted(set(got))
+    assert buffer.level_s <= 2.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 65535), st.integers(0, (1 << 32) - 1), st.binary(max_size=10), st.floats(0, 0.1)), max_size=300))
+def test_garbage_does_not_break_or_grow_it(packets: list[tuple[int, int, bytes, float]]) -> None:
+    buffer, now = AudioJitterBuffer(), 0.0
+    for sequence, timestamp, payload, step in packets:
+        now += step
+        buffer.push(sequence, timestamp, payload, now)
+        buffer.pull(now)
+        assert buffer.level_s <= 2.0
+        assert 0.04 <= buffer.target_s <= 0.5
