@@ -49,12 +49,15 @@ def knock(asked: Asked, command: m.Knock) -> Iterator[m.Event]:
     removed_before = known is not None and (known.place == "removed" or known.removed_before)
     if removed_before and command.kind == "external":
         raise Refused("removed")  # nobody is behind it to wait in a lobby
-    # Who was removed knocks, whatever link it holds, as long as somebody is there to answer.
+    # Who was put out knocks, whatever link it holds, as long as somebody is there to answer.
+    put_out = removed_before or (known is not None and known.place == "denied")
     answered = any(is_moderator(p) for p in state.admitted())
-    passes = returning or (command.straight_in and not (removed_before and answered))
+    passes = returning or (command.straight_in and not (put_out and answered))
     if state.locked and not passes and not (known is not None and known.place == "lobby"):
         raise Refused("locked")
-    waits = not passes and (state.lobby or removed_before or (state.guest_lobby and command.guest))
+    # Who is known and not returning was in the lobby before, or put out: going and coming again must not open a door
+    # that a moderator closed, not even in a meeting without a lobby.
+    waits = not passes and (state.lobby or known is not None or (state.guest_lobby and command.guest))
     role = _role(command, known if returning else None)
     if role != "chair" and _free(state) <= 0:
         raise Refused("full", capacity=state.capacity)

@@ -1,8 +1,8 @@
 """`apply`: the only way a meeting's state changes. Pure, total; any thread.
 
 The event log is the truth and this is its meaning: the server recovers by it, the client follows by it (through
-`visibility.follow`). It never judges: what is recorded has happened. An event that speaks of somebody unknown, or of
-a place that no longer fits, changes nothing but `seq`; one already applied (`seq` not above the state's) changes nothing.
+`visibility.follow`). It never judges: what is recorded has happened. An event about somebody unknown changes nothing but
+`seq`; one already applied (`seq` not above the state's) changes nothing at all.
 
 What follows from an event without one of its own: who leaves the room (left, removed, sent to the lobby, ended) has no
 source on, no hand up, no floor, no spotlight; who is given the floor has lowered its hand. The rules still record
@@ -19,6 +19,9 @@ from vidconf.meeting import messages as m
 from vidconf.meeting.models import ChatMessage, Floor, Hand, Meeting, Participant, Place, Sources
 
 _OFF = Sources()
+KNOWN_PER_SEAT = 4
+"""Participants remembered for each seat of `capacity`; beyond, those who left longest ago are forgotten (not their
+words, nor the log). Joining and leaving over and over must not make every later event slower."""
 
 
 def start(meeting_id: str, code: str, title: str, **settings: Any) -> Meeting:
@@ -94,7 +97,17 @@ def _knocked(state: Meeting, recorded: m.Recorded, event: m.Knocked) -> Meeting:
     )
     # To the end of the mapping: its order is the order people came, also for who comes again.
     others = {id_: p for id_, p in state.participants.items() if id_ != event.participant}
+    if len(others) >= KNOWN_PER_SEAT * state.capacity:
+        _forget_one(others)
     return replace(state, participants={**others, event.participant: knocking})
+
+
+def _forget_one(participants: dict[str, Participant]) -> None:
+    """Who was put out stays known, and so does who holds a role."""
+    for id_, p in participants.items():
+        if p.place == "left" and not p.banned and not p.removed_before and not p.co_chair and p.role in ("delegate", "guest"):
+            del participants[id_]
+            return
 
 
 def _admitted(state: Meeting, recorded: m.Recorded, event: m.Admitted) -> Meeting:

@@ -63,11 +63,10 @@ def is_authority(actor: str | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One command's circumstances, as the rules look at them. `now` in Unix seconds."""
+    """One command's circumstances, as the rules look at them."""
 
     state: Meeting
     actor: str
-    now: float
 
     @property
     def authority(self) -> bool:

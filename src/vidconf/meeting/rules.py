@@ -29,6 +29,7 @@ def decide(state: Meeting, actor: str, command: m.Command, now: float) -> tuple[
     """The events that `command` by `actor` makes of `state`, or why not. `now`: Unix seconds.
 
     `actor`: a participant's id, `account:<name>` (service key, admin, chair token: acts as a chair), or `server`.
+    Events carry no time: the server records them at `now`.
     No events is an answer too: accepted, and nothing changed (a hand already up, a reaction, which is never stored).
     The events belong together: the server stores all or none, numbered on from `state.seq`.
     """
@@ -42,7 +43,7 @@ def decide(state: Meeting, actor: str, command: m.Command, now: float) -> tuple[
             if type(command) in _VAIN_AFTER_END:
                 return ()
             raise Refused("meeting_ended")
-        events = tuple(handler(Asked(state, actor, now), command))
+        events = tuple(handler(Asked(state, actor), command))
     except Refused as refused:
         return refused.refusal
     if not any(isinstance(event, _CHANGES_RIGHTS) for event in events):
