@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Literal
 
 from vidconf.meeting import messages as m
@@ -77,9 +78,12 @@ def view(state: Meeting, viewer: str | None) -> Meeting:
 
 
 def _blanked(participants: Mapping[str, Participant]) -> Mapping[str, Participant]:
-    return {
-        id_: p if p.account is None and p.badge is None else replace(p, account=None, badge=None) for id_, p in participants.items()
-    }
+    return {id_: p if p.account is None and p.badge is None else _blank(p) for id_, p in participants.items()}
+
+
+@lru_cache(maxsize=4096)  # the same people for each of hundreds of viewers
+def _blank(participant: Participant) -> Participant:
+    return replace(participant, account=None, badge=None)
 
 
 def _self_outside(own: Participant) -> Participant:
