@@ -1,0 +1,5 @@
+"""Opus and VP8 behind faces of our own, over PyAV (FFmpeg with libopus and libvpx). One object a stream, one thread at a time."""
+
+
+class CodecError(ValueError):
+    """A codec could not be opened, or could not use what it was given."""

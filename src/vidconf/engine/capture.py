@@ -1,0 +1,193 @@
+"""Camera, microphone and page: one thread a device, frames and blocks out as they are due. Newest wins, nothing queues up.
+
+`start` and `stop` on any thread, never blocking; the callbacks run on the capture thread. Files and graphs are paced by an
+absolute clock, so that they neither drift nor hurry after a stall.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import av
+
+from vidconf.engine.sources import Opened, SourceError, open_source
+
+log = logging.getLogger("vidconf.capture")
+
+BLOCK_BYTES = 1920
+BLOCK_S = 0.02
+RATE_HZ = 48_000
+STILL_FPS = 5
+MAX_LATE_S = 0.25
+"""A paced source that is further behind jumps to now."""
+
+OnError = Callable[[str, str], None]
+
+
+class _Capture(threading.Thread):
+    def __init__(self, name: str, device: str, on_error: OnError) -> None:
+        super().__init__(name=name, daemon=True)
+        self.device = device
+        self._on_error = on_error
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Ask the thread to end; it closes the device itself."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        try:
+            self._capture()
+            if not self._stopping.is_set():
+                self._on_error("device_lost", self.device)
+        except SourceError as error:
+            if not self._stopping.is_set():
+                self._on_error(error.code, error.detail)
+        except (av.FFmpegError, OSError) as error:
+            if not self._stopping.is_set():
+                self._on_error("device_lost", str(error))
+        except Exception as error:
+            log.exception("%s ended", self.name)
+            if not self._stopping.is_set():
+                self._on_error("device_lost", repr(error))
+
+    def _capture(self) -> None:
+        raise NotImplementedError
+
+    def _wait_until(self, due: float) -> None:
+        wait = due - time.monotonic()
+        if wait > 0:
+            self._stopping.wait(wait)
+
+
+def _paced(capture: _Capture, opened: Opened, kind: str) -> Iterator[tuple[Any, float | None]]:
+    """Decoded frames with the monotonic time each is due (None: it is due as it comes), looping files for ever."""
+    container = opened.container
+    stream = container.streams.video[0] if kind == "video" else container.streams.audio[0]
+    stream.thread_count = 1
+    if opened.live:
+        for frame in container.decode(stream):
+            yield frame, None
+            if capture._stopping.is_set():
+                return
+        return
+    position = opened.position_s()
+    if position:
+        container.seek(int(position * av.time_base), backward=True)
+    base = time.monotonic() - position
+    while not capture._stopping.is_set():
+        seen, start = False, float((stream.start_time or 0) * (stream.time_base or 0))
+        for frame in container.decode(stream):
+            seen = True
+            at = float(frame.time or 0.0) - start
+            if at < position - 0.001 and kind == "video":
+                continue
+            due = base + at
+            if time.monotonic() - due > MAX_LATE_S and kind == "video" and opened.duration_s:
+                continue
+            yield frame, due
+            if capture._stopping.is_set():
+                return
+        if not opened.duration_s or not seen:
+            return
+        base += opened.duration_s
+        position = 0.0
+        container.seek(0)
+
+
+class VideoCapture(_Capture):
+    """Pictures of at most `width` × `height`, yuv420p, even sides. `on_frame(frame, captured_at)` (monotonic seconds)."""
+
+    def __init__(
+        self, device: str, width: int, height: int, fps: int, on_frame: Callable[[av.VideoFrame, float], None], on_error: OnError
+    ) -> None:
+        super().__init__("camera", device, on_error)
+        self._size, self._fps, self._on_frame = (width, height), fps, on_frame
+
+    def _capture(self) -> None:
+        opened = open_source(self.device, "video", *self._size, self._fps)
+        try:
+            if opened.still:
+                self._show_still(opened)
+                return
+            next_due = 0.0
+            for frame, due in _paced(self, opened, "video"):
+                if due is not None:
+                    self._wait_until(due)
+                now = time.monotonic()
+                if now < next_due - 0.25 / self._fps:
+                    continue        # the source is faster than what was asked for
+                next_due = max(next_due + 1 / self._fps, now - 1 / self._fps)
+                if self._stopping.is_set():
+                    return
+                self._on_frame(self._fit(frame), now)
+        finally:
+            opened.container.close()
+
+    def _show_still(self, opened: Opened) -> None:
+        picture = next(opened.container.decode(video=0), None)
+        if picture is None:
+            raise SourceError("unreadable", "no picture in the file")
+        width, height = fitted(picture.width, picture.height, *self._size)
+        picture = picture.reformat(width=width, height=height, format="yuv420p", src_color_range="JPEG", dst_color_range="MPEG")
+        due = time.monotonic()
+        while not self._stopping.is_set():
+            self._on_frame(picture, time.monotonic())
+            due += 1 / STILL_FPS
+            self._wait_until(due)
+
+    def _fit(self, frame: av.VideoFrame) -> av.VideoFrame:
+        width, height = fitted(frame.width, frame.height, *self._size)
+        if (frame.width, frame.height, frame.format.name) == (width, height, "yuv420p"):
+            return frame
+        return frame.reformat(width=width, height=height, format="yuv420p")
+
+
+def fitted(width: int, height: int, max_width: int, max_height: int) -> tuple[int, int]:
+    """The largest even size with the picture's shape inside the limits; never larger than the picture."""
+    scale = min(1.0, max_width / width, max_height / height)
+    return max(2, int(width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)
+
+
+class MicrophoneCapture(_Capture):
+    """20 ms blocks of 48 kHz mono, 16 bit (1,920 bytes). `on_block(pcm, captured_at)` (monotonic seconds)."""
+
+    def __init__(self, device: str, on_block: Callable[[bytes, float], None], on_error: OnError) -> None:
+        super().__init__("microphone", device, on_error)
+        self._on_block = on_block
+
+    def _capture(self) -> None:
+        opened = open_source(self.device, "audio", 0, 0, 0)
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
+        pending = bytearray()
+        due: float | None = None
+        skip = int(opened.position_s() * RATE_HZ)
+        try:
+            for frame, at in _paced(self, opened, "audio"):
+                if at is not None and due is None:
+                    due = time.monotonic()
+                    # the decoder began at a packet before the wanted position: leave out what is before it
+                    skip = max(0, skip - int(float(frame.time or 0.0) * RATE_HZ)) if opened.duration_s else 0
+                frame.pts = None
+                for block in resampler.resample(frame):
+                    pending += bytes(block.planes[0])[: 2 * block.samples]
+                if skip:
+                    drop = min(skip * 2, len(pending)) // 2 * 2
+                    del pending[:drop]
+                    skip -= drop // 2
+                while len(pending) >= BLOCK_BYTES:
+                    if due is not None:
+                        self._wait_until(due)
+                        due += BLOCK_S
+                        if time.monotonic() - due > MAX_LATE_S:
+                            due = time.monotonic()
+                    if self._stopping.is_set():
+                        return
+                    self._on_block(bytes(pending[:BLOCK_BYTES]), time.monotonic())
+                    del pending[:BLOCK_BYTES]
+        finally:
+            opened.container.close()

@@ -1,0 +1,153 @@
+"""Opus by libopus: 20 ms blocks of 48 kHz mono, 16 bit, in and out (RFC 6716, RFC 7587).
+
+One thread an object. The decoder is libopus itself, of PyAV's wheel, through ctypes: concealment and in-band FEC cannot be
+reached through PyAV. Where the library is not found PyAV's decoder takes over and concealment is a fading repetition.
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import functools
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import av
+import av.audio
+
+from vidconf.engine.codecs import CodecError
+
+log = logging.getLogger("vidconf.codecs")
+
+RATE_HZ = 48_000
+BLOCK = 960
+"""Samples in 20 ms."""
+BLOCK_BYTES = 2 * BLOCK
+MAX_SAMPLES = 5760
+"""120 ms: the longest Opus packet."""
+MAX_PACKET = 1500
+SILENCE = bytes(BLOCK_BYTES)
+
+
+class OpusEncoder:
+    """Mono voice. `bitrate_bps` is fixed for an encoder's life (PyAV); in-band FEC is on for `expected_loss` percent."""
+
+    def __init__(self, bitrate_bps: int = 32_000, expected_loss: int = 5) -> None:
+        context = av.AudioCodecContext.create("libopus", "w")
+        context.sample_rate, context.layout, context.format, context.bit_rate = RATE_HZ, "mono", "s16", bitrate_bps
+        context.options = {"application": "voip", "fec": "1", "packet_loss": str(expected_loss), "frame_duration": "20"}
+        try:
+            context.open()
+        except av.FFmpegError as error:
+            raise CodecError(f"Opus encoder: {error}") from error
+        self._context, self._pts = context, 0
+
+    def encode(self, pcm: bytes) -> bytes:
+        """One packet for BLOCK_BYTES of samples. Raises CodecError."""
+        frame = av.AudioFrame(format="s16", layout="mono", samples=BLOCK)
+        frame.planes[0].update(pcm + bytes(frame.planes[0].buffer_size - len(pcm)))
+        frame.sample_rate, frame.pts = RATE_HZ, self._pts
+        self._pts += BLOCK
+        try:
+            packets = self._context.encode(frame)
+        except av.FFmpegError as error:
+            raise CodecError(f"Opus encoder: {error}") from error
+        return bytes(packets[0]) if packets else b""
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    """libopus of PyAV's wheel, ABI checked by decoding nothing; None where it cannot be used."""
+    folder = Path(av.__file__).parent
+    places = [folder.parent / "av.libs", folder / ".dylibs", folder]
+    names = ("libopus*.so*", "libopus*.dylib", "libopus*.dll", "opus*.dll")
+    for path in (p for place in places for name in names for p in sorted(place.glob(name))):
+        try:
+            # PyDLL: a decode takes 24 µs, less than giving up the interpreter and getting it back beside busy threads
+            library = ctypes.PyDLL(str(path))
+            library.opus_decoder_create.restype = ctypes.c_void_p
+            library.opus_decoder_create.argtypes = [ctypes.c_int32, ctypes.c_int, ctypes.POINTER(ctypes.c_int)]
+            library.opus_decoder_destroy.argtypes = [ctypes.c_void_p]
+            library.opus_decoder_destroy.restype = None
+            library.opus_decode.restype = ctypes.c_int
+            library.opus_decode.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+            error = ctypes.c_int()
+            decoder = library.opus_decoder_create(RATE_HZ, 1, ctypes.byref(error))
+            if decoder and error.value == 0:
+                library.opus_decoder_destroy(decoder)
+                return library
+        except (OSError, AttributeError) as problem:
+            log.info("libopus at %s cannot be used: %s", path.name, problem)
+    return None
+
+
+class OpusDecoder:
+    """Decodes to 48 kHz mono. `conceal` continues the sound where a packet is missing."""
+
+    def __init__(self) -> None:
+        self._library = _library()
+        self._last = SILENCE
+        self._faded = 0
+        if self._library:
+            error = ctypes.c_int()
+            self._decoder = self._library.opus_decoder_create(RATE_HZ, 1, ctypes.byref(error))
+            if not self._decoder:
+                raise CodecError(f"libopus: error {error.value}")
+            self._out = (ctypes.c_int16 * MAX_SAMPLES)()
+        else:
+            self._fallback = _PyAvOpus()
+
+    def decode(self, payload: bytes) -> bytes:
+        """Samples of one packet (usually BLOCK_BYTES). Raises CodecError for what is no Opus packet."""
+        if len(payload) > MAX_PACKET:
+            raise CodecError("larger than an Opus packet")
+        pcm = self._decode(payload, 0) if self._library else self._fallback.decode(payload)
+        if pcm:
+            self._last, self._faded = pcm[-BLOCK_BYTES:], 0
+        return pcm
+
+    def conceal(self, following: bytes | None = None) -> bytes:
+        """20 ms for a missing packet: from the in-band FEC of the one after it where it is here, else by concealment."""
+        if self._library:
+            if following and len(following) <= MAX_PACKET:
+                try:
+                    return self._decode(following, 1)
+                except CodecError:
+                    log.debug("no FEC in the packet after a loss")
+            return self._decode(None, 0)
+        self._faded += 1
+        if self._faded > 4:
+            return SILENCE
+        samples = array.array("h", self._last.ljust(BLOCK_BYTES, b"\0"))
+        gain = 0.6**self._faded
+        return array.array("h", (int(v * gain) for v in samples)).tobytes()
+
+    def _decode(self, payload: bytes | None, fec: int) -> bytes:
+        assert self._library is not None
+        room = BLOCK if payload is None or fec else MAX_SAMPLES
+        count = self._library.opus_decode(self._decoder, payload, len(payload) if payload else 0, self._out, room, fec)
+        if count < 0:
+            raise CodecError(f"libopus: error {count}")
+        return ctypes.string_at(self._out, 2 * count)
+
+    def __del__(self) -> None:
+        library, decoder = getattr(self, "_library", None), getattr(self, "_decoder", None)
+        if library and decoder and not sys.is_finalizing():
+            library.opus_decoder_destroy(decoder)
+
+
+class _PyAvOpus:
+    """PyAV's decoder, mixed to mono."""
+
+    def __init__(self) -> None:
+        self._context: Any = av.AudioCodecContext.create("libopus", "r")
+        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
+
+    def decode(self, payload: bytes) -> bytes:
+        try:
+            frames = self._context.decode(av.Packet(payload))
+            return b"".join(bytes(m.planes[0])[: 2 * m.samples] for f in frames for m in self._resampler.resample(f))
+        except av.FFmpegError as error:
+            raise CodecError(f"Opus decoder: {error}") from error

@@ -1,0 +1,98 @@
+"""VP8 by libvpx through PyAV (RFC 6386).
+
+One thread an object; encode and decode give up the interpreter while they work. FFmpeg's wrapper ignores a changed bit rate on
+an open encoder, so `set_bitrate` makes a new encoder, seldom: each costs a keyframe.
+"""
+
+from __future__ import annotations
+
+import fractions
+import time
+
+import av
+import av.video
+from av.video.frame import PictureType
+
+from vidconf.engine.codecs import CodecError
+
+REBUILD_RATIO = 0.25
+REBUILD_EVERY_S = 4.0
+MAX_SIDE = 4096
+
+
+class Vp8Encoder:
+    """Real-time, one frame in, one frame out. `width` and `height` even."""
+
+    def __init__(self, width: int, height: int, fps: int, bitrate_bps: int, *, screen: bool = False) -> None:
+        self.width, self.height, self.fps, self.screen = width, height, fps, screen
+        self.bitrate_bps = bitrate_bps
+        self._built_at = 0.0
+        self._pts = 0
+        self._context = self._build(bitrate_bps)
+
+    def _build(self, bitrate_bps: int) -> av.VideoCodecContext:
+        context = av.VideoCodecContext.create("libvpx", "w")
+        context.width, context.height, context.pix_fmt = self.width, self.height, "yuv420p"
+        context.time_base, context.framerate = fractions.Fraction(1, 90_000), fractions.Fraction(self.fps, 1)
+        context.bit_rate, context.gop_size, context.thread_count = bitrate_bps, 3000, 1
+        context.options = {
+            "deadline": "realtime",
+            "cpu-used": "-4" if self.width * self.height <= 640 * 360 else "-6",
+            "lag-in-frames": "0",
+            "error-resilient": "1",
+            "noise-sensitivity": "0",
+            "static-thresh": "100" if self.screen else "1",
+            "max-intra-rate": "300",
+            "minrate": str(bitrate_bps),
+            "maxrate": str(bitrate_bps),
+            "bufsize": str(bitrate_bps),
+            "undershoot-pct": "100",
+            "overshoot-pct": "15",
+            "qmin": "2",
+            "qmax": "56",
+        }
+        try:
+            context.open()
+        except av.FFmpegError as error:
+            raise CodecError(f"VP8 encoder {self.width}×{self.height}: {error}") from error
+        self._built_at = time.monotonic()
+        return context
+
+    def set_bitrate(self, bitrate_bps: int) -> None:
+        """Follow a target: only when it is well off the present rate, and not often."""
+        change = abs(bitrate_bps - self.bitrate_bps) / self.bitrate_bps
+        if change > REBUILD_RATIO and time.monotonic() - self._built_at > REBUILD_EVERY_S:
+            self._context = self._build(bitrate_bps)
+            self.bitrate_bps = bitrate_bps
+
+    def encode(self, frame: av.VideoFrame, keyframe: bool = False) -> bytes | None:
+        """One encoded frame, None when the encoder left this one out. `frame` is yuv420p of our size. Raises CodecError."""
+        frame.pict_type = PictureType.I if keyframe else PictureType.NONE
+        frame.time_base = fractions.Fraction(1, 90_000)
+        frame.pts = self._pts
+        self._pts += 90_000 // self.fps
+        try:
+            packets = self._context.encode(frame)
+        except (av.FFmpegError, ValueError) as error:
+            raise CodecError(f"VP8 encoder: {error}") from error
+        return bytes(packets[-1]) if packets else None
+
+
+class Vp8Decoder:
+    """Whole frames in, pictures out. Begin with a keyframe."""
+
+    def __init__(self) -> None:
+        self._context = av.VideoCodecContext.create("vp8", "r")
+        self._context.thread_count = 1
+
+    def decode(self, data: bytes) -> av.VideoFrame | None:
+        """The picture (yuv420p), None for a frame that shows nothing. Raises CodecError."""
+        try:
+            frames = self._context.decode(av.Packet(data))
+        except (av.FFmpegError, ValueError) as error:
+            raise CodecError(f"VP8 decoder: {error}") from error
+        if not frames:
+            return None
+        if frames[-1].width > MAX_SIDE or frames[-1].height > MAX_SIDE:
+            raise CodecError("a picture larger than anyone sends")
+        return frames[-1]

@@ -1,0 +1,147 @@
+"""A small pool of decoder threads: one stream always decodes on one of them, newest frames win, nothing ever waits for it.
+
+`open`, `push`, `close` on the loop's thread; `on_frame` and `on_trouble` are called on the worker's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+
+import av
+
+from vidconf.engine.codecs import CodecError
+from vidconf.engine.codecs.vp8 import Vp8Decoder
+
+log = logging.getLogger("vidconf.codecs")
+
+MAX_QUEUED = 12
+"""Encoded frames a stream may have waiting; more and the rest up to the next keyframe is dropped."""
+
+OnFrame = Callable[[av.VideoFrame, int], None]
+
+
+class DecoderStream:
+    """One stream's queue and decoder. `on_trouble()` asks for a keyframe."""
+
+    def __init__(self, worker: _Worker, on_frame: OnFrame, on_trouble: Callable[[], None]) -> None:
+        self._worker, self._on_frame, self._on_trouble = worker, on_frame, on_trouble
+        self._queue: deque[tuple[bytes, int, bool]] = deque()
+        self._decoder: Vp8Decoder | None = None
+        self._needs_keyframe = True
+        self.closed = False
+        self.dropped = self.errors = 0
+
+    def push(self, data: bytes, timestamp: int, keyframe: bool) -> None:
+        """Queue one whole frame. Never blocks."""
+        if self._needs_keyframe and not keyframe:
+            self.dropped += 1
+            return
+        self._needs_keyframe = False
+        if len(self._queue) >= MAX_QUEUED:
+            self.dropped += len(self._queue)
+            self._queue.clear()
+            if not keyframe:
+                self._needs_keyframe = True
+                self._on_trouble()
+                return
+        self._queue.append((data, timestamp, keyframe))
+        self._worker.wake(self)
+
+    def reset(self) -> None:
+        """Forget what waits; the next frame must be a keyframe."""
+        self._queue.clear()
+        self._needs_keyframe = True
+
+    def close(self) -> None:
+        self.closed = True
+        self._queue.clear()
+
+    def work(self) -> None:
+        """Decode what waits (worker's thread)."""
+        while not self.closed:
+            try:
+                data, timestamp, _ = self._queue.popleft()
+            except IndexError:
+                return
+            try:
+                if self._decoder is None:
+                    self._decoder = Vp8Decoder()
+                picture = self._decoder.decode(data)
+            except CodecError:
+                self.errors += 1
+                self._decoder = None
+                self._needs_keyframe = True
+                self._on_trouble()
+                continue
+            if picture is not None and not self.closed:
+                try:
+                    self._on_frame(picture, timestamp)
+                except Exception:
+                    log.exception("a decoded picture could not be shown")
+
+
+class _Worker(threading.Thread):
+    def __init__(self, number: int) -> None:
+        super().__init__(name=f"decoder {number}", daemon=True)
+        self._ready: deque[DecoderStream] = deque()
+        self._signal = threading.Semaphore(0)
+        self._ended = False
+        self.streams = 0
+
+    def wake(self, stream: DecoderStream) -> None:
+        self._ready.append(stream)
+        self._signal.release()
+
+    def end(self) -> None:
+        self._ended = True
+        self._signal.release()
+
+    def run(self) -> None:
+        while True:
+            self._signal.acquire()
+            if self._ended:
+                return
+            try:
+                stream = self._ready.popleft()
+            except IndexError:
+                continue
+            stream.work()
+
+
+class DecoderPool:
+    """Threads start with the first stream and end with `close`."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        self._count = workers or max(1, min(4, (os.cpu_count() or 2) - 1))
+        self._workers: list[_Worker] = []
+        self._streams: dict[DecoderStream, _Worker] = {}
+
+    def open(self, on_frame: OnFrame, on_trouble: Callable[[], None]) -> DecoderStream:
+        if len(self._workers) < self._count:
+            worker = _Worker(len(self._workers))
+            worker.start()
+            self._workers.append(worker)
+        else:
+            worker = min(self._workers, key=lambda w: w.streams)
+        worker.streams += 1
+        stream = DecoderStream(worker, on_frame, on_trouble)
+        self._streams[stream] = worker
+        return stream
+
+    def close_stream(self, stream: DecoderStream) -> None:
+        stream.close()
+        worker = self._streams.pop(stream, None)
+        if worker:
+            worker.streams -= 1
+
+    def close(self) -> None:
+        """Ends the threads; does not wait for them."""
+        for stream in list(self._streams):
+            self.close_stream(stream)
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()

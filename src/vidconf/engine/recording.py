@@ -1,0 +1,67 @@
+"""Received pictures of one stream into an MP4 (`bot --record-video`), on a thread of its own with a bounded queue.
+
+`write` on any one thread, never blocking: what does not fit is counted in `dropped`.
+"""
+
+from __future__ import annotations
+
+import fractions
+import logging
+import queue
+import threading
+
+import av
+import av.video
+
+log = logging.getLogger("vidconf.recording")
+
+
+class VideoRecorder:
+    """H.264 at the first picture's size; later sizes are scaled to it."""
+
+    def __init__(self, path: str) -> None:
+        self.dropped = self.written = 0
+        self._queue: queue.Queue[tuple[av.VideoFrame, float] | None] = queue.Queue(8)
+        self._thread = threading.Thread(target=self._run, args=(path,), name="recorder", daemon=True)
+        self._thread.start()
+
+    def write(self, frame: av.VideoFrame, at_s: float) -> None:
+        try:
+            self._queue.put_nowait((frame, at_s))
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Finish the file. Blocks: call it in an executor."""
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+
+    def _run(self, path: str) -> None:
+        try:
+            with av.open(path, "w", format="mp4") as container:
+                self._record(container)
+        except (av.FFmpegError, OSError, ValueError):
+            log.exception("the recording ended")
+            while self._queue.get() is not None:
+                self.dropped += 1
+
+    def _record(self, container: av.container.OutputContainer) -> None:
+        stream: av.VideoStream | None = None
+        start, last = 0.0, -1
+        while (item := self._queue.get()) is not None:
+            frame, at_s = item
+            if stream is None:
+                stream = container.add_stream("libx264", rate=30)
+                stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
+                stream.codec_context.options = {"preset": "ultrafast", "crf": "26"}
+                stream.codec_context.time_base = fractions.Fraction(1, 1000)
+                start = at_s
+            picture = frame.reformat(width=stream.width, height=stream.height, format="yuv420p")
+            last = max(last + 1, int((at_s - start) * 1000))
+            picture.pts, picture.time_base = last, fractions.Fraction(1, 1000)
+            for packet in stream.encode(picture):
+                container.mux(packet)
+            self.written += 1
+        if stream is not None:
+            for packet in stream.encode(None):
+                container.mux(packet)

@@ -1,0 +1,207 @@
+"""Offers and answers as text. Pure: what to say, not when. One bundle, one transport, sections never move.
+
+Any thread. aiortc.sdp parses what the other side says (`parse`); a description it cannot read raises DescriptionError.
+JSEP (RFC 8829), BUNDLE (RFC 9143), and LiveKit's habits: `a=msid` carries the cid of AddTrackRequest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from aiortc import RTCDtlsParameters, RTCIceGatherer, RTCIceParameters
+from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.sdp import MediaDescription, SessionDescription, candidate_to_sdp
+
+MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
+RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+EXTENSIONS = {MID: 1, LEVEL: 2, TRANSPORT_CC: 3}
+OPUS, VP8 = 111, 96
+"""Payload types we offer: LiveKit's and libwebrtc's own."""
+RECEIVABLE = {"audio": ("opus",), "video": ("VP8", "rtx")}
+FEEDBACK = {("nack", None), ("nack", "pli"), ("ccm", "fir")}
+"""What we do as a receiver. Without REMB and transport-wide feedback the server does not estimate our downlink; layers
+are asked for by `track_setting`."""
+MAX_SDP = 1 << 20
+
+
+class DescriptionError(ValueError):
+    """The other side's description cannot be read or cannot be answered."""
+
+
+@dataclass
+class Section:
+    """One of our own m-lines; active while something is sent in it."""
+
+    kind: str
+    mid: str
+    cid: str = ""
+    ssrc: int = 0
+    active: bool = True
+
+
+@dataclass
+class RemoteTrack:
+    """A section of the server's offer that carries a track to us."""
+
+    mid: str
+    kind: str
+    ssrcs: tuple[int, ...]
+    repair: dict[int, int] = field(default_factory=dict)
+    """RTX SSRC -> the SSRC it repairs."""
+    payload_types: dict[int, str] = field(default_factory=dict)
+    """payload type -> codec name, lower case; `rtx` among them."""
+    msid: str = ""
+
+
+def parse(text: str) -> SessionDescription:
+    """Read a description. Raises DescriptionError."""
+    if len(text) > MAX_SDP:
+        raise DescriptionError("session description is larger than any room's")
+    try:
+        description = SessionDescription.parse(text)
+        if not description.media:
+            raise DescriptionError("session description without a section")
+        for media in description.media:
+            if media.ice is None or media.ice.usernameFragment is None or media.dtls is None:
+                raise DescriptionError("a section lacks ICE or DTLS parameters")
+    except DescriptionError:
+        raise
+    except Exception as error:      # aiortc's parser asserts, indexes and converts: every way of failing is the text's fault
+        raise DescriptionError(f"session description cannot be read: {type(error).__name__}: {error}") from error
+    return description
+
+
+def transport_of(description: SessionDescription) -> tuple[RTCIceParameters, RTCDtlsParameters]:
+    """ICE and DTLS parameters of the one bundle, from its first section (`parse` made sure that they are there)."""
+    first = description.media[0]
+    assert first.ice is not None
+    assert first.dtls is not None
+    return first.ice, first.dtls
+
+
+def remote_tracks(offer: SessionDescription) -> list[RemoteTrack]:
+    """What an offer sends to us: the truth for routing, rebuilt after each offer."""
+    found = []
+    for media in offer.media:
+        if media.kind not in RECEIVABLE or media.direction in ("inactive", "recvonly") or media.port == 0:
+            continue
+        repair = {int(g.items[1]): int(g.items[0]) for g in media.ssrc_group if g.semantic == "FID" and len(g.items) == 2}
+        types = {c.payloadType: c.name.lower() for c in media.rtp.codecs if c.payloadType is not None}
+        ssrcs = tuple(dict.fromkeys(s.ssrc for s in media.ssrc if s.ssrc not in repair))
+        found.append(RemoteTrack(media.rtp.muxId, media.kind, ssrcs, repair, types, media.msid or ""))
+    return found
+
+
+def extension_ids(answer: SessionDescription) -> dict[str, dict[str, int]]:
+    """mid -> extension URI -> id, as the other side accepted them: number only what negotiated it."""
+    return {m.rtp.muxId: {x.uri: x.id for x in m.rtp.headerExtensions} for m in answer.media}
+
+
+def _transport(gatherer: RTCIceGatherer, dtls: RTCDtlsTransport, setup: str) -> list[str]:
+    ice = gatherer.getLocalParameters()
+    return [
+        f"a=ice-ufrag:{ice.usernameFragment}",
+        f"a=ice-pwd:{ice.password}",
+        "a=ice-options:trickle",
+        *(f"a=fingerprint:{f.algorithm} {f.value}" for f in dtls.getLocalParameters().fingerprints if f.algorithm == "sha-256"),
+        f"a=setup:{setup}",
+        *(f"a=candidate:{candidate_to_sdp(c)}" for c in gatherer.getLocalCandidates()),
+    ]
+
+
+def _session(version: int, mids: list[str]) -> list[str]:
+    return [
+        "v=0",
+        f"o=- 4611731400430051336 {version} IN IP4 127.0.0.1",
+        "s=-",
+        "t=0 0",
+        f"a=group:BUNDLE {' '.join(mids)}",
+        "a=extmap-allow-mixed",
+        "a=msid-semantic:WMS *",
+    ]
+
+
+def _data(mid: str) -> list[str]:
+    return [
+        "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
+        "c=IN IP4 0.0.0.0",
+        f"a=mid:{mid}",
+        "a=sctp-port:5000",
+        "a=max-message-size:65536",
+    ]
+
+
+def _text(lines: list[str]) -> str:
+    return "\r\n".join(lines) + "\r\n"
+
+
+def answer_to(offer: SessionDescription, gatherer: RTCIceGatherer, dtls: RTCDtlsTransport, version: int) -> str:
+    """Accept every section that has a codec of ours; the others answer port 0 in their place."""
+    lines: list[str] = []
+    mids: list[str] = []
+    for media in offer.media:
+        mid = media.rtp.muxId
+        body = _data(mid) if media.kind == "application" else _answer_media(media)
+        if body[0].split()[1] != "0":
+            mids.append(mid)
+        lines += body + _transport(gatherer, dtls, "active")
+    return _text(_session(version, mids) + lines)
+
+
+def _answer_media(media: MediaDescription) -> list[str]:
+    names = RECEIVABLE.get(media.kind, ())
+    codecs = [c for c in media.rtp.codecs if c.name in names]
+    main = {c.payloadType for c in codecs if c.name != "rtx"}
+    codecs = [c for c in codecs if c.name != "rtx" or c.parameters.get("apt") in main]
+    if not main:
+        return [f"m={media.kind} 0 UDP/TLS/RTP/SAVPF 0", "c=IN IP4 0.0.0.0", f"a=mid:{media.rtp.muxId}", "a=inactive"]
+    direction = {"sendrecv": "recvonly", "sendonly": "recvonly"}.get(media.direction or "sendrecv", "inactive")
+    body = [
+        f"m={media.kind} 9 UDP/TLS/RTP/SAVPF {' '.join(str(c.payloadType) for c in codecs)}",
+        "c=IN IP4 0.0.0.0",
+        f"a=mid:{media.rtp.muxId}",
+        f"a={direction}",
+        "a=rtcp-mux",
+        "a=rtcp-rsize",
+    ]
+    for codec in codecs:
+        channels = f"/{codec.channels}" if codec.channels and codec.channels > 1 else ""
+        body.append(f"a=rtpmap:{codec.payloadType} {codec.name}/{codec.clockRate}{channels}")
+        if codec.parameters:
+            body.append(f"a=fmtp:{codec.payloadType} " + ";".join(f"{k}={v}" for k, v in codec.parameters.items()))
+        if codec.name != "rtx":
+            body += [
+                f"a=rtcp-fb:{codec.payloadType} {f.type}{' ' + f.parameter if f.parameter else ''}"
+                for f in codec.rtcpFeedback
+                if (f.type, f.parameter or None) in FEEDBACK
+            ]
+    body += [f"a=extmap:{x.id} {x.uri}" for x in media.rtp.headerExtensions if x.uri in (MID, LEVEL)]
+    return body
+
+
+def offer_of(sections: list[Section], gatherer: RTCIceGatherer, dtls: RTCDtlsTransport, version: int) -> str:
+    """Our own sections: the data section first, then media in the order they were first added."""
+    lines = _data("0") + _transport(gatherer, dtls, "actpass")
+    for section in sections:
+        audio = section.kind == "audio"
+        lines += [
+            f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {OPUS if audio else VP8}",
+            "c=IN IP4 0.0.0.0",
+            f"a=mid:{section.mid}",
+            "a=sendonly" if section.active else "a=inactive",
+            "a=rtcp-mux",
+            "a=rtcp-rsize",
+        ]
+        if audio:
+            lines += [f"a=rtpmap:{OPUS} opus/48000/2", f"a=fmtp:{OPUS} minptime=10;useinbandfec=1", f"a=rtcp-fb:{OPUS} nack"]
+        else:
+            lines += [f"a=rtpmap:{VP8} VP8/90000"]
+            lines += [f"a=rtcp-fb:{VP8} {kind}" for kind in ("transport-cc", "nack", "nack pli", "ccm fir")]
+        lines += [f"a=extmap:{EXTENSIONS[x]} {x}" for x in ((MID, LEVEL) if audio else (MID, TRANSPORT_CC))]
+        if section.active:
+            stream = f"- {section.cid}"
+            lines += [f"a=msid:{stream}", f"a=ssrc:{section.ssrc} cname:vidconf", f"a=ssrc:{section.ssrc} msid:{stream}"]
+        lines += _transport(gatherer, dtls, "actpass")
+    return _text(_session(version, ["0", *(s.mid for s in sections)]) + lines)

@@ -1,0 +1,172 @@
+"""One WebRTC connection on aiortc's ORTC parts: one ICE, one DTLS, one SCTP; raw RTP and RTCP in and out.
+
+Runs on the asyncio loop that made it. Negotiation is strictly in turn (one lock); sections keep their order for ever.
+Packets reach `on_rtp(bytes, now)` and `on_rtcp(bytes, now)` decrypted and unparsed, `now` in monotonic seconds. The W3C
+RTCPeerConnection is not used: its transceivers start per section and race (docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from aiortc import (
+    RTCDataChannel,
+    RTCDataChannelParameters,
+    RTCIceGatherer,
+    RTCIceServer,
+    RTCIceTransport,
+    RTCSctpCapabilities,
+    RTCSctpTransport,
+)
+from aiortc.sdp import SessionDescription, candidate_from_sdp
+
+from vidconf.webrtc.description import DescriptionError, Section, answer_to, offer_of, parse, transport_of
+from vidconf.webrtc.seams import OnRtcp, OnRtp, PacketTransport, quiet_aioice, set_dtls_role, set_ice_controlling
+
+log = logging.getLogger("vidconf.transport")
+
+ANSWER_TIMEOUT_S = 15.0
+MAX_CANDIDATES = 64
+"""A server that sends more is broken or hostile."""
+
+quiet_aioice()
+
+
+def ice_servers(entries: Sequence[dict[str, Any]]) -> list[RTCIceServer]:
+    """`{"urls", "username", "credential"}` as aiortc's; always a list, None would mean a public STUN server."""
+    return [RTCIceServer(list(e.get("urls", ())), e.get("username") or None, e.get("credential") or None) for e in entries]
+
+
+class Peer:
+    """One direction of a LiveKit session: the publisher (we offer) or the subscriber (the server offers)."""
+
+    def __init__(self, name: str, servers: list[RTCIceServer], on_rtp: OnRtp, on_rtcp: OnRtcp) -> None:
+        self.name = name
+        self.gatherer = RTCIceGatherer(iceServers=servers)
+        self.ice = RTCIceTransport(self.gatherer)
+        self.dtls = PacketTransport(self.ice, on_rtp, on_rtcp)
+        self.sctp = RTCSctpTransport(self.dtls)
+        self.sections: list[Section] = []
+        self.remote: SessionDescription | None = None
+        self.connected = asyncio.Event()
+        self.failed = asyncio.Event()
+        self.closed = False
+        self._turn = asyncio.Lock()
+        self._start: asyncio.Task[None] | None = None
+        self._answered: asyncio.Future[str] | None = None
+        self._offer_id = 0
+        self._candidates = 0
+
+    # ---- the other side offers (subscriber)
+    async def answer(self, offer_sdp: str) -> str:
+        """Take an offer, return our answer; `remote` then tells each section's SSRCs. Raises DescriptionError."""
+        async with self._turn:
+            remote = parse(offer_sdp)
+            await self.gatherer.gather()
+            self.remote = remote
+            self._offer_id += 1
+            text = answer_to(remote, self.gatherer, self.dtls, self._offer_id)
+            self._begin(remote, controlling=bool(transport_of(remote)[0].iceLite), role="client")
+            return text
+
+    # ---- we offer (publisher)
+    async def offer(self, send: Callable[[str, int], Awaitable[None]]) -> SessionDescription:
+        """Offer `sections` by `send(sdp, id)` and wait until `accept` brings the answer. Raises DescriptionError, TimeoutError."""
+        async with self._turn:
+            await self.gatherer.gather()
+            self._offer_id += 1
+            self._answered = asyncio.get_running_loop().create_future()
+            await send(offer_of(self.sections, self.gatherer, self.dtls, self._offer_id), self._offer_id)
+            remote = parse(await asyncio.wait_for(self._answered, ANSWER_TIMEOUT_S))
+            self.remote = remote
+            # the answer's setup says who is the DTLS client; pion answers active
+            self._begin(remote, controlling=True, role="server" if transport_of(remote)[1].role == "client" else "client")
+            return remote
+
+    def accept(self, answer_sdp: str, offer_id: int) -> None:
+        """The answer to our last offer; answers to older ones are ignored (0: a server that does not count)."""
+        if self._answered and not self._answered.done() and offer_id in (0, self._offer_id):
+            self._answered.set_result(answer_sdp)
+
+    async def add_candidate(self, line: str) -> None:
+        """A trickled candidate (`candidate:…`). Raises DescriptionError.
+
+        The end-of-candidates mark is never passed on: aioice would ignore later ones. TCP candidates are skipped.
+        """
+        if not line or " tcp " in line.lower() or self._candidates >= MAX_CANDIDATES or self.closed:
+            return
+        self._candidates += 1
+        try:
+            candidate = candidate_from_sdp(line.removeprefix("candidate:"))
+        except (AssertionError, ValueError, IndexError) as error:
+            raise DescriptionError(f"not a candidate: {error!r}") from error
+        with contextlib.suppress(ValueError):       # an address family or a name that aioice cannot use
+            await self.ice.addRemoteCandidate(candidate)
+
+    def open_channel(self, label: str, *, ordered: bool = True, retransmits: int | None = None) -> RTCDataChannel:
+        return RTCDataChannel(self.sctp, RTCDataChannelParameters(label=label, ordered=ordered, maxRetransmits=retransmits))
+
+    def send(self, packet: bytes) -> bool:
+        """One RTP or RTCP packet, at once; False (and lost, as on any network) while the transport is not up."""
+        return not self.closed and self.dtls.send_packet(packet)
+
+    def idle_s(self) -> float:
+        """Seconds since the last RTP or RTCP packet came."""
+        return time.monotonic() - self.dtls.last_packet_at
+
+    async def close(self) -> None:
+        """Stop everything; never raises, safe to call twice."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._answered and not self._answered.done():
+            self._answered.cancel()
+        if self._start:
+            self._start.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await self._start
+        for part in (self.sctp, self.dtls, self.ice):
+            try:
+                await asyncio.wait_for(part.stop(), 2)
+            except (TimeoutError, ConnectionError, OSError, AttributeError) as error:
+                log.debug("%s: %s did not stop cleanly: %r", self.name, type(part).__name__, error)
+
+    # ---- once
+    def _begin(self, remote: SessionDescription, controlling: bool, role: str) -> None:
+        if self._start is None and not self.closed:
+            set_ice_controlling(self.ice, controlling)
+            set_dtls_role(self.dtls, role)
+            self._start = asyncio.create_task(self._connect(remote), name=f"{self.name} connects")
+
+    async def _connect(self, remote: SessionDescription) -> None:
+        ice, dtls = transport_of(remote)
+        try:
+            for candidate in remote.media[0].ice_candidates[:MAX_CANDIDATES]:
+                if candidate.protocol.lower() == "udp":
+                    await self.ice.addRemoteCandidate(candidate)
+            await self.ice.start(ice)
+            if self.ice.state != "completed":
+                raise ConnectionError(f"ICE is {self.ice.state}")
+            await self.dtls.start(dtls)
+            if self.dtls.state != "connected":
+                raise ConnectionError(f"DTLS is {self.dtls.state}")
+            data = next((m for m in remote.media if m.kind == "application"), None)
+            if data:
+                await self.sctp.start(data.sctpCapabilities or RTCSctpCapabilities(maxMessageSize=65536), data.sctp_port or 5000)
+        except (ConnectionError, OSError, ValueError) as error:
+            log.warning("%s: no connection: %s", self.name, error)
+            self.failed.set()
+            return
+        self.ice.on("statechange", self._ice_changed)
+        self.dtls.on("statechange", self._ice_changed)
+        self.connected.set()
+        self._ice_changed()
+
+    def _ice_changed(self) -> None:
+        if not self.closed and (self.ice.state in ("failed", "closed", "disconnected") or self.dtls.state in ("failed", "closed")):
+            self.failed.set()

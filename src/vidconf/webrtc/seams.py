@@ -1,0 +1,104 @@
+"""The only file that touches private names of aiortc and aioice. Debt by design.
+
+Each entry says the version it was read in, why it is needed, and the test that fails when it is no longer true
+(tests/unit/webrtc/test_seams.py). Loop's thread only.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceTransport
+from pylibsrtp import Session
+
+log = logging.getLogger("vidconf.transport")
+
+OnRtp = Callable[[bytes, float], None]
+OnRtcp = Callable[[bytes, float], None]
+
+
+def set_ice_controlling(ice: RTCIceTransport, controlling: bool) -> None:
+    """aiortc 1.16.0: RTCIceTransport has no public way to say the ICE role before `start`."""
+    ice._connection.ice_controlling = controlling
+
+
+def set_dtls_role(dtls: RTCDtlsTransport, role: str) -> None:
+    """aiortc 1.16.0: left to itself it derives the DTLS role from the ICE role; the descriptions decide it."""
+    dtls._set_role(role)
+
+
+def receive_session(dtls: RTCDtlsTransport) -> Session | None:
+    """aiortc 1.16.0: the SRTP session for packets coming in, None before the handshake; for a reader without queues."""
+    return dtls._rx_srtp
+
+
+def send_session(dtls: RTCDtlsTransport) -> Session | None:
+    """aiortc 1.16.0: the SRTP session for packets going out, None before the handshake."""
+    return dtls._tx_srtp
+
+
+def quiet_aioice() -> None:
+    """aioice 0.13.0: a socket error of one pair (host unreachable) is logged with a traceback; it is ordinary."""
+    logging.getLogger("aioice").setLevel(logging.ERROR)
+
+
+class PacketTransport(RTCDtlsTransport):
+    """DTLS-SRTP that hands every decrypted packet on as bytes, with its arrival in monotonic seconds.
+
+    aiortc 1.16.0: `_handle_rtp_data` and `_handle_rtcp_data` are awaited in the receive loop and an exception in them
+    closes the transport; so the handlers are plain, short, and whatever they raise costs that packet only.
+    """
+
+    def __init__(self, ice: RTCIceTransport, on_rtp: OnRtp, on_rtcp: OnRtcp) -> None:
+        super().__init__(ice, [RTCCertificate.generateCertificate()])
+        self._on_rtp, self._on_rtcp = on_rtp, on_rtcp
+        self.faults = 0
+        """Packets that a handler could not take."""
+        self.last_packet_at = time.monotonic()
+
+    async def _handle_rtp_data(self, data: bytes, arrival_time_ms: int) -> None:
+        now = self.last_packet_at = time.monotonic()
+        try:
+            self._on_rtp(data, now)
+        except Exception:
+            self._fault("RTP")
+
+    async def _handle_rtcp_data(self, data: bytes) -> None:
+        now = self.last_packet_at = time.monotonic()
+        try:
+            self._on_rtcp(data, now)
+        except Exception:
+            self._fault("RTCP")
+
+    def _fault(self, kind: str) -> None:
+        self.faults += 1
+        if self.faults in (1, 10, 100) or self.faults % 1000 == 0:
+            log.exception("a %s packet could not be handled (%d so far)", kind, self.faults)
+
+    def send_packet(self, packet: bytes) -> bool:
+        """Protect and send one RTP or RTCP packet at once. False when the transport is not up.
+
+        aiortc 1.16.0: `_send_rtp` is a coroutine whose only await is aioice's `sendto`, which does not wait for anything
+        on UDP; a task a packet would cost more than the packet.
+        """
+        session = self._tx_srtp
+        if session is None or self.state != "connected":
+            return False
+        kind = packet[1]
+        data = session.protect_rtcp(packet) if 192 <= kind <= 223 else session.protect(packet)
+        return send_datagram(self.transport, data)
+
+
+def send_datagram(ice: RTCIceTransport, data: bytes) -> bool:
+    """aioice 0.13.0: `Connection.sendto` takes the nominated pair and hands the datagram to its protocol; for a plain UDP
+    socket that is this one call. False when no pair is nominated (any longer)."""
+    pair = ice._connection._nominated.get(1)
+    if pair is None:
+        return False
+    transport = pair.protocol.transport
+    if transport is None or transport.is_closing():
+        return False
+    transport.sendto(data, pair.remote_addr)
+    return True
