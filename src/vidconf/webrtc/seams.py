@@ -6,11 +6,13 @@ Each entry says the version it was read in, why it is needed, and the test that 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
 
 from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceTransport
+from pylibsrtp import Error as SrtpError
 from pylibsrtp import Session
 
 log = logging.getLogger("vidconf.transport")
@@ -37,6 +39,14 @@ def receive_session(dtls: RTCDtlsTransport) -> Session | None:
 def send_session(dtls: RTCDtlsTransport) -> Session | None:
     """aiortc 1.16.0: the SRTP session for packets going out, None before the handshake."""
     return dtls._tx_srtp
+
+
+def remove_stream(session: Session | None, ssrc: int) -> None:
+    """pylibsrtp 1.0.0 (public there; beside the two above because their sessions are not): forget one SSRC's state, which
+    libsrtp otherwise keeps for every SSRC ever seen. Unknown ones are ignored."""
+    if session is not None:
+        with contextlib.suppress(SrtpError):
+            session.remove_stream(ssrc)
 
 
 def quiet_aioice() -> None:
