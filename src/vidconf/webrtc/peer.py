@@ -26,11 +26,24 @@ from aiortc import (
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 
 from vidconf.webrtc.description import DescriptionError, Section, answer_to, offer_of, parse, transport_of
-from vidconf.webrtc.seams import OnRtcp, OnRtp, PacketTransport, quiet_aioice, set_dtls_role, set_ice_controlling
+from vidconf.webrtc.seams import (
+    OnRtcp,
+    OnRtp,
+    PacketTransport,
+    answers_stun,
+    quiet_aioice,
+    set_dtls_role,
+    set_ice_controlling,
+    tap_datagrams,
+)
 
 log = logging.getLogger("vidconf.transport")
 
 ANSWER_TIMEOUT_S = 15.0
+PROBE_AFTER_S = 1.5
+PROBE_EVERY_S = 0.5
+LOST_AFTER_PROBES = 6
+"""Unanswered checks in a row, half a second each: with the quiet before them a dead way is known after four to eight seconds."""
 MAX_CANDIDATES = 64
 """A server that sends more is broken or hostile."""
 
@@ -58,6 +71,8 @@ class Peer:
         self.closed = False
         self._turn = asyncio.Lock()
         self._start: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._gathered = False
         self._answered: asyncio.Future[str] | None = None
         self._offer_id = 0
         self._candidates = 0
@@ -67,7 +82,7 @@ class Peer:
         """Take an offer, return our answer; `remote` then tells each section's SSRCs. Raises DescriptionError."""
         async with self._turn:
             remote = parse(offer_sdp)
-            await self.gatherer.gather()
+            await self._gather()
             self.remote = remote
             self._offer_id += 1
             text = answer_to(remote, self.gatherer, self.dtls, self._offer_id)
@@ -78,7 +93,7 @@ class Peer:
     async def offer(self, send: Callable[[str, int], Awaitable[None]]) -> SessionDescription:
         """Offer `sections` by `send(sdp, id)` and wait until `accept` brings the answer. Raises DescriptionError, TimeoutError."""
         async with self._turn:
-            await self.gatherer.gather()
+            await self._gather()
             self._offer_id += 1
             self._answered = asyncio.get_running_loop().create_future()
             await send(offer_of(self.sections, self.gatherer, self.dtls, self._offer_id), self._offer_id)
@@ -126,10 +141,10 @@ class Peer:
         self.closed = True
         if self._answered and not self._answered.done():
             self._answered.cancel()
-        if self._start:
-            self._start.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await self._start
+        for task in (self._watch, self._start):
+            if task and not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=1)
         for part in (self.sctp, self.dtls, self.ice):
             try:
                 await asyncio.wait_for(part.stop(), 2)
@@ -137,6 +152,14 @@ class Peer:
                 log.debug("%s: %s did not stop cleanly: %r", self.name, type(part).__name__, error)
 
     # ---- once
+    async def _gather(self) -> None:
+        if self.closed:
+            raise ConnectionError("the peer is closed")
+        if not self._gathered:
+            self._gathered = True
+            await self.gatherer.gather()
+            tap_datagrams(self.ice, self.dtls)
+
     def _begin(self, remote: SessionDescription, controlling: bool, role: str) -> None:
         if self._start is None and not self.closed:
             set_ice_controlling(self.ice, controlling)
@@ -158,14 +181,30 @@ class Peer:
             data = next((m for m in remote.media if m.kind == "application"), None)
             if data:
                 await self.sctp.start(data.sctpCapabilities or RTCSctpCapabilities(maxMessageSize=65536), data.sctp_port or 5000)
-        except (ConnectionError, OSError, ValueError) as error:
-            log.warning("%s: no connection: %s", self.name, error)
-            self.failed.set()
+        except (ConnectionError, OSError, ValueError, AssertionError) as error:
+            if not self.closed:
+                log.warning("%s: no connection: %r", self.name, error)
+                self.failed.set()
             return
         self.ice.on("statechange", self._ice_changed)
         self.dtls.on("statechange", self._ice_changed)
         self.connected.set()
+        self._watch = asyncio.create_task(self._watch_over(), name=f"{self.name} is watched")
         self._ice_changed()
+
+    async def _watch_over(self) -> None:
+        """Sets `failed` when nothing comes any more: neither packets nor answers to checks."""
+        unanswered = 0
+        while not self.closed:
+            await asyncio.sleep(PROBE_EVERY_S)
+            if self.idle_s() < PROBE_AFTER_S or await answers_stun(self.ice):
+                unanswered = 0
+                continue
+            unanswered += 1
+            if unanswered >= LOST_AFTER_PROBES:
+                log.warning("%s: nothing has come for %.1f s", self.name, self.idle_s())
+                self.failed.set()
+                return
 
     def _ice_changed(self) -> None:
         if not self.closed and (self.ice.state in ("failed", "closed", "disconnected") or self.dtls.state in ("failed", "closed")):

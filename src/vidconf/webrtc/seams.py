@@ -10,13 +10,16 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
+from aioice import stun
 from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceTransport
 from pylibsrtp import Error as SrtpError
 from pylibsrtp import Session
 
 log = logging.getLogger("vidconf.transport")
 
+MAX_DATAGRAM = 4096
 OnRtp = Callable[[bytes, float], None]
 OnRtcp = Callable[[bytes, float], None]
 
@@ -54,19 +57,81 @@ def quiet_aioice() -> None:
     logging.getLogger("aioice").setLevel(logging.ERROR)
 
 
+def tap_datagrams(ice: RTCIceTransport, dtls: PacketTransport) -> None:
+    """After gathering: SRTP goes from the socket straight to `dtls`, without two queues and a task; garbage stops here.
+
+    aioice 0.13.0: `StunProtocol.datagram_received` tries every datagram as STUN, lets struct.error out of a malformed one, and
+    hands an empty datagram on to aiortc 1.16.0, whose receive loop indexes it and closes the connection.
+    """
+    for protocol in ice._connection._protocols:
+        original = protocol.datagram_received
+
+        def received(data: Any, address: tuple[Any, ...], original: Callable[[Any, tuple[Any, ...]], None] = original) -> None:
+            first = data[0] if data else 255
+            if 128 <= first < 192:
+                dtls.take(data)
+            elif first < 64 and len(data) <= MAX_DATAGRAM:
+                try:
+                    original(data, address)
+                except Exception:
+                    dtls.malformed += 1
+            else:
+                dtls.malformed += 1
+
+        setattr(protocol, "datagram_received", received)  # noqa: B010 - a method by class, replaced on this object
+
+
+async def answers_stun(ice: RTCIceTransport) -> bool:
+    """Whether the far end answers one connectivity check within half a second.
+
+    aioice 0.13.0: its own consent checks need half a minute to notice a loss, and cannot be asked.
+    """
+    connection = ice._connection
+    pair = connection._nominated.get(1)
+    if pair is None or connection.remote_password is None:
+        return False
+    request = connection.build_request(pair, nominate=False)
+    try:
+        await pair.protocol.request(request, pair.remote_addr, integrity_key=connection.remote_password.encode(), retransmissions=0)
+    except (stun.TransactionError, OSError):
+        return False
+    return True
+
+
 class PacketTransport(RTCDtlsTransport):
     """DTLS-SRTP that hands every decrypted packet on as bytes, with its arrival in monotonic seconds.
 
     aiortc 1.16.0: `_handle_rtp_data` and `_handle_rtcp_data` are awaited in the receive loop and an exception in them
-    closes the transport; so the handlers are plain, short, and whatever they raise costs that packet only.
+    closes the transport; so the handlers are plain, short, and whatever they raise costs that packet only. `tap_datagrams`
+    goes round that loop; the overrides stay for what still comes through it.
     """
 
     def __init__(self, ice: RTCIceTransport, on_rtp: OnRtp, on_rtcp: OnRtcp) -> None:
         super().__init__(ice, [RTCCertificate.generateCertificate()])
         self._on_rtp, self._on_rtcp = on_rtp, on_rtcp
-        self.faults = 0
-        """Packets that a handler could not take."""
+        self.faults = self.malformed = 0
+        """Packets that a handler could not take; datagrams that were no packets at all."""
         self.last_packet_at = time.monotonic()
+
+    def take(self, data: bytes) -> None:
+        """One SRTP or SRTCP datagram from the socket. Not ours, repeated or forged: counted and dropped."""
+        session = self._rx_srtp
+        if session is None or len(data) < 8:
+            return
+        control = 192 <= data[1] <= 223
+        try:
+            packet = session.unprotect_rtcp(data) if control else session.unprotect(data)
+        except SrtpError:
+            self.malformed += 1
+            return
+        now = self.last_packet_at = time.monotonic()
+        try:
+            if control:
+                self._on_rtcp(packet, now)
+            else:
+                self._on_rtp(packet, now)
+        except Exception:
+            self._fault("RTCP" if control else "RTP")
 
     async def _handle_rtp_data(self, data: bytes, arrival_time_ms: int) -> None:
         now = self.last_packet_at = time.monotonic()
