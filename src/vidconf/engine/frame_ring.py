@@ -10,8 +10,8 @@ Segment: eight-byte words in 64-byte lines, then page-aligned payloads.
     line 2      held = slot + 1, or 0                                               by the reader
     line 3 + i  sequence (2n whole, 2n - 1 while n is written), width, height, stride, format,
                 pts in µs, written at (monotonic ns)                                by the writer
-Payload: BGRX of `stride` bytes × h; or I420 "side by side", one 8-bit picture of `stride` × 3h/2: Y, and below it U (left
-half) and V (right half) in the same rows.
+Payload: BGRX of `stride` bytes × h, the fourth byte 255; or I420 "side by side", one 8-bit picture of `stride` × 3h/2: Y, and
+below it U (left half) and V (right half) in the same rows, `stride` a multiple of sixteen.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker, shared_memory
 from typing import Any
@@ -28,6 +29,22 @@ MAGIC = 0x31474E4952465656  # "VVFRING1"
 SLOTS, PAGE = 3, 4096
 NEWEST, HELD, FIRST_SLOT = 8, 16, 24
 I420, BGRX = 1, 2
+"""Low byte of a frame's format."""
+BT709, FULL_RANGE = 0x100, 0x200
+"""Added to I420 where the colours are not BT.601, limited range."""
+
+
+def bgrx_bytes(width: int, height: int, stride: int) -> int:
+    """From the first to the last byte of a picture whose rows are `stride` bytes apart."""
+    return stride * (height - 1) + 4 * width
+
+
+def i420_stride(width: int) -> int:
+    return (width + 15) & ~15
+
+
+def i420_bytes(height: int, stride: int) -> int:
+    return stride * (height + (height + 1) // 2)
 
 
 class RingError(ValueError):
@@ -137,18 +154,50 @@ class RingWriter(_Ring):
             words[at] = before
         return -1
 
-    def write(self, picture: Any, width: int, height: int, stride: int, fmt: int = BGRX, pts_us: int = 0) -> bool:
-        """Copies `picture` (a bytes-like of stride × rows) in and publishes it. False: no slot, dropped. Raises RingError."""
-        size = stride * (height if fmt == BGRX else height + (height + 1) // 2)
-        if size > self.slot_bytes:
+    def write_bgrx(self, picture: Any, width: int, height: int, stride: int, pts_us: int = 0) -> bool:
+        """Copies `picture` (bytes-like, `bgrx_bytes` long) in and publishes it. False: no slot free, dropped. Raises RingError
+        when `stride` × `height` is more than a slot."""
+        size = bgrx_bytes(width, height, stride)
+        if stride * height > self.slot_bytes or 4 * width > stride:
             raise RingError("picture is larger than the ring: make a new ring")
+        slot = self._begin()
+        if slot < 0:
+            return False
+        self._views[slot][:size] = memoryview(picture).cast("B")[:size]
+        self._publish(slot, width, height, stride, BGRX, pts_us)
+        return True
+
+    def write_i420(self, planes: Sequence[tuple[memoryview, int]], width: int, height: int, pts_us: int = 0, colour: int = 0) -> bool:
+        """Copies (bytes, stride) of Y, U and V in, side by side, and publishes them; `colour`: BT709 | FULL_RANGE. As
+        `write_bgrx` otherwise."""
+        stride = i420_stride(width)
+        if i420_bytes(height, stride) > self.slot_bytes:
+            raise RingError("picture is larger than the ring: make a new ring")
+        slot = self._begin()
+        if slot < 0:
+            return False
+        target, (luma, luma_stride) = self._views[slot], planes[0]
+        if luma_stride == stride and len(luma) >= stride * height:
+            target[: stride * height] = luma[: stride * height]
+        else:
+            for y in range(height):
+                target[y * stride : y * stride + width] = luma[y * luma_stride : y * luma_stride + width]
+        columns, at = (width + 1) // 2, stride * height
+        for start, (chroma, chroma_stride) in ((at, planes[1]), (at + stride // 2, planes[2])):
+            for y in range((height + 1) // 2):
+                target[start + y * stride : start + y * stride + columns] = chroma[y * chroma_stride : y * chroma_stride + columns]
+        self._publish(slot, width, height, stride, I420 | colour, pts_us)
+        return True
+
+    def _begin(self) -> int:
         self._number += 1
         slot = self._free_slot()
         if slot < 0:
             self._number -= 1
             self.dropped += 1
-            return False
-        self._views[slot][:size] = memoryview(picture).cast("B")[:size]
+        return slot
+
+    def _publish(self, slot: int, width: int, height: int, stride: int, fmt: int, pts_us: int) -> None:
         at, words = FIRST_SLOT + 8 * slot, self._words
         words[at + 1], words[at + 2], words[at + 3], words[at + 4] = width, height, stride, fmt
         words[at + 5], words[at + 6] = max(0, pts_us), time.monotonic_ns()
@@ -156,7 +205,6 @@ class RingWriter(_Ring):
         self._fence()  # everything of the frame before the word that names it
         words[NEWEST] = self._number << 2 | slot
         self._newest_slot = slot
-        return True
 
     def close(self) -> None:
         """Unlinks; a reader that has attached keeps its last picture."""
@@ -213,8 +261,8 @@ class RingReader(_Ring):
             if words[at] != 2 * number:
                 continue  # overtaken meanwhile: there is a newer one
             _, width, height, stride, fmt, pts, written = words[at : at + 7]
-            rows = height if fmt == BGRX else height + (height + 1) // 2
-            if stride * rows > words[1] or width > stride:
+            bgrx = fmt & 0xFF == BGRX
+            if (stride * height if bgrx else i420_bytes(height, stride)) > words[1] or width * (4 if bgrx else 1) > stride:
                 return None
             self.missed += number - (self._seen >> 2) - 1
             self._seen = newest
