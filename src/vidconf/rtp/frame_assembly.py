@@ -1,7 +1,8 @@
 """Packets of a video stream -> whole VP8 frames, in order: complete on marker and contiguity, time-bounded waiting.
 
-Pure; one thread an object. A frame leaves when all before it have left. A gap is waited for until `wait_s`; then everything
-up to the next keyframe is dropped and `needs_keyframe` is set (the caller sends a PLI and goes on showing the last picture).
+Pure; one thread an object. A frame leaves when all before it have left. A gap is waited for until `wait_s`, or until a later
+keyframe is whole; then everything before that keyframe is dropped, and while there is none `needs_keyframe` is set (the caller
+sends a PLI and goes on showing the last picture). Work a packet is bounded, and constant on the whole, whatever comes.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from dataclasses import dataclass
 
 from vidconf.rtp.packets import PacketError
 from vidconf.rtp.statistics import sequence_unwrapper
-from vidconf.rtp.vp8 import Vp8Descriptor, is_keyframe, parse_descriptor
+from vidconf.rtp.vp8 import data_start, is_keyframe
 
 MAX_PACKETS = 2000
 """Held at most; more means that nothing is being completed."""
+MAX_EARLY = 128
+"""Held at most while no keyframe has begun: a keyframe's packets that overtook its first."""
 MAX_FRAME_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class AssembledFrame:
-    """`first` and `last` are unwrapped sequence numbers; `arrived` is when its last packet came."""
+    """`first` and `last` are unwrapped sequence numbers; `arrived` is when its last missing packet came."""
 
     timestamp: int
     data: bytes
@@ -29,120 +32,151 @@ class AssembledFrame:
     arrived: float
 
 
+_Packet = tuple[int, bool, bool, bytes]
+"""timestamp, marker, begins a frame, VP8 data"""
+
+
 class FrameAssembler:
     """For VP8. `push` takes what came, `poll` gives up on what did not."""
+
+    __slots__ = (
+        "_key", "_key_scan", "_next", "_packets", "_scan", "_stuck_since", "_unwrap",
+        "dropped_frames", "malformed", "needs_keyframe", "wait_s",
+    )  # fmt: skip
 
     def __init__(self, wait_s: float = 0.5) -> None:
         self.wait_s = wait_s
         self.needs_keyframe = True
         """True until a keyframe has left; set again when a frame was given up."""
         self.dropped_frames = 0
+        """Times that something had to be left out."""
         self.malformed = 0
         self._unwrap = sequence_unwrapper()
-        self._packets: dict[int, tuple[int, bool, Vp8Descriptor, bytes]] = {}
+        self._packets: dict[int, _Packet] = {}
         self._next: int | None = None
-        """First sequence number that has not left (None before the first keyframe)."""
+        """First sequence number that has not left; None while waiting for a keyframe."""
+        self._scan = 0
+        """Everything from `_next` up to here, exclusive, is held."""
+        self._key: int | None = None
+        """Where the newest keyframe that has not left begins …"""
+        self._key_scan = 0
+        """… and how far it is held."""
         self._stuck_since: float | None = None
 
     def push(self, sequence: int, timestamp: int, marker: bool, payload: bytes, now: float) -> list[AssembledFrame]:
         """Take one packet (padding-only ones with an empty payload too: they fill their number). Whole frames out."""
         number = self._unwrap.unwrap(sequence)
-        if (self._next is not None and number < self._next) or number in self._packets:
+        packets = self._packets
+        first = self._key if self._next is None else self._next
+        if (first is not None and number < first) or number in packets:
             return []
+        if len(packets) >= MAX_PACKETS or (self._next is not None and number - self._next > MAX_PACKETS):
+            self._key = None
+            self._lose()
         if payload:
             try:
-                descriptor, at = parse_descriptor(payload)
+                at, begins = data_start(payload)
             except PacketError:
                 self.malformed += 1
                 return []
-            self._packets[number] = (timestamp, marker, descriptor, payload[at:])
+            packets[number] = (timestamp, marker, begins, payload[at:])
+            if begins and at < len(payload) and not payload[at] & 1 and (self._key is None or number > self._key):
+                self._key = self._key_scan = number
+                if self._next is None:
+                    self._drop_before(number)
         else:
-            self._packets[number] = (timestamp, False, Vp8Descriptor(False, 0), b"")
-        if len(self._packets) > MAX_PACKETS:
-            self._restart()
-            return []
-        return self._leave(now)
+            packets[number] = (timestamp, False, False, b"")
+        if self._next is None:
+            if self._key is None:
+                if len(packets) > MAX_EARLY:
+                    del packets[next(iter(packets))]
+                return []
+        elif number == self._scan:
+            return self._leave(now)
+        elif self._stuck_since is None:
+            self._stuck_since = now
+        if self._key is not None and self._keyframe_is_whole(self._key):
+            return self._jump(self._key, now)
+        return []
 
     def poll(self, now: float) -> bool:
         """True when waiting has been given up since the last call: a keyframe is needed now."""
         if self._stuck_since is None or now - self._stuck_since < self.wait_s:
             return False
-        self._stuck_since = None
-        if self._next is None:
-            return False
-        self.dropped_frames += 1
-        self.needs_keyframe = True
-        self._next = None
+        self._lose()
         return True
 
-    def _restart(self) -> None:
-        self._packets.clear()
-        self._next, self._stuck_since, self.needs_keyframe = None, None, True
+    def _lose(self) -> None:
+        """Nothing before the next keyframe can be used any more."""
         self.dropped_frames += 1
+        self.needs_keyframe = True
+        self._next = self._stuck_since = None
+        if self._key is None:
+            self._packets.clear()
+        else:
+            self._drop_before(self._key)
+
+    def _drop_before(self, number: int) -> None:
+        for old in [n for n in self._packets if n < number]:
+            del self._packets[old]
+
+    def _keyframe_is_whole(self, key: int) -> bool:
+        """Whether all of the newest keyframe is held. Goes on where it stopped the last time."""
+        packets, at = self._packets, self._key_scan
+        timestamp = packets[key][0]
+        while (packet := packets.get(at)) is not None:
+            if packet[0] != timestamp or (at > key and packet[2]):
+                self._key_scan = at
+                return True     # the next frame has begun: its marker was left out
+            at += 1
+            if packet[1]:
+                return True
+        self._key_scan = at
+        return False
+
+    def _jump(self, key: int, now: float) -> list[AssembledFrame]:
+        """Go on with a whole keyframe and leave out what was being waited for."""
+        if self._next is not None:
+            self.dropped_frames += 1
+        self._drop_before(key)
+        self._next = self._scan = key
+        return self._leave(now)
 
     def _leave(self, now: float) -> list[AssembledFrame]:
+        """Let out every frame that is whole now."""
+        assert self._next is not None
+        packets = self._packets
         frames: list[AssembledFrame] = []
-        while True:
-            if self._next is None:
-                start = self._keyframe_start()
-                if start is None:
-                    return frames
-                self._next = start
-            frame = self._whole(now)
+        first, at = self._next, self._scan
+        while (packet := packets.get(at)) is not None:
+            if at > first and packet[3] and packet[0] != packets[first][0]:
+                frame = self._join(first, at - 1, now)      # a frame whose marker was left out
+                first = at
+            elif packet[1] or (at == first and not packet[3]):
+                frame = self._join(first, at, now)
+                first = at = at + 1
+            else:
+                at += 1
+                continue
             if frame is None:
-                break
+                self._lose()
+                return frames
             if frame.data:
                 frames.append(frame)
-                if frame.keyframe:
-                    self.needs_keyframe = False
-            self._next = frame.last + 1
-            self._stuck_since = None
-        waiting = any(n > self._next for n in self._packets) and self._next not in self._packets
-        if not waiting and self._packets:
-            waiting = max(self._packets) - self._next + 1 > len(self._packets)
-        if not waiting:
-            self._stuck_since = None
-        elif self._stuck_since is None:
-            self._stuck_since = now
+                self.needs_keyframe = self.needs_keyframe and not frame.keyframe
+        self._next, self._scan = first, at
+        self._stuck_since = now if len(packets) > at - first else None
         return frames
 
-    def _keyframe_start(self) -> int | None:
-        """The newest keyframe whose packets are all here; before one, nothing can be decoded. Older packets are let go."""
-        for number in sorted(self._packets, reverse=True):
-            _, _, descriptor, data = self._packets[number]
-            if descriptor.start and data and not data[0] & 1 and self._last_of(number) is not None:
-                for old in [n for n in self._packets if n < number]:
-                    del self._packets[old]
-                return number
-        if len(self._packets) > MAX_PACKETS // 2:
-            for old in sorted(self._packets)[: MAX_PACKETS // 4]:
-                del self._packets[old]
-        return None
-
-    def _last_of(self, number: int) -> int | None:
-        timestamp = self._packets[number][0]
-        while True:
-            packet = self._packets.get(number)
-            if packet is None or packet[0] != timestamp:
-                return None
-            if packet[1]:
-                return number
-            number += 1
-
-    def _whole(self, now: float) -> AssembledFrame | None:
-        assert self._next is not None
-        first = self._next
-        head = self._packets.get(first)
-        if head is None:
-            return None
-        if not head[3] and not head[1]:
-            del self._packets[first]
-            return AssembledFrame(head[0], b"", False, first, first, now)
-        last = self._last_of(first)
-        if last is None:
-            return None
-        data = b"".join(self._packets.pop(n)[3] for n in range(first, last + 1))
-        if not head[2].start or len(data) > MAX_FRAME_BYTES:
+    def _join(self, first: int, last: int, now: float) -> AssembledFrame | None:
+        """Takes the packets out; None when they make no frame. Padding makes an empty one."""
+        timestamp, _, begins, head = self._packets[first]
+        data = head if first == last else b"".join([self._packets[n][3] for n in range(first, last + 1)])
+        for number in range(first, last + 1):
+            del self._packets[number]
+        if self._key is not None and self._key <= last:
+            self._key = None
+        if data and (not begins or len(data) > MAX_FRAME_BYTES):
             self.malformed += 1
-            data = b""
-        return AssembledFrame(head[0], data, is_keyframe(data), first, last, now)
+            return None
+        return AssembledFrame(timestamp, data, is_keyframe(data), first, last, now)

@@ -34,8 +34,10 @@ class RtpPacket:
     padding: int = 0
 
 
-def parse_rtp(data: bytes) -> RtpPacket:
+def parse_rtp(data: bytes | memoryview) -> RtpPacket:
     """Read one packet (no SRTP). Raises PacketError."""
+    if not isinstance(data, bytes):
+        data = bytes(data)
     size = len(data)
     if size < 12:
         raise PacketError("shorter than an RTP header")
@@ -72,15 +74,15 @@ def _one_byte(data: bytes, at: int, end: int) -> dict[int, bytes]:
     while at < end:
         head = data[at]
         at += 1
-        if head == 0:
+        if not head:
             continue
-        if head >> 4 == 15:
+        if head >= 0xF0:
             break
-        size = (head & 15) + 1
-        if at + size > end:
+        after = at + (head & 15) + 1
+        if after > end:
             raise PacketError("an extension runs over its block")
-        found[head >> 4] = data[at : at + size]
-        at += size
+        found[head >> 4] = data[at:after]
+        at = after
     return found
 
 
@@ -105,12 +107,13 @@ def build_rtp(
     second = (0x80 if marker else 0) | payload_type
     if not extensions:
         return _FIXED.pack(0x80, second, sequence & 0xFFFF, timestamp & 0xFFFFFFFF, ssrc) + payload
-    if all(0 < name < 15 and 0 < len(value) <= 16 for name, value in extensions):
-        profile = ONE_BYTE_PROFILE
-        block = b"".join(bytes((name << 4 | len(value) - 1,)) + value for name, value in extensions)
-    else:
-        profile = TWO_BYTE_PROFILE
-        block = b"".join(bytes((name, len(value))) + value for name, value in extensions)
+    profile, block = ONE_BYTE_PROFILE, b""
+    for name, value in extensions:
+        if not (0 < name < 15 and 0 < len(value) <= 16):
+            profile = TWO_BYTE_PROFILE
+            block = b"".join(bytes((name, len(value))) + value for name, value in extensions)
+            break
+        block += bytes((name << 4 | len(value) - 1,)) + value
     block += bytes(-len(block) % 4)
     return (
         _FIXED.pack(0x90, second, sequence & 0xFFFF, timestamp & 0xFFFFFFFF, ssrc) + _WORDS.pack(profile, len(block) // 4) + block + payload

