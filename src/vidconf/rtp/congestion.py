@@ -14,20 +14,28 @@ WINDOW_S = 0.5
 LOSS_HIGH, LOSS_LOW = 0.10, 0.02
 QUEUE_HIGH_S = 0.08
 """Extra one-way delay over the smallest seen of late that counts as a filling queue."""
-MIN_FORGET_S = 10.0
+LEAST_WINDOW_S = 5.0
+"""The smallest delay is looked for in the last one to two of these."""
 
 
 class SimpleRate:
-    """`target_bps` moves at most once in WINDOW_S. Feed it with transport-wide reports, or with receiver reports' loss."""
+    """`target_bps` moves at most once in WINDOW_S. Feed it with transport-wide reports, or with receiver reports' loss. It does
+    not grow beyond twice what is really being sent: a still picture proves nothing about the network."""
+
+    __slots__ = (
+        "_delays", "_floor", "_least", "_least_before", "_least_since", "_lost", "_octets", "_sent", "_target", "_window_at",
+        "ceiling_bps",
+    )  # fmt: skip
 
     def __init__(self, start_bps: int, floor_bps: int, ceiling_bps: int) -> None:
         self._floor, self.ceiling_bps = floor_bps, ceiling_bps
         self._target = float(start_bps)
         self._window_at: float | None = None
-        self._sent = self._lost = 0
+        self._sent = self._lost = self._octets = 0
         self._delays: list[float] = []
-        self._least: tuple[float, float] | None = None
-        """(smallest one-way delay, when)"""
+        self._least = self._least_before = float("inf")
+        """Smallest one-way delay of this window and of the one before."""
+        self._least_since = float("-inf")
 
     @property
     def target_bps(self) -> int:
@@ -40,9 +48,11 @@ class SimpleRate:
             if result.received_at is None:
                 self._lost += 1
                 continue
+            self._octets += result.size
             delay = result.received_at - result.sent_at
-            if self._least is None or delay < self._least[0] or now - self._least[1] > MIN_FORGET_S:
-                self._least = (delay, now)
+            if now - self._least_since > LEAST_WINDOW_S:
+                self._least_before, self._least, self._least_since = self._least, delay, now
+            self._least = min(self._least, delay)
             self._delays.append(delay)
         self._step(now)
 
@@ -59,14 +69,16 @@ class SimpleRate:
             return
         loss = self._lost / self._sent
         queue_s = 0.0
-        if self._delays and self._least is not None:
-            queue_s = sorted(self._delays)[len(self._delays) // 2] - self._least[0]
+        if self._delays:
+            queue_s = sorted(self._delays)[len(self._delays) // 2] - min(self._least, self._least_before)
         if loss > LOSS_HIGH:
             self._target *= 1 - loss / 2
         elif queue_s > QUEUE_HIGH_S:
             self._target *= 0.85
         elif loss < LOSS_LOW:
-            self._target *= 1.08 ** (now - self._window_at)
-            self._target += 20_000 * (now - self._window_at)
+            elapsed_s = now - self._window_at
+            grown = self._target * 1.08**elapsed_s + 20_000 * elapsed_s
+            proven = 16 * self._octets / elapsed_s if self._octets else grown
+            self._target = max(self._target, min(grown, proven))
         self._target = max(self._floor, min(self._target, self.ceiling_bps))
-        self._window_at, self._sent, self._lost, self._delays = now, 0, 0, []
+        self._window_at, self._sent, self._lost, self._octets, self._delays = now, 0, 0, 0, []

@@ -14,7 +14,9 @@ _MAX_DELTA_US = 32767 * 250
 
 
 class TransportFeedbackBuilder:
-    """Collects arrivals; `build` reports them once, together with what is missing between them."""
+    """Collects arrivals; `build` reports them once, together with what is missing between them. Call it every 50 to 100 ms."""
+
+    __slots__ = ("_arrivals", "_count", "_next", "_sender", "_unwrap")
 
     def __init__(self, sender_ssrc: int) -> None:
         self._sender = sender_ssrc
@@ -34,7 +36,8 @@ class TransportFeedbackBuilder:
             del self._arrivals[next(iter(self._arrivals))]
 
     def build(self, media_ssrc: int) -> TransportFeedback | None:
-        """The next report, None when nothing came. What did not fit is in the one after it."""
+        """The next report, None when nothing came since the last. What did not fit (more than a thousand numbers, or a pause
+        of more than eight seconds) is in the one after it: call again until None, or wait for the next turn."""
         if not self._arrivals or self._next is None:
             return None
         numbers = sorted(n for n in self._arrivals if n >= self._next)
@@ -83,6 +86,8 @@ class SentPacket:
 
 class TransportFeedbackReader:
     """Remembers what was sent under which transport-wide number and joins it with the reports."""
+
+    __slots__ = ("_capacity", "_sent")
 
     def __init__(self, capacity: int = 4096) -> None:
         self._sent: dict[int, tuple[int, float]] = {}

@@ -17,6 +17,8 @@ MAX_PACKETS = 2000
 """Held at most; more means that nothing is being completed."""
 MAX_EARLY = 128
 """Held at most while no keyframe has begun: a keyframe's packets that overtook its first."""
+LATE_RUN = 200
+"""So many late packets with none in time between are no retransmissions."""
 MAX_FRAME_BYTES = 8 << 20
 
 
@@ -40,7 +42,7 @@ class FrameAssembler:
     """For VP8. `push` takes what came, `poll` gives up on what did not."""
 
     __slots__ = (
-        "_key", "_key_scan", "_next", "_packets", "_scan", "_stuck_since", "_unwrap",
+        "_key", "_key_scan", "_late_run", "_next", "_packets", "_scan", "_stuck_since", "_unwrap",
         "dropped_frames", "malformed", "needs_keyframe", "wait_s",
     )  # fmt: skip
 
@@ -62,13 +64,22 @@ class FrameAssembler:
         self._key_scan = 0
         """… and how far it is held."""
         self._stuck_since: float | None = None
+        self._late_run = 0
 
     def push(self, sequence: int, timestamp: int, marker: bool, payload: bytes, now: float) -> list[AssembledFrame]:
         """Take one packet (padding-only ones with an empty payload too: they fill their number). Whole frames out."""
         number = self._unwrap.unwrap(sequence)
         packets = self._packets
         first = self._key if self._next is None else self._next
-        if (first is not None and number < first) or number in packets:
+        if first is not None and number < first:
+            self._late_run += 1
+            if self._late_run > LATE_RUN:
+                # not late but numbered anew
+                self._unwrap, self._key, self._late_run = sequence_unwrapper(), None, 0
+                self._lose()
+            return []
+        self._late_run = 0
+        if number in packets:
             return []
         if len(packets) >= MAX_PACKETS or (self._next is not None and number - self._next > MAX_PACKETS):
             self._key = None

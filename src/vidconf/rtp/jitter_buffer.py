@@ -1,9 +1,10 @@
 """The audio jitter buffer: packets in as they come, one decision each 20 ms out, with a delay that follows the network.
 
-Pure; one thread an object. The target delay is a high quantile of how late packets are against the fastest of late (after
-NetEQ's idea), kept in a small histogram that forgets; above the target the buffer plays faster by leaving a packet out now
-and then (`Play.skip`), below it it holds back by a concealed block, so that a burst's delay goes away again. Finer means
-(acceleration on the pitch) belong to a later version behind the same face.
+Pure; one thread an object. The target delay is a high quantile of how late packets are against the fastest of the last
+seconds (after NetEQ's idea), kept in a small histogram that forgets. Below what the network needs a late packet grows the
+delay by what was concealed for it; above it the buffer leaves a packet out now and then (`Play.skip`), in a quiet moment if
+there is one, so that a burst's delay goes away again. Finer means (acceleration on the pitch) belong to a later version
+behind the same face.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ QUANTILE = 0.95
 MAX_PACKETS = 100
 MIN_TARGET_S, MAX_TARGET_S = 0.04, 0.5
 GAP_RESET_S = 2.0
+"""A longer pause begins anew."""
 ADJUST_BLOCKS = 15
+"""A surplus that was there for as long is real, not the beat of two clocks."""
+PATIENCE_BLOCKS = 60
+"""So long a quiet packet is waited for before a loud one is left out."""
+FAR_BEHIND_S = 0.2
+LATE_RUN = 25
+WINDOW_S = 1.0
+"""The fastest packet is looked for in the last one to two of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +52,36 @@ class Silence:
     """Nothing is being sent (muted, DTX, before the first packet)."""
 
 
+_SILENCE, _CONCEAL = Silence(), Conceal()
+
+
 class AudioJitterBuffer:
-    """For 20 ms packets of a 48 kHz clock; other packet sizes are followed by the timestamps."""
+    """For packets of 20 ms (the only size that WebRTC senders use unasked) on a 48 kHz clock. Counters are in packets."""
+
+    __slots__ = (
+        "_blocks_waited", "_clock_hz", "_concealed_here", "_fastest", "_fastest_before", "_histogram", "_last_arrival", "_late_run",
+        "_least_level", "_mean_size", "_next", "_next_stamp", "_packets", "_playing", "_unwrap_sequence", "_unwrap_timestamp",
+        "_weight", "_window_at", "concealed", "late", "played", "skipped", "target_s",
+    )  # fmt: skip
 
     def __init__(self, clock_hz: int = 48_000) -> None:
         self._clock_hz = clock_hz
         self._unwrap_sequence, self._unwrap_timestamp = sequence_unwrapper(), timestamp_unwrapper()
         self._packets: dict[int, tuple[int, bytes]] = {}
         self._next: int | None = None
+        self._next_stamp = 0
         self._playing = False
-        self._fastest: float | None = None
-        self._histogram = [0.0] * BUCKETS
-        self._histogram[2] = 1.0
+        self._concealed_here = 0
+        """Blocks concealed in a row for want of any packet."""
         self._last_arrival = 0.0
-        self._gap_blocks = 0
-        self._since_adjust, self._least_level_s = 0, 0.0
+        self._late_run = 0
+        self._fastest = self._fastest_before = float("inf")
+        self._window_at = 0.0
+        self._histogram = [0.0] * BUCKETS
+        self._histogram[1] = 1.0
+        self._weight = 1 - FORGET
+        self._blocks_waited, self._least_level = 0, 0
+        self._mean_size = 0.0
         self.target_s = 0.06
         self.played = self.concealed = self.late = self.skipped = 0
 
@@ -75,7 +99,13 @@ class AudioJitterBuffer:
         self._note_arrival(stamp, now)
         if self._next is not None and number < self._next:
             self.late += 1
+            self._late_run += 1
+            if self._late_run > LATE_RUN:
+                # not late but numbered anew
+                self._unwrap_sequence = sequence_unwrapper()
+                self._restart()
             return
+        self._late_run = 0
         if not payload or number in self._packets:
             return
         self._packets[number] = (stamp, payload)
@@ -88,91 +118,113 @@ class AudioJitterBuffer:
     def pull(self, now: float) -> Play | Conceal | Silence:
         """What to play for the next 20 ms. Call it once a block."""
         if not self._playing:
-            if not self._packets or self.level_s < self.target_s - BLOCK_S / 2:
-                return Silence() if not self._packets or now - self._last_arrival < self.target_s * 2 else self._start()
-            return self._start()
+            if not self._packets:
+                return _SILENCE
+            enough = self.level_s >= self.target_s - BLOCK_S / 2
+            if not enough and now - self._last_arrival < 2 * self.target_s:
+                return _SILENCE
+            self._playing, self._next = True, min(self._packets)
+            self._blocks_waited, self._least_level = 0, len(self._packets)
         assert self._next is not None
-        if self._since_adjust >= ADJUST_BLOCKS:
-            self._since_adjust, self._least_level_s = 0, self.level_s
-        self._since_adjust += 1
-        self._least_level_s = min(self._least_level_s, self.level_s)
+        self._blocks_waited += 1
+        self._least_level = min(self._least_level, len(self._packets))
         if self._next in self._packets:
+            if self._concealed_here:
+                self._judge_pause(self._packets[self._next][0])
             return self._take()
         if self._packets:
-            return self._missing(now)
-        self._gap_blocks += 1
-        if self._gap_blocks * BLOCK_S > 0.1 + self.target_s:
-            # the sender is silent or gone: start again with a full buffer when it comes back
+            return self._missing()
+        self._concealed_here += 1
+        if self._concealed_here * BLOCK_S > 0.1 + self.target_s:
+            # the sender is silent or gone: begin with a full buffer when it comes back
             self._playing = False
-            return Silence()
+            return _SILENCE
         self.concealed += 1
-        return Conceal()
+        return _CONCEAL
 
-    def _start(self) -> Play | Conceal | Silence:
-        self._playing, self._next = True, min(self._packets)
-        self._since_adjust, self._least_level_s = 0, self.level_s
-        return self._take()
+    def _judge_pause(self, stamp: int) -> None:
+        """The packet waited for is here. If the sender left time out without leaving a number out, it had said nothing (DTX,
+        mute): what was concealed was no loss."""
+        if stamp - self._next_stamp > self._clock_hz * BLOCK_S / 2:
+            self.concealed -= min(self.concealed, self._concealed_here)
 
     def _take(self) -> Play | Conceal:
         assert self._next is not None
-        surplus = self.level_s - self.target_s
-        skip: list[bytes] = []
-        if surplus > 0.2:
-            # far behind after a burst: jump most of the way at once
-            for _ in range(int((surplus - 0.04) / BLOCK_S)):
-                entry = self._packets.pop(self._next, None)
-                self._next += 1
-                if entry:
-                    skip.append(entry[1])
-        elif self._since_adjust >= ADJUST_BLOCKS and self._least_level_s - self.target_s > BLOCK_S / 2:
-            # for a third of a second there was never less than this: the surplus is real, not the beat of two clocks
-            entry = self._packets.pop(self._next, None)
-            self._next += 1
-            if entry:
-                skip.append(entry[1])
-        self.skipped += len(skip)
-        entry = self._packets.pop(self._next, None)
+        skip = self._surplus()
+        stamp, payload = self._packets.pop(self._next)
         self._next += 1
-        if entry is None:
-            self.concealed += 1
-            return Conceal()
-        self._gap_blocks = 0
+        self._next_stamp = stamp + int(self._clock_hz * BLOCK_S)
+        self._concealed_here = 0
+        self._mean_size += (len(payload) - self._mean_size) / 32
         self.played += 1
-        return Play(entry[1], tuple(skip[-2:]))
+        return Play(payload, skip) if skip else Play(payload)
 
-    def _missing(self, now: float) -> Play | Conceal:
+    def _surplus(self) -> tuple[bytes, ...]:
+        """Takes out what the delay is too long by. `_next` is held afterwards as before."""
+        assert self._next is not None
+        surplus_s = self.level_s - self.target_s
+        if surplus_s > FAR_BEHIND_S:
+            # far behind after a burst: jump most of the way at once
+            count = int((surplus_s - 0.04) / BLOCK_S)
+        elif self._blocks_waited >= ADJUST_BLOCKS and self._least_level * BLOCK_S - self.target_s > BLOCK_S / 2:
+            quiet = len(self._packets[self._next][1]) < 0.7 * self._mean_size
+            if not quiet and self._blocks_waited < PATIENCE_BLOCKS:
+                return ()
+            count = 1
+        else:
+            if self._blocks_waited >= PATIENCE_BLOCKS:
+                self._blocks_waited, self._least_level = 0, len(self._packets)
+            return ()
+        left_out = []
+        for number in sorted(self._packets)[: min(count, len(self._packets) - 1)]:
+            left_out.append(self._packets.pop(number)[1])
+        self._next = min(self._packets)
+        self.skipped += len(left_out)
+        self._blocks_waited, self._least_level = 0, len(self._packets)
+        return tuple(left_out[-2:])
+
+    def _missing(self) -> Play | Conceal:
         assert self._next is not None
         oldest = min(self._packets)
-        self._gap_blocks += 1
-        if oldest - self._next > 25 or self._gap_blocks * BLOCK_S > 0.1:
-            # a long hole (a pause in sending that kept numbers, or a lost second): go on with what is here
+        hole = oldest - self._next
+        # What was concealed while nothing at all was here stood in for (some of) the hole. A long hole is a pause that kept
+        # counting, or a lost moment: go on with what is here.
+        if hole <= self._concealed_here or hole > 25:
             self._next = oldest
             return self._take()
-        if self.level_s < self.target_s and oldest - self._next == 1 and self._gap_blocks == 1 and now - self._last_arrival > BLOCK_S:
-            self.concealed += 1
-            return Conceal()
-        following = self._packets.get(self._next + 1)
-        self._next += 1
+        self._next += self._concealed_here + 1
+        self._concealed_here = 0
         self.concealed += 1
-        return Conceal(following[1] if following else None)
+        following = self._packets.get(self._next)
+        return Conceal(following[1]) if following else _CONCEAL
 
     def _note_arrival(self, stamp: int, now: float) -> None:
         transit = now - stamp / self._clock_hz
-        if self._fastest is None or transit < self._fastest:
-            self._fastest = transit
-        else:
-            self._fastest += 0.00002        # 1 ms a second: the sender's clock may be slower than ours
-        bucket = min(BUCKETS - 1, int((transit - self._fastest) / BLOCK_S))
+        fastest = min(self._fastest, self._fastest_before)
+        if abs(transit - fastest) > 1.0 and fastest != float("inf"):
+            # the sender's clock was set anew (a pause without counting on): lateness must not be measured against before
+            self._fastest = self._fastest_before = fastest = transit
+            self._window_at = now
+        if now - self._window_at > WINDOW_S:
+            self._fastest_before, self._fastest, self._window_at = self._fastest, transit, now
+        self._fastest = min(self._fastest, transit)
+        late_s = max(0.0, transit - min(self._fastest, self._fastest_before))
+        histogram = self._histogram
+        # Growing the newest weight forgets as well as shrinking fifty old ones.
+        self._weight /= FORGET
+        histogram[min(BUCKETS - 1, int(late_s / BLOCK_S))] += self._weight
+        if self._weight > 1e9:
+            self._histogram = histogram = [v / self._weight for v in histogram]
+            self._weight = 1.0
+        reached, wanted, k = 0.0, QUANTILE * sum(histogram), 0
         for k in range(BUCKETS):
-            self._histogram[k] *= FORGET
-        self._histogram[bucket] += 1 - FORGET
-        total, reached = sum(self._histogram), 0.0
-        for k in range(BUCKETS):
-            reached += self._histogram[k]
-            if reached >= QUANTILE * total:
+            reached += histogram[k]
+            if reached >= wanted:
                 break
         self.target_s = max(MIN_TARGET_S, min(MAX_TARGET_S, (k + 2) * BLOCK_S))
 
     def _restart(self) -> None:
         self._packets.clear()
-        self._next, self._playing, self._fastest, self._gap_blocks = None, False, None, 0
+        self.concealed -= min(self.concealed, self._concealed_here)
+        self._next, self._playing, self._concealed_here, self._late_run = None, False, 0, 0
+        self._fastest = self._fastest_before = float("inf")

@@ -16,14 +16,22 @@ MAX_GAP = 3000
 """A larger jump is a new stream (or an attack), not a loss."""
 
 
+class _Missing:
+    __slots__ = ("not_before", "tries")
+
+    def __init__(self, not_before: float) -> None:
+        self.tries, self.not_before = 0, not_before
+
+
 class NackScheduler:
     """Call `received` for each packet, `due` every 20 ms or so. Numbers out are 16 bit."""
+
+    __slots__ = ("_highest", "_missing", "_reorder_s", "_unwrap", "asked", "gave_up")
 
     def __init__(self, reorder_s: float = 0.0) -> None:
         self._unwrap = sequence_unwrapper()
         self._highest: int | None = None
-        self._missing: OrderedDict[int, list[float]] = OrderedDict()
-        """number -> [tries, not before]"""
+        self._missing: OrderedDict[int, _Missing] = OrderedDict()
         self._reorder_s = reorder_s
         self.gave_up = 0
         """Numbers that will not be asked again: whoever waits for them needs a keyframe."""
@@ -41,9 +49,9 @@ class NackScheduler:
         if gap > MAX_GAP:
             self.gave_up += len(self._missing)
             self._missing.clear()
-        else:
+        elif gap:
             for k in range(self._highest + 1, number):
-                self._missing[k] = [0.0, now + self._reorder_s]
+                self._missing[k] = _Missing(now + self._reorder_s)
         self._highest = number
         while len(self._missing) > MAX_MISSING:
             self._missing.popitem(last=False)
@@ -52,16 +60,18 @@ class NackScheduler:
 
     def due(self, now: float, rtt_s: float) -> list[int]:
         """What to ask for now. The next try for a number is a round trip away, at least 20 ms."""
+        if not self._missing:
+            return []
         numbers = []
         for number, entry in list(self._missing.items()):
-            if entry[1] > now:
+            if entry.not_before > now:
                 continue
-            if entry[0] >= MAX_TRIES:
+            if entry.tries >= MAX_TRIES:
                 del self._missing[number]
                 self.gave_up += 1
                 continue
-            entry[0] += 1
-            entry[1] = now + max(0.02, rtt_s)
+            entry.tries += 1
+            entry.not_before = now + max(0.02, rtt_s)
             numbers.append(number & 0xFFFF)
         self.asked += len(numbers)
         return numbers
@@ -78,32 +88,36 @@ class NackScheduler:
         return len(self._missing)
 
 
+class _Kept:
+    __slots__ = ("again", "at", "packet")
+
+    def __init__(self, packet: bytes, at: float) -> None:
+        self.packet, self.at, self.again = packet, at, float("-inf")
+
+
 class SendHistory:
     """What was sent, by sequence number, for answering NACK. Bounded in number and age."""
 
+    __slots__ = ("_capacity", "_max_age_s", "_repeat_s", "_sent")
+
     def __init__(self, capacity: int = 1024, max_age_s: float = 2.0, repeat_s: float = 0.02) -> None:
-        self._sent: OrderedDict[int, list[object]] = OrderedDict()
+        self._sent: OrderedDict[int, _Kept] = OrderedDict()
         self._capacity, self._max_age_s, self._repeat_s = capacity, max_age_s, repeat_s
 
     def put(self, sequence: int, packet: bytes, now: float) -> None:
-        self._sent.pop(sequence & 0xFFFF, None)
-        self._sent[sequence & 0xFFFF] = [packet, now, -1.0]
-        while len(self._sent) > self._capacity:
-            self._sent.popitem(last=False)
+        sent = self._sent
+        sent.pop(sequence & 0xFFFF, None)
+        sent[sequence & 0xFFFF] = _Kept(packet, now)
+        if len(sent) > self._capacity:
+            sent.popitem(last=False)
 
     def get(self, sequence: int, now: float) -> bytes | None:
         """The packet to send again; None when it is unknown, too old, or was sent again a moment ago."""
-        entry = self._sent.get(sequence & 0xFFFF)
-        if entry is None:
+        kept = self._sent.get(sequence & 0xFFFF)
+        if kept is None or now - kept.at > self._max_age_s or now - kept.again < self._repeat_s:
             return None
-        packet, at, again = entry
-        assert isinstance(packet, bytes)
-        assert isinstance(at, float)
-        assert isinstance(again, float)
-        if now - at > self._max_age_s or now - again < self._repeat_s:
-            return None
-        entry[2] = now
-        return packet
+        kept.again = now
+        return kept.packet
 
     def __len__(self) -> int:
         return len(self._sent)

@@ -189,7 +189,7 @@ class Sdes:
     cname: str
 
     def to_bytes(self) -> bytes:
-        name = self.cname.encode()[:255]
+        name = self.cname.encode("utf-8", "replace")[:255]
         body = struct.pack("!IBB", self.ssrc, 1, len(name)) + name + b"\0"
         return _packet(SDES, 1, body + bytes(-len(body) % 4))
 
@@ -237,12 +237,31 @@ def _read(kind: int, count: int, body: bytes) -> RtcpPacket | None:
             return SenderReport(ssrc, ntp, timestamp, packets, octets, _blocks(body, 24, count))
         case 201:
             return ReceiverReport(struct.unpack_from("!I", body)[0], _blocks(body, 4, count))
+        case 202:
+            return _read_sdes(count, body)
         case 203:
             return Bye(struct.unpack_from(f"!{count}I", body))
         case 205:
             return _read_rtpfb(count, body)
         case 206:
             return _read_psfb(count, body)
+    return None
+
+
+def _read_sdes(count: int, body: bytes) -> Sdes | None:
+    """The first chunk that has a CNAME."""
+    at = 0
+    for _ in range(count):
+        (ssrc,) = struct.unpack_from("!I", body, at)
+        at += 4
+        while (item := body[at]) != 0:
+            size = body[at + 1]
+            if at + 2 + size > len(body):
+                raise PacketError("an SDES item runs over its packet")
+            if item == 1:
+                return Sdes(ssrc, body[at + 2 : at + 2 + size].decode("utf-8", "replace"))
+            at += 2 + size
+        at = (at + 4) // 4 * 4
     return None
 
 

@@ -18,7 +18,7 @@ class Unwrapper:
         self._last: int | None = None
 
     def unwrap(self, value: int) -> int:
-        """The long number of `value`; does not go below 0 … it may, just after the start."""
+        """The long number of `value`. It may be below 0 when something older than the very first comes."""
         if self._last is None:
             self._last = value
             return value
@@ -40,6 +40,11 @@ def timestamp_unwrapper() -> Unwrapper:
 
 class ReceiverStatistics:
     """What a receiver knows of one SSRC: counts, loss, jitter, and the report block it owes the sender."""
+
+    __slots__ = (
+        "_base", "_highest", "_last_timestamp", "_lsr", "_lsr_at", "_prior_expected", "_prior_received", "_transit", "_unwrap",
+        "clock_hz", "jitter", "octets", "packets", "ssrc",
+    )  # fmt: skip
 
     def __init__(self, ssrc: int, clock_hz: int) -> None:
         self.ssrc, self.clock_hz = ssrc, clock_hz

@@ -143,3 +143,36 @@ def test_rate_backs_off_from_loss_and_from_a_filling_queue() -> None:
     rate = SimpleRate(1_000_000, 100_000, 2_000_000)
     feed(rate, 3, queue_growth_s=0.2)
     assert rate.target_bps < 800_000
+
+
+def test_rate_does_not_grow_on_a_still_picture() -> None:
+    rate = SimpleRate(500_000, 100_000, 2_000_000)
+    for k in range(600):
+        now = k * 0.1
+        rate.on_report([SentPacket(k, 200, now - 0.05, now - 0.03)], now)
+    assert rate.target_bps == 500_000
+
+
+def test_a_queue_that_stays_is_not_taken_for_the_way() -> None:
+    rate = SimpleRate(1_000_000, 100_000, 2_000_000)
+    end = feed(rate, 3)
+    for k in range(80):
+        now = end + k * 0.1
+        rate.on_report([SentPacket(n, 1000, now - 0.05, now + 0.2) for n in range(10)], now)
+    assert rate.target_bps < 300_000
+
+
+@given(st.lists(st.tuples(st.integers(0, 65535), st.floats(0, 1)), max_size=300))
+def test_whatever_numbers_come_the_reports_stay_writable_and_bounded(arrivals: list[tuple[int, float]]) -> None:
+    builder, now = TransportFeedbackBuilder(1), 0.0
+    for number, step in arrivals:
+        now += step
+        builder.received(number, now)
+        report = builder.build(2)
+        if report is not None:
+            assert len(report.packets) <= 1024
+            assert parse_rtcp(report.to_bytes()) == [report]
+    for _ in range(len(arrivals) + 70):
+        if builder.build(2) is None:
+            break
+    assert builder.build(2) is None

@@ -73,6 +73,62 @@ def test_a_mute_is_silence_not_concealment() -> None:
     assert len(numbers(played)) > 190
 
 
+def feed(packets: list[tuple[float, int, int]], until: float) -> tuple[AudioJitterBuffer, list[object]]:
+    """(arrival, sequence, timestamp) each; a pull every 20 ms."""
+    buffer, played, at = AudioJitterBuffer(), [], 0
+    for tick in range(int(until / 0.02)):
+        now = tick * 0.02 + 0.001
+        while at < len(packets) and packets[at][0] <= now:
+            buffer.push(packets[at][1] & 0xFFFF, packets[at][2] & 0xFFFFFFFF, packets[at][1].to_bytes(4, "big"), packets[at][0])
+            at += 1
+        played.append(buffer.pull(now))
+    return buffer, played
+
+
+def test_dtx_is_not_counted_as_loss() -> None:
+    packets, now, sequence, stamp = [], 1.0, 0, 0
+    for _ in range(10):
+        for _ in range(25):     # half a second of speech …
+            packets.append((now, sequence, stamp))
+            now, sequence, stamp = now + 0.02, sequence + 1, stamp + 960
+        for _ in range(3):      # … and one and a fifth of nothing but a packet each 400 ms
+            packets.append((now, sequence, stamp))
+            now, sequence, stamp = now + 0.4, sequence + 1, stamp + 19200
+    buffer, played = feed(packets, now)
+    assert buffer.concealed <= 8, "only the last pause may still look like a loss"
+    assert len(numbers(played)) > 250
+    assert buffer.target_s <= 0.06
+
+
+def test_a_sender_whose_clock_stands_still_while_muted_does_not_raise_the_delay() -> None:
+    packets = [(k * 0.02 + (1.5 if k >= 100 else 0.0), k, k * 960) for k in range(400)]
+    buffer, played = feed(packets, 10.0)
+    assert buffer.target_s <= 0.06
+    assert len(numbers(played)) > 390
+
+
+def test_one_lost_packet_costs_one_concealment_and_no_delay() -> None:
+    packets = [(k * 0.02 + 0.01, k, k * 960) for k in range(600) if k not in (150, 250, 350, 450)]
+    buffer, played = feed(packets, 12.0)
+    assert sum(isinstance(p, Conceal) for p in played[100:590]) == 4
+    assert buffer.concealed == 4 + sum(isinstance(p, Conceal) for p in played[590:])
+
+
+def test_numbers_that_begin_anew_are_followed() -> None:
+    packets = [(k * 0.02, 30_000 + k, k * 960) for k in range(100)] + [(2 + k * 0.02, 10_000 + k, k * 960) for k in range(100)]
+    _, played = feed(packets, 5.0)
+    assert sum(n < 30_000 for n in numbers(played)) > 65
+
+
+def test_a_slower_and_a_faster_clock_are_followed_without_end() -> None:
+    for drift in (0.9995, 1.0005):
+        packets = [(k * 0.02 * drift, k, k * 960) for k in range(20_000)]
+        buffer, played = feed(packets, 400 * drift)
+        assert sum(isinstance(p, Conceal) for p in played[100:-20]) < 30
+        assert buffer.skipped < 30
+        assert buffer.level_s < 0.12
+
+
 @given(st.lists(st.none() | st.floats(0, 1.5), min_size=1, max_size=300))
 def test_order_is_kept_and_nothing_is_played_twice(delays: list[float | None]) -> None:
     buffer, played, _ = run(delays, tail_s=3.0)

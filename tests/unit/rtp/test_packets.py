@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import time
 
@@ -18,11 +19,12 @@ from vidconf.rtp.rtcp import (
     ReceiverReport,
     Remb,
     ReportBlock,
+    Sdes,
     SenderReport,
     TransportFeedback,
     parse_rtcp,
 )
-from vidconf.rtp.vp8 import keyframe_size, packetize, parse_descriptor, starts_keyframe
+from vidconf.rtp.vp8 import data_start, keyframe_size, packetize, parse_descriptor, starts_keyframe
 
 u8, u16, u32, u64 = (st.integers(0, (1 << n) - 1) for n in (8, 16, 32, 64))
 blocks = st.builds(ReportBlock, u32, u8, st.integers(-(1 << 23), (1 << 23) - 1), u32, u32, u32, u32)
@@ -54,6 +56,12 @@ def test_rtp_header_with_arbitrary_tail(tail: bytes, first: int) -> None:
     assert len(packet.payload) <= len(tail)
 
 
+def test_a_view_is_as_good_as_bytes() -> None:
+    packet = parse_rtp(memoryview(build_rtp(96, 1, 2, 3, True, b"payload", [(1, b"a")])))
+    assert type(packet.payload) is bytes
+    assert packet.extensions == {1: b"a"}
+
+
 def test_padding_and_csrc() -> None:
     packet = parse_rtp(bytes((0xA1, 96)) + bytes(10) + b"csrc" + b"payload" + b"\0\0\3")
     assert (packet.payload, packet.padding) == (b"payload", 3)
@@ -67,6 +75,7 @@ def test_padding_and_csrc() -> None:
         st.builds(ReceiverReport, u32, few_blocks),
         st.builds(Pli, u32, u32),
         st.builds(Fir, u32, st.lists(st.tuples(u32, u8), max_size=4).map(tuple)),
+        st.builds(Sdes, u32, st.text(st.characters(exclude_categories=["Cs"]), max_size=40)),
         st.builds(Bye, st.lists(u32, max_size=3).map(tuple)),
         st.builds(Remb, u32, st.integers(0, (1 << 18) - 1), st.lists(u32, max_size=3).map(tuple)),
         st.builds(
@@ -101,7 +110,7 @@ def test_rtcp_from_strangers_raises_only_its_own_error(data: bytes) -> None:
         return
 
 
-@given(st.sampled_from([200, 201, 203, 205, 206]), st.integers(0, 31), st.binary(max_size=80))
+@given(st.sampled_from([200, 201, 202, 203, 205, 206]), st.integers(0, 31), st.binary(max_size=80))
 def test_rtcp_of_known_types_with_arbitrary_bodies(kind: int, form: int, body: bytes) -> None:
     body += bytes(-len(body) % 4)
     started = time.perf_counter()
@@ -133,11 +142,16 @@ def test_vp8_packets_put_together_are_the_frame(frame: bytes, picture_id: int) -
 @given(st.binary(max_size=30))
 def test_vp8_from_strangers(data: bytes) -> None:
     starts_keyframe(data)
-    for read in (parse_descriptor, keyframe_size):
-        try:
-            read(data)
-        except PacketError:
-            continue
+    try:
+        at, begins = data_start(data)
+    except PacketError:
+        with pytest.raises(PacketError):
+            parse_descriptor(data)
+    else:
+        descriptor, same = parse_descriptor(data)
+        assert (at, begins) == (same, descriptor.start)
+    with contextlib.suppress(PacketError):
+        keyframe_size(data)
 
 
 def test_keyframe_size() -> None:
