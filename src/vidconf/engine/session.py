@@ -1,0 +1,554 @@
+"""A participant at the SFU: one state machine from idle through connecting, connected, reconnecting to closed.
+
+Loop's thread only. The session owns what outlives a connection (one's own publications with their mute, the others' tracks with
+their tiles) and makes a `transport.Connection` for each attempt. A loss of signalling or of ICE is a full rejoin: livekit-server
+restarts ICE on a resume, which aioice cannot follow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from livekit.protocol import models, rtc
+
+from vidconf.engine import api
+from vidconf.engine.decoders import DecoderPool
+from vidconf.engine.playout import Playout
+from vidconf.engine.publication import AudioPublication, Publication, VideoPublication, VideoShape
+from vidconf.engine.reconnect import FIRST_JOIN_PATIENCE_S, HOPELESS, REFUSED, Backoff, usable
+from vidconf.engine.signalling import SignalError, token_expiry
+from vidconf.engine.subscription import Subscription
+from vidconf.engine.transport import Connection
+from vidconf.protocol.livekit import SOURCE_NAMES
+
+log = logging.getLogger("vidconf.session")
+
+MAX_TRACKS = 1000
+"""Remote tracks a server may tell us of; more is a broken or hostile one."""
+TOKEN_ASKED_EVERY_S = 10.0
+THREADS_S = 2.0
+UNWATCHED_S = 3.0
+
+_REASONS = {
+    models.DisconnectReason.DUPLICATE_IDENTITY: "duplicate",
+    models.DisconnectReason.PARTICIPANT_REMOVED: "removed",
+    models.DisconnectReason.ROOM_DELETED: "room_ended",
+    models.DisconnectReason.ROOM_CLOSED: "room_ended",
+    models.DisconnectReason.USER_REJECTED: "removed",
+}
+_QUALITIES = {
+    models.ConnectionQuality.POOR: "poor",
+    models.ConnectionQuality.GOOD: "good",
+    models.ConnectionQuality.EXCELLENT: "excellent",
+    models.ConnectionQuality.LOST: "lost",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What differs between the window's engine and a bot's."""
+
+    decode_unwatched: bool = False
+    """Decode pictures nobody has asked to see, and read their stamps (bots, tests)."""
+    speaker: str = "default"
+    shapes: dict[str, VideoShape] = field(default_factory=dict)
+    decoders: int | None = None
+
+
+@dataclass(slots=True)
+class _Participant:
+    sid: str
+    identity: str
+    version: int = -1
+
+
+class Session:
+    """Commands in by `handle`, events out by `emit`."""
+
+    def __init__(self, emit: Callable[[api.EngineEvent], None], options: Options | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.options = options or Options()
+        self._emit = emit
+        self.state: api.MediaState = "idle"
+        self.publications: dict[str, Publication] = {}
+        self.pool = DecoderPool(self.options.decoders)
+        self.playout = Playout(self.options.speaker, self._playout_failed)
+        self.reconnects = 0
+        self.identity = ""
+        self.times: dict[str, float] = {}
+        """Monotonic instants of this join: started, joined."""
+        self._own_sid = ""
+        self._subscriptions: dict[str, Subscription] = {}
+        self._participants: dict[str, _Participant] = {}
+        self._speaking: dict[str, float] = {}
+        self._watched: dict[str, api.WatchTrack] = {}
+        self._gains: dict[str, float] = {}
+        self._wanted: dict[str, bool] = {}
+        """Identity -> whether its tracks are taken, where that was said."""
+        self._connection: Connection | None = None
+        self._run: asyncio.Task[None] | None = None
+        self._join: api.Join | None = None
+        self._refreshed = ""
+        """The newest token the server gave us."""
+        self._new_join = asyncio.Event()
+        self._permission: tuple[bool, tuple[int, ...]] | None = None
+        self.malformed = 0
+
+    # ---- commands
+    def handle(self, command: api.Command) -> None:
+        """Carry out one command; never blocks. `ListDevices` and `Quit` are the engine's, not the session's."""
+        match command:
+            case api.Join():
+                self._start(command)
+            case api.Leave():
+                self._stop("left")
+                for publication in list(self.publications.values()):
+                    self._close_publication(publication)
+            case api.OpenSource(source, device, muted, stamped):
+                self._open_source(source, device, muted, stamped)
+            case api.CloseSource(source):
+                if source in self.publications:
+                    self._close_publication(self.publications[source])
+            case api.MuteSource(source, muted):
+                if source in self.publications:
+                    self.publications[source].set_muted(muted)
+            case api.WatchTrack():
+                self._watch(command)
+            case api.Subscribe(identity, wanted):
+                self._wanted[identity] = wanted
+                sids = [s.sid for s in self._subscriptions.values() if s.identity == identity]
+                self._say_subscription(sids, wanted)
+            case api.SetVolume(identity, gain):
+                self._set_volume(identity, gain)
+            case api.SelectSpeaker(device):
+                self.playout.select(device)
+            case api.Record(path):
+                self._record(path)
+
+    async def close(self) -> None:
+        """Leave and end every thread and task. The session is of no use afterwards."""
+        self._stop("left")
+        if self._run is not None:
+            await asyncio.wait([self._run], timeout=5)
+        threads = []
+        for publication in list(self.publications.values()):
+            self._close_publication(publication)
+            threads += publication.threads()
+        for subscription in list(self._subscriptions.values()):
+            subscription.close()
+        self._subscriptions.clear()
+        self.pool.close()
+        self.playout.close()
+        await asyncio.to_thread(_wait_for, threads)
+
+    # ---- own sources
+    def _open_source(self, source: api.Source, device: str, muted: bool, stamped: bool) -> None:
+        old = self.publications.get(source)
+        if old is not None and not old.closed:
+            stamped_before = old.stamped if isinstance(old, VideoPublication) else False
+            if stamped_before == stamped:
+                # the mute first: a device that opens live for an instant because it is about to be muted would be the worst
+                if muted:
+                    old.set_muted(True)
+                if old.device != device or old.error:
+                    old.switch(device)
+                if not muted:
+                    old.set_muted(False)
+                return
+            self._close_publication(old)
+        if source in ("microphone", "screen_share_audio"):
+            publication: Publication = AudioPublication(self, source, device, muted=muted)
+        else:
+            publication = VideoPublication(
+                self, source, device, muted=muted, stamped=stamped, shape=self.options.shapes.get(source),
+                on_ring=lambda name: self._post(self._preview_opened, source, name),
+            )
+        self.publications[source] = publication
+        if isinstance(publication, VideoPublication) and (watched := self._watched.get(f"local:{source}")):
+            self._watch_preview(publication, watched)
+        publication.start()
+        if self._connection is not None:
+            self._connection.publications_changed()
+
+    def _close_publication(self, publication: Publication) -> None:
+        if self.publications.get(publication.source) is publication:
+            del self.publications[publication.source]
+        had_ring = isinstance(publication, VideoPublication) and publication.preview.ring is not None
+        publication.close()
+        if had_ring:
+            self.emit(api.RingClosed(f"local:{publication.source}"))
+
+    def publication_changed(self, publication: Publication) -> None:
+        """From the publication: its mute has changed, or it was closed."""
+        if self._connection is None:
+            return
+        if publication.closed:
+            self._connection.publications_changed()
+        else:
+            self._connection.mute_changed(publication)
+
+    def publication_refused(self, publication: Publication, code: str) -> None:
+        """The server does not let us send this."""
+        self.emit(api.SourceChanged(publication.source, publication.state, publication.device, code))
+
+    def _preview_opened(self, source: str, name: str) -> None:
+        publication = self.publications.get(source)
+        if isinstance(publication, VideoPublication) and publication.preview.ring == name:
+            self.emit(api.RingOpened(f"local:{source}", name))
+            self.emit(api.FirstFrame(f"local:{source}"))
+
+    # ---- watching and hearing
+    def _watch(self, command: api.WatchTrack) -> None:
+        if command.track.startswith("local:"):
+            self._watched[command.track] = command
+            publication = self.publications.get(command.track.removeprefix("local:"))
+            if isinstance(publication, VideoPublication):
+                self._watch_preview(publication, command)
+            return
+        subscription = self._subscriptions.get(command.track)
+        if subscription is not None:
+            subscription.watch(command)
+            self._say_wants(subscription)
+
+    @staticmethod
+    def _watch_preview(publication: VideoPublication, command: api.WatchTrack) -> None:
+        width, height = (command.width, command.height) if command.visible else (0, 0)
+        publication.preview.watch(width, height, command.format, command.fill)
+
+    def _say_wants(self, subscription: Subscription) -> None:
+        """Tell the server which size we show, or that we show nothing."""
+        wants = subscription.wants
+        if self._connection is None or wants == subscription.wants_sent or subscription.kind != "video":
+            return
+        subscription.wants_sent = wants
+        disabled, width, height = wants
+        self._connection.send(track_setting=rtc.UpdateTrackSettings(
+            track_sids=[subscription.sid], disabled=disabled, width=width, height=height, quality=models.VideoQuality.HIGH,
+        ))
+
+    def _set_volume(self, identity: str | None, gain: float) -> None:
+        if identity is None:
+            self.playout.set_gain(None, gain)
+            return
+        self._gains[identity] = gain
+        for subscription in self._subscriptions.values():
+            if subscription.identity == identity and subscription.kind == "audio":
+                self.playout.set_gain(subscription.sid, gain)
+
+    def _record(self, path: str | None) -> None:
+        try:
+            self.playout.record(path)
+        except OSError as error:
+            self.emit(api.Failed("recording_failed", str(error)))
+
+    def _playout_failed(self, code: str, detail: str) -> None:
+        """Playout's thread."""
+        self._post(self.emit, api.Failed(code, detail))
+
+    def _post(self, callback: Callable[..., None], *values: object) -> None:
+        try:
+            self.loop.call_soon_threadsafe(callback, *values)
+        except RuntimeError:
+            log.debug("the loop is gone")
+
+    def emit(self, event: api.EngineEvent) -> None:
+        self._emit(event)
+
+    # ---- the state machine
+    def _start(self, join: api.Join) -> None:
+        self._join, self._refreshed = join, ""
+        self.playout.start()
+        if self._run is not None and not self._run.done():
+            self._new_join.set()
+            if self._connection is not None and self.state == "connected":
+                self._connection.move()
+            return
+        self._new_join.clear()
+        self.times = {"started": time.monotonic()}
+        self._run = asyncio.create_task(self._live(), name="session")
+
+    def _stop(self, reason: str) -> None:
+        if self._run is not None and not self._run.done():
+            self._run.cancel()
+        elif self.state not in ("idle", "closed"):
+            self._change("closed", reason)
+
+    def _change(self, state: api.MediaState, reason: str = "") -> None:
+        if state != self.state or reason:
+            log.info("media is %s%s", state, f" ({reason})" if reason else "")
+        self.state = state
+        self.emit(api.StateChanged(state, reason))
+
+    async def _live(self) -> None:
+        self._change("connecting")
+        ending = "left"
+        try:
+            ending = await self._join_and_stay()
+        except asyncio.CancelledError:
+            ending = "left"
+        except Exception:
+            log.exception("the session failed")
+            ending = "failed"
+        finally:
+            await self._end_connection(farewell=True)
+            for subscription in list(self._subscriptions.values()):
+                self._remove_track(subscription.sid)
+            self._participants.clear()
+            self._set_speakers({})
+            self._change("closed", ending)
+
+    async def _join_and_stay(self) -> str:
+        """Joins, stays, comes back; returns why it is over."""
+        backoff, patience_ends = Backoff(), time.monotonic() + FIRST_JOIN_PATIENCE_S
+        stayed = False
+        while True:
+            self._new_join.clear()
+            try:
+                reason = await self._one_connection(backoff)
+                stayed = True
+            except SignalError as error:
+                log.info("joining failed: %s", error)
+                reason = error.code
+                if reason in HOPELESS and not stayed:
+                    return reason
+                if reason in REFUSED:
+                    if not stayed and not self._new_join.is_set():
+                        return reason
+                    await self._need_token()
+            await self._end_connection(farewell=False)
+            final = self._final(reason)
+            if final:
+                return final
+            if not stayed and time.monotonic() > patience_ends:
+                return reason
+            if stayed:
+                self._change("reconnecting", reason)
+            await self._pause(backoff.next_delay_s())
+            if not self._token_usable():
+                await self._need_token()
+
+    async def _one_connection(self, backoff: Backoff) -> str:
+        """One connection from its opening to its end. Raises SignalError when it does not open."""
+        assert self._join is not None
+        connection = Connection(self)
+        self._connection = connection
+        join = await connection.open(
+            self._join.url, self._refreshed or self._join.token, self._join.ice_servers,
+            subscribe=self._join.subscribe, adaptive=not self.options.decode_unwatched,
+        )
+        self.identity, self._own_sid = join.participant.identity, join.participant.sid
+        self._took_room(join)
+        if not await connection.connected():
+            return connection.ended.result() if connection.ended.done() else "ice_lost"
+        started = time.monotonic()
+        if self.state == "reconnecting":
+            self.reconnects += 1
+        self.times.setdefault("joined", started)
+        self._change("connected")
+        reason = await connection.ended
+        backoff.lasted(time.monotonic() - started)
+        return reason
+
+    async def _end_connection(self, *, farewell: bool) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self.malformed += connection.malformed + connection.signalling.malformed
+            await asyncio.shield(connection.close(farewell=farewell))
+        for subscription in self._subscriptions.values():
+            subscription.wants_sent = None
+
+    def _final(self, reason: str) -> str:
+        """The code with which it is over; "" when coming back is right."""
+        if not reason.startswith("leave:"):
+            return ""
+        _, number, action = reason.split(":")
+        if int(action) != rtc.LeaveRequest.Action.DISCONNECT:
+            return ""
+        return _REASONS.get(int(number), "")  # type: ignore[call-overload, no-any-return]
+
+    def _token_usable(self) -> bool:
+        assert self._join is not None
+        return usable(token_expiry(self._refreshed or self._join.token), time.time())
+
+    async def _need_token(self) -> None:
+        """Ask for another token until one comes."""
+        while not self._new_join.is_set():
+            self.emit(api.TokenNeeded())
+            await self._pause(TOKEN_ASKED_EVERY_S)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not when a new `Join` comes."""
+        try:
+            await asyncio.wait_for(self._new_join.wait(), seconds)
+        except TimeoutError:
+            return
+
+    # ---- the room
+    def _took_room(self, join: rtc.JoinResponse) -> None:
+        """What the server says at joining is the whole truth: what is not in it is gone."""
+        self._participants.clear()
+        present = {t.sid for p in join.other_participants for t in p.tracks}
+        for sid in [s for s in self._subscriptions if s not in present]:
+            self._remove_track(sid)
+        for info in join.other_participants:
+            self._take_participant(info)
+
+    def on_message(self, message: rtc.SignalResponse) -> None:
+        """From the connection: what is about the room."""
+        match message.WhichOneof("message"):
+            case "update":
+                for info in message.update.participants:
+                    self._take_participant(info)
+            case "mute":
+                self._muted_by_server(message.mute.sid, message.mute.muted)
+            case "speakers_changed":
+                self._take_speakers(message.speakers_changed.speakers)
+            case "connection_quality":
+                for update in message.connection_quality.updates:
+                    participant = self._participants.get(update.participant_sid)
+                    identity = self.identity if update.participant_sid == self._own_sid else participant.identity if participant else ""
+                    if identity:
+                        self.emit(api.Quality(identity, _QUALITIES.get(update.quality, "good")))
+            case "refresh_token":
+                self._refreshed = message.refresh_token
+
+    def _take_participant(self, info: models.ParticipantInfo) -> None:
+        if info.sid == self._own_sid or info.identity == self.identity:
+            if info.sid == self._own_sid and self._connection is not None and info.HasField("permission") and info.permission.can_publish:
+                self._note_permission(info.permission)
+            return
+        known = self._participants.get(info.sid)
+        if known is not None and info.version < known.version:
+            return
+        if info.state == models.ParticipantInfo.State.DISCONNECTED:
+            if self._participants.pop(info.sid, None) is not None:
+                self._remove_unlisted(info.identity, set())
+            return
+        if known is None:
+            # someone who came back under a new sid: the old one's farewell, which may come later, must not touch the new
+            for sid in [p.sid for p in self._participants.values() if p.identity == info.identity]:
+                del self._participants[sid]
+            if len(self._participants) >= MAX_TRACKS:
+                return
+        self._participants[info.sid] = _Participant(info.sid, info.identity, info.version)
+        for track in info.tracks:
+            self._take_track(info, track)
+        self._remove_unlisted(info.identity, {t.sid for t in info.tracks})
+
+    def _remove_unlisted(self, identity: str, listed: set[str]) -> None:
+        for sid in [s.sid for s in self._subscriptions.values() if s.identity == identity and s.sid not in listed]:
+            self._remove_track(sid)
+
+    def _note_permission(self, permission: models.ParticipantPermission) -> None:
+        key = (permission.can_publish, tuple(permission.can_publish_sources))
+        if self._permission not in (None, key) and self._connection is not None:
+            self._connection.permission_changed()
+        self._permission = key
+
+    def _take_track(self, info: models.ParticipantInfo, track: models.TrackInfo) -> None:
+        if track.type not in (models.TrackType.AUDIO, models.TrackType.VIDEO):
+            return
+        kind: Literal["audio", "video"] = "video" if track.type == models.TrackType.VIDEO else "audio"
+        subscription = self.subscription(track.sid, kind)
+        if subscription.announced:
+            if subscription.muted != track.muted:
+                subscription.set_muted(track.muted)
+                self.emit(api.TrackMuted(track.sid, track.muted))
+            if subscription.watching is not None:
+                self._say_wants(subscription)
+            return
+        subscription.announced = True
+        subscription.identity = info.identity
+        subscription.source = cast(api.Source, SOURCE_NAMES.get(track.source, "microphone" if kind == "audio" else "camera"))
+        subscription.set_muted(track.muted)
+        if kind == "audio" and info.identity in self._gains:
+            self.playout.set_gain(track.sid, self._gains[info.identity])
+        self.emit(api.TrackAdded(track.sid, info.identity, subscription.source, kind, track.muted))
+        if subscription.first_at is not None:
+            self.emit(api.FirstFrame(track.sid))
+        if info.identity in self._wanted and self._join is not None and self._wanted[info.identity] != self._join.subscribe:
+            self._say_subscription([track.sid], self._wanted[info.identity])
+
+    def subscription(self, sid: str, kind: str) -> Subscription:
+        """The subscription of a track; made when it is new. Raises ValueError when a server tells of too many."""
+        found = self._subscriptions.get(sid)
+        if found is None:
+            if len(self._subscriptions) >= MAX_TRACKS:
+                raise ValueError("more tracks than any room has")
+            decode = self.options.decode_unwatched
+            found = Subscription(self, sid, "video" if kind == "video" else "audio", decode_unwatched=decode)
+            self._subscriptions[sid] = found
+        return found
+
+    def subscriptions(self) -> Sequence[Subscription]:
+        return list(self._subscriptions.values())
+
+    def _remove_track(self, sid: str) -> None:
+        subscription = self._subscriptions.pop(sid, None)
+        if subscription is None:
+            return
+        subscription.close()
+        if subscription.announced:
+            self.emit(api.TrackRemoved(sid))
+
+    def _say_subscription(self, sids: list[str], wanted: bool) -> None:
+        if sids and self._connection is not None:
+            self._connection.send(subscription=rtc.UpdateSubscription(track_sids=sids, subscribe=wanted))
+
+    def _muted_by_server(self, sid: str, muted: bool) -> None:
+        """A moderator's mute is obeyed; nobody opens a microphone but the one who sits before it."""
+        connection = self._connection
+        publication = connection.publication_of(sid) if connection is not None else None
+        if publication is None or connection is None:
+            return
+        if muted:
+            if not publication.muted:
+                publication.set_muted(True)
+                self.emit(api.MutedByServer(publication.source))
+        elif publication.muted:
+            connection.insist_on_mute(publication)
+
+    def _take_speakers(self, speakers: Sequence[models.SpeakerInfo]) -> None:
+        """Deltas, by participant."""
+        active = dict(self._speaking)
+        for speaker in speakers:
+            participant = self._participants.get(speaker.sid)
+            identity = self.identity if speaker.sid == self._own_sid else participant.identity if participant else ""
+            if not identity:
+                continue
+            if speaker.active and speaker.level > 0:
+                active[identity] = round(min(1.0, speaker.level), 3)
+            else:
+                active.pop(identity, None)
+        self._set_speakers(active)
+
+    def _set_speakers(self, active: dict[str, float]) -> None:
+        if active != self._speaking:
+            self._speaking = active
+            self.emit(api.Speakers(tuple(sorted(active.items(), key=lambda item: -item[1]))))
+
+    # ---- numbers
+    def each_second(self) -> None:
+        """Pictures that nobody has asked to see for a while need not come."""
+        now = time.monotonic()
+        for subscription in self._subscriptions.values():
+            if subscription.announced and now - subscription.since > UNWATCHED_S:
+                self._say_wants(subscription)
+
+    def tracks_report(self) -> list[dict[str, Any]]:
+        now = time.monotonic()
+        return [s.report(now) for s in self._subscriptions.values() if s.announced]
+
+    def sent_report(self) -> dict[str, Any]:
+        return self._connection.sent() if self._connection is not None else {}
+
+
+def _wait_for(threads: Sequence[Any]) -> None:
+    ends = time.monotonic() + THREADS_S
+    for thread in threads:
+        thread.join(max(0.0, ends - time.monotonic()))
