@@ -1,0 +1,328 @@
+"""Session descriptions of the relay: read what a client says, write our answers and offers. Pure; any thread.
+
+A reader of our own and not aiortc's: it needs rid and simulcast lines, which that one drops, must not be shaken by anything a
+stranger writes, and is asked for thirty sections at a time. JSEP (RFC 8829), BUNDLE (RFC 9143), rid (RFC 8851), simulcast
+(RFC 8853), and LiveKit's habits (livekit-protocol.md §3, §6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
+RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+REPAIRED_RID = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
+LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+ACCEPTED_EXTENSIONS = {"audio": (MID, LEVEL), "video": (MID, RID, REPAIRED_RID, TRANSPORT_CC)}
+"""Transport-wide numbers on video only, as LiveKit does. The rid ones are echoed even without simulcast: libwebrtc offers
+later only what it was granted in its first answer."""
+
+OPUS, VP8 = 111, 96
+"""Payload types of what we send; what publishers send under others is renamed."""
+CODEC = {"audio": "opus", "video": "vp8"}
+BEST_RIDS = ("f", "h", "q")
+"""LiveKit's names for simulcast encodings, largest first."""
+
+MAX_SDP = 1 << 20
+MAX_SECTIONS = 512
+MAX_LINE = 2048
+
+
+class DescriptionError(ValueError):
+    """The client's description cannot be read."""
+
+
+@dataclass(slots=True)
+class Codec:
+    name: str
+    clock_hz: int
+    channels: int = 1
+    parameters: str = ""
+    feedback: tuple[str, ...] = ()
+
+    def apt(self) -> int | None:
+        """For rtx: the payload type it repairs."""
+        for part in self.parameters.split(";"):
+            name, _, value = part.strip().partition("=")
+            if name == "apt" and value.isdigit():
+                return int(value)
+        return None
+
+
+@dataclass(slots=True)
+class Section:
+    """One m-line of a client's description."""
+
+    kind: str
+    port: int
+    mid: str = ""
+    direction: str = "sendrecv"
+    codecs: dict[int, Codec] = field(default_factory=dict)
+    extensions: dict[str, int] = field(default_factory=dict)
+    cid: str = ""
+    """Second token of `a=msid`: what AddTrackRequest calls the track."""
+    ssrcs: tuple[int, ...] = ()
+    repairs: dict[int, int] = field(default_factory=dict)
+    """RTX SSRC -> the SSRC it repairs."""
+    rids: tuple[str, ...] = ()
+    setup: str = ""
+
+    @property
+    def sends(self) -> bool:
+        return self.port != 0 and self.direction in ("sendonly", "sendrecv")
+
+
+@dataclass(slots=True)
+class Description:
+    sections: list[Section] = field(default_factory=list)
+    ufrag: str = ""
+    fingerprints: tuple[tuple[str, str], ...] = ()
+    setup: str = ""
+
+    @property
+    def has_data(self) -> bool:
+        return any(s.kind == "application" and s.port for s in self.sections)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What of a publisher's section we take: the payload types it will send, the ids of its extensions, the one rid."""
+
+    payload_type: int
+    rtx_payload_type: int | None
+    extensions: Mapping[str, int]
+    rid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """Our side of a peer connection, for every section of a description alike."""
+
+    ufrag: str
+    password: str
+    fingerprint: str
+    candidates: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A section of our offer. `stream` and `track` are the two tokens of `a=msid`; an idle section has no `ssrc`."""
+
+    kind: str
+    mid: str
+    ssrc: int = 0
+    stream: str = ""
+    track: str = ""
+    cname: str = ""
+
+
+# ---- reading
+
+
+def read(text: str) -> Description:
+    """Raises DescriptionError."""
+    if len(text) > MAX_SDP:
+        raise DescriptionError("session description is larger than any room's")
+    found = Description()
+    section: Section | None = None
+    fingerprints: dict[tuple[str, str], None] = {}
+    try:
+        for line in text.splitlines():
+            if len(line) > MAX_LINE or line[1:2] != "=":
+                continue
+            if line.startswith("m="):
+                words = line[2:].split(" ")
+                section = Section(words[0], int(words[1]), mid=str(len(found.sections)))
+                section.codecs = {int(w): Codec("", 0) for w in words[3:] if w.isdigit()} if words[0] != "application" else {}
+                found.sections.append(section)
+                if len(found.sections) > MAX_SECTIONS:
+                    raise DescriptionError("more sections than a participant may have")
+            elif line.startswith("a="):
+                name, _, value = line[2:].partition(":")
+                if name == "fingerprint":
+                    algorithm, _, digest = value.strip().partition(" ")
+                    fingerprints[algorithm.lower(), digest.strip().upper()] = None
+                elif name == "ice-ufrag":
+                    found.ufrag = found.ufrag or value
+                elif name == "setup":
+                    found.setup = found.setup or value
+                elif section is not None:
+                    _attribute(section, name, value)
+    except DescriptionError:
+        raise
+    except (ValueError, IndexError) as error:
+        raise DescriptionError(f"session description cannot be read: {type(error).__name__}") from error
+    if not found.sections:
+        raise DescriptionError("session description without a section")
+    found.fingerprints = tuple(fingerprints)
+    return found
+
+
+def _attribute(section: Section, name: str, value: str) -> None:
+    match name:
+        case "mid":
+            section.mid = value.strip()
+        case "sendrecv" | "sendonly" | "recvonly" | "inactive":
+            section.direction = name
+        case "rtpmap":
+            number, _, codec = value.partition(" ")
+            parts = codec.strip().split("/")
+            if (known := section.codecs.get(int(number))) is not None:
+                known.name, known.clock_hz = parts[0].lower(), int(parts[1])
+                known.channels = int(parts[2]) if len(parts) > 2 else 1
+        case "fmtp":
+            number, _, parameters = value.partition(" ")
+            if (known := section.codecs.get(int(number))) is not None:
+                known.parameters = parameters.strip()
+        case "rtcp-fb":
+            number, _, feedback = value.partition(" ")
+            for pt, known in section.codecs.items():
+                if number == "*" or (number.isdigit() and int(number) == pt):
+                    known.feedback += (feedback.strip(),)
+        case "extmap":
+            number, _, uri = value.partition(" ")
+            local = int(number.partition("/")[0])
+            if 0 < local < 256:
+                section.extensions[uri.split(" ")[0].strip()] = local
+        case "msid":
+            tokens = value.split()
+            section.cid = tokens[-1] if tokens else ""
+        case "ssrc":
+            ssrc = int(value.split(" ", 1)[0])
+            if ssrc not in section.ssrcs and ssrc not in section.repairs and 0 < ssrc < 1 << 32 and len(section.ssrcs) < 16:
+                section.ssrcs += (ssrc,)
+            words = value.split(" ")
+            if not section.cid and len(words) == 3 and words[1].startswith("msid:"):
+                section.cid = words[2]
+        case "ssrc-group":
+            words = value.split()
+            if words[0] == "FID" and len(words) == 3:
+                main, repair = int(words[1]), int(words[2])
+                section.repairs[repair] = main
+                section.ssrcs = tuple(s for s in section.ssrcs if s != repair)
+        case "rid":
+            words = value.split()
+            if len(words) > 1 and words[1] == "send" and len(section.rids) < 8 and len(words[0]) <= 16:
+                section.rids += (words[0],)
+
+
+def agree(section: Section) -> Agreed | None:
+    """What we take of a publisher's section; None when it has no codec of ours."""
+    wanted = CODEC.get(section.kind)
+    main = next((pt for pt, codec in section.codecs.items() if codec.name == wanted), None)
+    if main is None:
+        return None
+    repair = next((pt for pt, codec in section.codecs.items() if codec.name == "rtx" and codec.apt() == main), None)
+    extensions = {uri: section.extensions[uri] for uri in ACCEPTED_EXTENSIONS[section.kind] if uri in section.extensions}
+    rid = next((r for r in BEST_RIDS if r in section.rids), section.rids[-1] if section.rids else "")
+    return Agreed(main, repair if section.kind == "video" else None, extensions, rid)
+
+
+# ---- writing
+
+
+def _transport(transport: Transport, setup: str) -> list[str]:
+    lines = [f"a=ice-ufrag:{transport.ufrag}", f"a=ice-pwd:{transport.password}", f"a=fingerprint:{transport.fingerprint}", f"a=setup:{setup}"]
+    for rank, (host, port) in enumerate(transport.candidates):
+        # RFC 8445 §5.1.2.1: a host candidate's type preference is 126; the local one tells our addresses apart.
+        priority = 126 << 24 | (65535 - rank) << 8 | 255
+        lines.append(f"a=candidate:{rank + 1} 1 udp {priority} {host} {port} typ host")
+    return [*lines, "a=end-of-candidates"]
+
+
+def _head(version: int, mids: Iterable[str]) -> list[str]:
+    return [
+        "v=0",
+        f"o=- 3318927403 {version} IN IP4 127.0.0.1",
+        "s=-",
+        "t=0 0",
+        "a=ice-lite",
+        f"a=group:BUNDLE {' '.join(mids)}",
+        "a=msid-semantic: WMS *",
+    ]
+
+
+def _data(mid: str) -> list[str]:
+    return [
+        "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
+        "c=IN IP4 0.0.0.0",
+        f"a=mid:{mid}",
+        "a=sctp-port:5000",
+        "a=max-message-size:65535",
+    ]
+
+
+def _text(lines: list[str]) -> str:
+    return "\r\n".join(lines) + "\r\n"
+
+
+def write_answer(offer: Description, transport: Transport, version: int) -> str:
+    """The answer to a publisher's offer: every section in its place; those without a codec of ours with port 0."""
+    setup = "active" if offer.setup == "passive" else "passive"
+    lines: list[str] = []
+    mids: list[str] = []
+    for section in offer.sections:
+        agreed = agree(section)
+        if section.kind == "application" and section.port:
+            lines += _data(section.mid) + _transport(transport, setup)
+        elif agreed is None:
+            lines += [f"m={section.kind} 0 UDP/TLS/RTP/SAVPF 0", "c=IN IP4 0.0.0.0", f"a=mid:{section.mid}", "a=inactive"]
+            continue
+        else:
+            lines += _answer_media(section, agreed) + _transport(transport, setup)
+        mids.append(section.mid)
+    return _text(_head(version, mids) + lines)
+
+
+def _answer_media(section: Section, agreed: Agreed) -> list[str]:
+    pt, codec = agreed.payload_type, section.codecs[agreed.payload_type]
+    types = [pt] if agreed.rtx_payload_type is None else [pt, agreed.rtx_payload_type]
+    audio = section.kind == "audio"
+    lines = [
+        f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, types))}",
+        "c=IN IP4 0.0.0.0",
+        f"a=mid:{section.mid}",
+        "a=recvonly" if section.direction in ("sendonly", "sendrecv") else "a=inactive",
+        "a=rtcp-mux",
+        "a=rtcp-rsize",
+        f"a=rtpmap:{pt} {'opus/48000/2' if audio else 'VP8/90000'}",
+    ]
+    if audio:
+        lines += [f"a=fmtp:{pt} minptime=10;useinbandfec=1"]
+        lines += [f"a=rtcp-fb:{pt} nack"] if "nack" in codec.feedback else []
+    else:
+        offered = [f for f in ("transport-cc", "ccm fir", "nack", "nack pli") if f in codec.feedback]
+        lines += [f"a=rtcp-fb:{pt} {f}" for f in offered if f != "transport-cc" or TRANSPORT_CC in agreed.extensions]
+    if agreed.rtx_payload_type is not None:
+        lines += [f"a=rtpmap:{agreed.rtx_payload_type} rtx/{codec.clock_hz}", f"a=fmtp:{agreed.rtx_payload_type} apt={pt}"]
+    lines += [f"a=extmap:{number} {uri}" for uri, number in agreed.extensions.items()]
+    if agreed.rid:
+        lines += [f"a=rid:{agreed.rid} recv", f"a=simulcast:recv {agreed.rid}"]
+    return lines
+
+
+def write_offer(sections: Sequence[Outgoing], transport: Transport, version: int) -> str:
+    """Our offer to a subscriber: the data section first, then ours in the order they were first made, never moved."""
+    lines = _data("d") + _transport(transport, "actpass")
+    for section in sections:
+        audio = section.kind == "audio"
+        pt = OPUS if audio else VP8
+        lines += [
+            f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {pt}",
+            "c=IN IP4 0.0.0.0",
+            f"a=mid:{section.mid}",
+            "a=sendonly" if section.ssrc else "a=inactive",
+            "a=rtcp-mux",
+            "a=rtcp-rsize",
+        ]
+        if audio:
+            lines += [f"a=rtpmap:{pt} opus/48000/2", f"a=fmtp:{pt} minptime=10;useinbandfec=1", f"a=rtcp-fb:{pt} nack"]
+        else:
+            lines += [f"a=rtpmap:{pt} VP8/90000", f"a=rtcp-fb:{pt} nack", f"a=rtcp-fb:{pt} nack pli", f"a=rtcp-fb:{pt} ccm fir"]
+        if section.ssrc:
+            stream = f"{section.stream} {section.track}"
+            lines += [f"a=msid:{stream}", f"a=ssrc:{section.ssrc} cname:{section.cname}", f"a=ssrc:{section.ssrc} msid:{stream}"]
+        lines += _transport(transport, "actpass")
+    return _text(_head(version, ["d", *(s.mid for s in sections)]) + lines)

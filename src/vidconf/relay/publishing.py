@@ -1,0 +1,382 @@
+"""A participant's publisher connection: what it sends us. The loop's thread.
+
+The client offers, we answer. Sections are tied to tracks by the second token of `a=msid` (AddTrackRequest's cid), SSRCs to
+tracks by the offer or, where it names none (simulcast), by the MID and rid of the packets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from aiortc import RTCDataChannel, RTCSctpCapabilities, RTCSctpTransport
+from livekit.protocol import models, rtc
+
+from vidconf.relay import description, limits
+from vidconf.relay.description import Agreed, Description, Section
+from vidconf.relay.forwarder import Upstream
+from vidconf.relay.limits import Bucket
+from vidconf.relay.tasks import end
+from vidconf.rtp.feedback import TransportFeedbackBuilder
+from vidconf.rtp.packets import PacketError, parse_rtp
+from vidconf.rtp.rtcp import Nack, Pli, ReceiverReport, ReportBlock, Sdes, SenderReport, parse_rtcp
+from vidconf.webrtc.ice_lite import LiteSession
+
+if TYPE_CHECKING:
+    from vidconf.relay.participant import Participant
+
+log = logging.getLogger("vidconf.relay")
+
+FEEDBACK_S = 0.08
+NACK_S = 0.02
+OWN_SSRC = 1
+MAX_IGNORED = 64
+PAYLOAD_OUT = {"audio": description.OPUS, "video": description.VP8}
+MIME = {"audio": "audio/opus", "video": "video/VP8"}
+_SID_LETTER = {
+    models.TrackSource.CAMERA: "C",
+    models.TrackSource.MICROPHONE: "M",
+    models.TrackSource.SCREEN_SHARE: "S",
+    models.TrackSource.SCREEN_SHARE_AUDIO: "s",
+}
+
+
+class PublishedTrack:
+    """A track from its AddTrackRequest on; `mid` is set once its section is there."""
+
+    def __init__(self, owner: Participant, request: rtc.AddTrackRequest, on_gap: Callable[[], None]) -> None:
+        self.owner, self.cid = owner, request.cid
+        self.kind = "video" if request.type == models.TrackType.VIDEO else "audio"
+        self.sid = f"TR_{self.kind[0].upper()}{_SID_LETTER.get(request.source, 'U')}{secrets.token_urlsafe(9)}"
+        self.info = models.TrackInfo(
+            sid=self.sid, type=request.type, name=request.name[: limits.NAME_CHARS], source=request.source, muted=request.muted,
+            width=request.width, height=request.height, simulcast=len(request.layers) > 1, disable_dtx=request.disable_dtx,
+            stereo=request.stereo, disable_red=True, encryption=request.encryption, stream=request.stream[: limits.NAME_CHARS],
+            mime_type=MIME[self.kind], layers=request.layers[:3], audio_features=request.audio_features[:8],
+        )  # fmt: skip
+        self.info.codecs.add(mime_type=MIME[self.kind], cid=request.cid, layers=request.layers[:3])
+        self.mid = ""
+        self.agreed: Agreed | None = None
+        self.upstream = Upstream(
+            self.kind, PAYLOAD_OUT[self.kind], owner.room.relay.counters, asyncio.get_running_loop(), on_gap
+        )  # fmt: skip
+        self.upstream.block(request.muted)
+        self.subscribed_said = False
+        # Dynacast: whether the publisher was last told that somebody watches, and since when nobody does.
+        self.watched: bool | None = None
+        self.unwatched_since: float | None = None
+
+    @property
+    def source(self) -> int:
+        return self.info.source
+
+    def mute(self, muted: bool) -> bool:
+        """Whether that was news."""
+        if self.info.muted == muted:
+            return False
+        self.info.muted = muted
+        self.upstream.block(muted)
+        return True
+
+
+class Publishing:
+    """One participant's."""
+
+    def __init__(self, participant: Participant) -> None:
+        self._participant = participant
+        self._counters = participant.room.relay.counters
+        self._loop = asyncio.get_running_loop()
+        self.session = LiteSession(participant.room.relay.port, self._on_rtp, self._on_rtcp)
+        self.pending: dict[str, PublishedTrack] = {}
+        """By cid: asked for, not yet in an offer."""
+        self.tracks: dict[str, PublishedTrack] = {}
+        """By sid: published."""
+        self._by_mid: dict[str, PublishedTrack] = {}
+        self._routes: dict[bytes, Callable[[bytes, float], None]] = {}
+        self._ignored: set[bytes] = set()
+        self._arrivals: list[tuple[int, float]] = []
+        self._feedback = TransportFeedbackBuilder(OWN_SSRC)
+        self._feedback_timer: asyncio.TimerHandle | None = None
+        self._nack_timer: asyncio.TimerHandle | None = None
+        self._rtcp = Bucket(limits.RTCP_PER_S, limits.RTCP_BURST)
+        self._connecting: asyncio.Task[None] | None = None
+        self._sctp: RTCSctpTransport | None = None
+        self._version = 1
+        self.fraction_lost = 0.0
+        """Of what should have come in the last report's time, the worst track's."""
+
+    # ---- tracks
+
+    def add(self, request: rtc.AddTrackRequest) -> PublishedTrack:
+        """A request that was found permitted."""
+        track = PublishedTrack(self._participant, request, self._on_gap)
+        self.pending[request.cid] = track
+        return track
+
+    def find(self, sid: str) -> PublishedTrack | None:
+        """Published or pending."""
+        return self.tracks.get(sid) or next((t for t in self.pending.values() if t.sid == sid), None)
+
+    def all(self) -> list[PublishedTrack]:
+        return [*self.tracks.values(), *self.pending.values()]
+
+    def drop(self, track: PublishedTrack) -> None:
+        """Forget a track; its packets are nobody's from now on."""
+        if self.pending.get(track.cid) is track:
+            del self.pending[track.cid]
+        self.tracks.pop(track.sid, None)
+        if self._by_mid.get(track.mid) is track:
+            del self._by_mid[track.mid]
+        for ssrc in (track.upstream.ssrc, track.upstream.rtx_ssrc):
+            if ssrc:
+                self._routes.pop(ssrc.to_bytes(4, "big"), None)
+                self.session.forget_incoming(ssrc)
+        track.upstream.close()
+
+    # ---- negotiation
+
+    def take_offer(self, sdp: str, offer_id: int) -> None:
+        """Answer, tie sections to tracks, and start the connection the first time. Raises DescriptionError."""
+        offer = description.read(sdp)
+        if not offer.ufrag or not offer.fingerprints:
+            raise description.DescriptionError("no ICE or DTLS parameters")
+        self._ignored.clear()
+        gone = [track for mid, track in self._by_mid.items() if not self._still_there(offer, mid, track)]
+        for track in gone:
+            self._participant.room.unpublish(track)
+        new = [bound for section in offer.sections if (bound := self._bind(section)) is not None]
+        session, port = self.session, self._participant.room.relay.port
+        transport = description.Transport(session.ufrag, session.password, session.fingerprint(), port.candidates)
+        self._version += 1
+        answer = rtc.SessionDescription(type="answer", sdp=description.write_answer(offer, transport, self._version), id=offer_id)
+        self._participant.say(answer=answer)
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect(offer), name="publisher")
+        for track in new:
+            self._participant.room.publish(track)
+
+    def _still_there(self, offer: Description, mid: str, track: PublishedTrack) -> bool:
+        section = next((s for s in offer.sections if s.mid == mid), None)
+        return section is not None and section.sends and (not section.cid or section.cid in (track.cid, track.info.codecs[0].cid))
+
+    def _bind(self, section: Section) -> PublishedTrack | None:
+        """The track that a sending section brings, when it is a new one."""
+        if not section.sends or section.kind not in PAYLOAD_OUT:
+            return None
+        agreed = description.agree(section)
+        if agreed is None:
+            return None
+        known = self._by_mid.get(section.mid)
+        if known is not None:
+            self._route(known, section, agreed)
+            return None
+        # The cid; else the oldest request of the kind, as LiveKit does.
+        track = self.pending.get(section.cid)
+        if track is None or track.kind != section.kind:
+            track = next((t for t in self.pending.values() if t.kind == section.kind), None)
+        if track is None or not self._participant.permission.permits(track.source):
+            return None
+        del self.pending[track.cid]
+        track.mid = track.info.mid = track.info.codecs[0].mid = section.mid
+        if section.cid:
+            track.info.codecs[0].cid = section.cid
+        self.tracks[track.sid] = self._by_mid[section.mid] = track
+        up = track.upstream
+        up.arrivals = self._arrivals
+        up.send_keyframe_request = lambda: self.session.send_rtcp(Pli(OWN_SSRC, up.ssrc).to_bytes()) if up.ssrc else None
+        self._route(track, section, agreed)
+        return track
+
+    def _route(self, track: PublishedTrack, section: Section, agreed: Agreed) -> None:
+        track.agreed = agreed
+        up = track.upstream
+        up.payload_type = agreed.payload_type
+        up.rtx_payload_type = -1 if agreed.rtx_payload_type is None else agreed.rtx_payload_type
+        up.extension_id = agreed.extensions.get(description.LEVEL if track.kind == "audio" else description.TRANSPORT_CC, 0)
+        if section.ssrcs and not section.rids:
+            main = section.ssrcs[0]
+            self._tie(track, main)
+            repair = next((r for r, m in section.repairs.items() if m == main), 0)
+            if repair:
+                self._tie_repair(track, repair)
+
+    def _tie(self, track: PublishedTrack, ssrc: int) -> None:
+        up = track.upstream
+        if up.ssrc == ssrc or ssrc.to_bytes(4, "big") in self._routes:
+            return
+        if up.ssrc:
+            self._routes.pop(up.ssrc.to_bytes(4, "big"), None)
+            self.session.forget_incoming(up.ssrc)
+            up.restart()
+        up.ssrc = ssrc
+        self._routes[ssrc.to_bytes(4, "big")] = up.received
+
+    def _tie_repair(self, track: PublishedTrack, ssrc: int) -> None:
+        up = track.upstream
+        if up.rtx_ssrc == ssrc or ssrc.to_bytes(4, "big") in self._routes:
+            return
+        if up.rtx_ssrc:
+            self._routes.pop(up.rtx_ssrc.to_bytes(4, "big"), None)
+            self.session.forget_incoming(up.rtx_ssrc)
+        up.rtx_ssrc = ssrc
+        self._routes[ssrc.to_bytes(4, "big")] = up.received_rtx
+
+    async def _connect(self, offer: Description) -> None:
+        role = "client" if offer.setup == "passive" else "server"
+        try:
+            if not await self.session.connect(offer.fingerprints, role, limits.ACTIVE_WITHIN_S):
+                self._participant.media_failed("publisher")
+                return
+            self._participant.media_is_up("publisher")
+            self._sctp = RTCSctpTransport(self.session.dtls)
+            self._sctp.on("datachannel", self._on_channel)
+            await self._sctp.start(RTCSctpCapabilities(maxMessageSize=limits.DATA_BYTES + 1024), 5000)
+        except ConnectionError:
+            self._participant.media_failed("publisher")
+        except Exception:
+            # Whatever a client's certificate or handshake makes OpenSSL or aiortc raise concerns only this client.
+            log.exception("a publisher connection could not be made")
+            self._participant.media_failed("publisher")
+
+    def _on_channel(self, channel: RTCDataChannel) -> None:
+        @channel.on("message")
+        def on_message(message: bytes | str) -> None:
+            self._participant.room.data_from(self._participant, channel.label, message)
+
+    # ---- packets
+
+    def _on_rtp(self, data: bytes) -> None:
+        route = self._routes.get(data[8:12])
+        if route is None:
+            self._unknown(data)
+            return
+        route(data, time.monotonic())
+        if self._arrivals and self._feedback_timer is None:
+            self._feedback_timer = self._loop.call_later(FEEDBACK_S, self._send_feedback)
+
+    def _unknown(self, data: bytes) -> None:
+        """An SSRC seen for the first time: by MID and rid it may be a track's."""
+        key = data[8:12]
+        self._counters.rtp_unknown_ssrc += 1
+        if key in self._ignored:
+            return
+        ssrc = int.from_bytes(key, "big")
+        try:
+            packet = parse_rtp(data)
+        except PacketError:
+            self._counters.rtp_malformed += 1
+            self.session.forget_incoming(ssrc)
+            return
+        track = self._by_extensions(packet.payload_type, packet.extensions)
+        if track is not None and ssrc:
+            (self._tie_repair if packet.payload_type == track.upstream.rtx_payload_type else self._tie)(track, ssrc)
+            if route := self._routes.get(key):
+                route(data, time.monotonic())
+                return
+        # A layer we did not ask for, or an invention.
+        if len(self._ignored) < MAX_IGNORED:
+            self._ignored.add(key)
+        else:
+            self.session.forget_incoming(ssrc)
+
+    def _by_extensions(self, payload_type: int, extensions: dict[int, bytes]) -> PublishedTrack | None:
+        named = False
+        for track in self._by_mid.values():
+            assert track.agreed is not None
+            ids, up = track.agreed.extensions, track.upstream
+            mid = extensions.get(ids.get(description.MID, 0))
+            named = named or mid is not None
+            if mid != track.mid.encode() or payload_type not in (up.payload_type, up.rtx_payload_type):
+                continue
+            uri = description.RID if payload_type == up.payload_type else description.REPAIRED_RID
+            rid = extensions.get(ids.get(uri, 0), b"").decode("ascii", "replace")
+            return track if rid == track.agreed.rid or not track.agreed.rid else None
+        if named:
+            return None
+        # Neither MID nor SSRC was said: the only track of that payload type that has no SSRC yet.
+        candidates = [t for t in self._by_mid.values() if t.upstream.payload_type == payload_type and not t.upstream.ssrc]
+        return candidates[0] if len(candidates) == 1 and (candidates[0].agreed is None or not candidates[0].agreed.rid) else None
+
+    def _on_rtcp(self, data: bytes) -> None:
+        now = time.monotonic()
+        if not self._rtcp.take(now):
+            self._counters.rtcp_over_limit += 1
+            return
+        try:
+            packets = parse_rtcp(data)
+        except PacketError:
+            self._counters.rtcp_malformed += 1
+            return
+        for packet in packets:
+            if isinstance(packet, SenderReport):
+                for track in self.tracks.values():
+                    if track.upstream.ssrc == packet.ssrc:
+                        self._pass_report(track, packet, now)
+
+    def _pass_report(self, track: PublishedTrack, report: SenderReport, now: float) -> None:
+        """The same clock to each subscriber, under its SSRC and with its counts. BYE never passes: it stops some decoders."""
+        up = track.upstream
+        up.sender_report(report.ntp, now)
+        name = self._participant.sid
+        for down in up.open:
+            packets, octets = up.sent(down)
+            down.sr_ntp, down.sr_at = report.ntp >> 16 & 0xFFFFFFFF, now
+            own = SenderReport(down.ssrc, report.ntp, report.rtp_timestamp, packets, octets)
+            down.session.send_rtcp(own.to_bytes() + Sdes(down.ssrc, name).to_bytes())
+
+    def _on_gap(self) -> None:
+        if self._nack_timer is None:
+            self._nack_timer = self._loop.call_later(NACK_S / 2, self._send_nacks)
+
+    def _send_nacks(self) -> None:
+        self._nack_timer = None
+        now, again = time.monotonic(), False
+        for track in self.tracks.values():
+            up = track.upstream
+            if not up.missing:
+                continue
+            if numbers := up.due_nacks(now):
+                self._counters.nacks_sent += len(numbers)
+                self.session.send_rtcp(Nack(OWN_SSRC, up.ssrc, tuple(numbers)).to_bytes())
+            again = again or bool(up.missing)
+        if again:
+            self._nack_timer = self._loop.call_later(NACK_S, self._send_nacks)
+
+    def _send_feedback(self) -> None:
+        self._feedback_timer = None
+        arrivals, builder = self._arrivals, self._feedback
+        for sequence, at in arrivals:
+            builder.received(sequence, at)
+        arrivals.clear()
+        ssrc = next((t.upstream.ssrc for t in self.tracks.values() if t.kind == "video"), OWN_SSRC)
+        while (report := builder.build(ssrc)) is not None:
+            self.session.send_rtcp(report.to_bytes())
+
+    def report(self, now: float) -> None:
+        """Once a second: receiver reports to the publisher."""
+        blocks: list[ReportBlock] = []
+        for track in self.tracks.values():
+            block = track.upstream.report(now)
+            if block is not None:
+                blocks.append(block)
+        self.fraction_lost = max((b.fraction_lost / 256 for b in blocks), default=0.0)
+        if self.session.is_up:
+            for at in range(0, len(blocks), 31):
+                self.session.send_rtcp(ReceiverReport(OWN_SSRC, tuple(blocks[at : at + 31])).to_bytes())
+
+    async def close(self) -> None:
+        for timer in (self._feedback_timer, self._nack_timer):
+            if timer is not None:
+                timer.cancel()
+        await end(self._connecting)
+        for track in self.all():
+            self.drop(track)
+        if self._sctp is not None:
+            with contextlib.suppress(ConnectionError):
+                await self._sctp.stop()
+        await self.session.close()
