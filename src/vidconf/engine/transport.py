@@ -235,9 +235,13 @@ class Connection:
         assert self._subscriber is not None
         while True:
             offer = await self._offers.get()
-            try:
-                sdp = await self._subscriber.answer(offer.sdp)
+
+            def take(sdp: str, offer: rtc.SessionDescription = offer) -> None:
                 self._route(dict(offer.mid_to_track_id))
+                self.send(answer=rtc.SessionDescription(type="answer", sdp=sdp, id=offer.id))
+
+            try:
+                await self._subscriber.answer(offer.sdp, take)
             except DescriptionError as error:
                 self.malformed += 1
                 log.warning("an offer cannot be answered: %s", error)
@@ -246,7 +250,6 @@ class Connection:
                 self._end("ice_lost")
                 log.info("no answer: %s", error)
                 return
-            self.send(answer=rtc.SessionDescription(type="answer", sdp=sdp, id=offer.id))
 
     def _route(self, mid_to_track: dict[str, str]) -> None:
         """SSRC -> subscription from the offer alone: a section used again brings new SSRCs under an old mid."""

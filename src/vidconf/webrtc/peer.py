@@ -40,6 +40,7 @@ from vidconf.webrtc.seams import (
 log = logging.getLogger("vidconf.transport")
 
 ANSWER_TIMEOUT_S = 15.0
+ANSWER_TRAVELS_S = 0.015
 PROBE_AFTER_S = 1.5
 PROBE_EVERY_S = 0.5
 LOST_AFTER_PROBES = 6
@@ -78,16 +79,19 @@ class Peer:
         self._candidates = 0
 
     # ---- the other side offers (subscriber)
-    async def answer(self, offer_sdp: str) -> str:
-        """Take an offer, return our answer; `remote` then tells each section's SSRCs. Raises DescriptionError."""
+    async def answer(self, offer_sdp: str, send: Callable[[str], None]) -> None:
+        """Take an offer, hand our answer to `send`; `remote` then tells each section's SSRCs. Raises DescriptionError.
+
+        Checks begin after the answer: a full ICE agent drops those that come before it and asks again 200 ms later.
+        """
         async with self._turn:
             remote = parse(offer_sdp)
             await self._gather()
             self.remote = remote
             self._offer_id += 1
-            text = answer_to(remote, self.gatherer, self.dtls, self._offer_id)
-            self._begin(remote, controlling=bool(transport_of(remote)[0].iceLite), role="client")
-            return text
+            send(answer_to(remote, self.gatherer, self.dtls, self._offer_id))
+            lite = bool(transport_of(remote)[0].iceLite)
+            self._begin(remote, controlling=lite, role="client", delay_s=0.0 if lite else ANSWER_TRAVELS_S)
 
     # ---- we offer (publisher)
     async def offer(self, send: Callable[[str, int], Awaitable[None]]) -> SessionDescription:
@@ -160,15 +164,16 @@ class Peer:
             await self.gatherer.gather()
             tap_datagrams(self.ice, self.dtls)
 
-    def _begin(self, remote: SessionDescription, controlling: bool, role: str) -> None:
+    def _begin(self, remote: SessionDescription, *, controlling: bool, role: str, delay_s: float = 0.0) -> None:
         if self._start is None and not self.closed:
             set_ice_controlling(self.ice, controlling)
             set_dtls_role(self.dtls, role)
-            self._start = asyncio.create_task(self._connect(remote), name=f"{self.name} connects")
+            self._start = asyncio.create_task(self._connect(remote, delay_s), name=f"{self.name} connects")
 
-    async def _connect(self, remote: SessionDescription) -> None:
+    async def _connect(self, remote: SessionDescription, delay_s: float) -> None:
         ice, dtls = transport_of(remote)
         try:
+            await asyncio.sleep(delay_s)
             for candidate in remote.media[0].ice_candidates[:MAX_CANDIDATES]:
                 if candidate.protocol.lower() == "udp":
                     await self.ice.addRemoteCandidate(candidate)
