@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -96,6 +97,8 @@ class Session:
         self._refreshed = ""
         """The newest token the server gave us."""
         self._new_join = asyncio.Event()
+        self.past_tracks: deque[Subscription] = deque(maxlen=200)
+        """Tracks that have gone, for a bot's report."""
         self._permission: tuple[bool, tuple[int, ...]] | None = None
         self.malformed = 0
 
@@ -494,6 +497,7 @@ class Session:
             return
         subscription.close()
         if subscription.announced:
+            self.past_tracks.append(subscription)
             self.emit(api.TrackRemoved(sid))
 
     def _say_subscription(self, sids: list[str], wanted: bool) -> None:
@@ -540,9 +544,10 @@ class Session:
             if subscription.announced and now - subscription.since > UNWATCHED_S:
                 self._say_wants(subscription)
 
-    def tracks_report(self) -> list[dict[str, Any]]:
+    def tracks_report(self, *, past: bool = False) -> list[dict[str, Any]]:
+        """One entry a track (`bot --json`'s fields); `past`: also those that have gone."""
         now = time.monotonic()
-        return [s.report(now) for s in self._subscriptions.values() if s.announced]
+        return [s.report(now) for s in (*(self.past_tracks if past else ()), *self._subscriptions.values()) if s.announced]
 
     def sent_report(self) -> dict[str, Any]:
         return self._connection.sent() if self._connection is not None else {}
