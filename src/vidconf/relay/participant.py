@@ -100,8 +100,7 @@ class Participant:
         self.state, self.was_active = State.ACTIVE, True
         self.version += 1
         log.info("participant %s is active in %s after %.0f ms", self.sid, self.room.sid, (time.monotonic() - self._began) * 1000)
-        self.room.tell(self)
-        self.room.notify("participant_joined", self)
+        self.room.activated(self)
 
     def media_failed(self, which: str) -> None:
         """A connection could not be made or has died: the client is told to begin again."""

@@ -93,9 +93,6 @@ class Room:
         participant.say(join=self.relay.join_response(self, participant, others))
         participant.refresh_token()
         self.tell(participant)
-        if speaking := self._speakers.active():
-            speakers = [models.SpeakerInfo(sid=sid, level=level, active=True) for sid, level in speaking]
-            participant.say(speakers_changed=rtc.SpeakersChanged(speakers=speakers))
         self.reconcile(participant)
         participant.subscriber.begin()
         log.info("participant %s joins %s", participant.sid, self.sid)
@@ -132,6 +129,14 @@ class Room:
             self.closed = True
             self.notify("room_finished")
             log.info("room %s closed", self.sid)
+
+    def activated(self, participant: Participant) -> None:
+        """Its media is up. Who speaks is told only now: said right behind the join, browsers do not know the names yet."""
+        self.tell(participant)
+        self.notify("participant_joined", participant)
+        if speaking := self._speakers.active():
+            speakers = [models.SpeakerInfo(sid=sid, level=level, active=True) for sid, level in speaking]
+            participant.say(speakers_changed=rtc.SpeakersChanged(speakers=speakers))
 
     # ---- tracks
 
