@@ -1,0 +1,163 @@
+"""The engine's process for real: start, sources, crash, stall, a wrong secret, the parent's death."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from typing import Any
+
+import psutil
+import pytest
+
+from vidconf.engine import api
+from vidconf.engine.frame_ring import RingReader
+from vidconf.engine.host import EngineHost
+
+SINE = "lavfi:sine=frequency=300:sample_rate=48000"
+PICTURE = "lavfi:testsrc2=size=320x180:rate=15"
+
+
+class Heard:
+    """Collects events and waits for one."""
+
+    def __init__(self, host: EngineHost) -> None:
+        self.events: list[api.EngineEvent] = []
+        self._task = asyncio.create_task(self._collect(host))
+
+    async def _collect(self, host: EngineHost) -> None:
+        async for event in host.events():
+            self.events.append(event)
+
+    async def wait(self, kind: type[Any], timeout_s: float = 15, **fields: Any) -> Any:
+        ends, at = time.monotonic() + timeout_s, 0
+        while time.monotonic() < ends:
+            for event in self.events[at:]:
+                at += 1
+                if isinstance(event, kind) and all(getattr(event, k) == v for k, v in fields.items()):
+                    del self.events[:at]
+                    return event
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"no {kind.__name__} {fields}; last: {self.events[-5:]}")
+
+
+@pytest.fixture
+async def host():
+    engine = EngineHost(speaker="none")
+    await engine.start()
+    yield engine
+    await engine.close()
+
+
+async def test_sources_and_preview_through_the_process(host: EngineHost) -> None:
+    heard = Heard(host)
+    host.send(api.WatchTrack("local:camera", 160, 90))
+    host.send(api.OpenSource("camera", PICTURE))
+    host.send(api.OpenSource("microphone", SINE))
+    assert (await heard.wait(api.SourceChanged, source="camera")).state == "on"
+    ring = (await heard.wait(api.RingOpened, track="local:camera")).ring
+    reader = RingReader(ring)
+    try:
+        frame = reader.newest()
+        assert frame is not None
+        assert (frame.width, frame.height) == (160, 90)
+        del frame
+    finally:
+        reader.close()
+    assert (await heard.wait(api.LocalLevel)).level > 0.05
+    assert (await heard.wait(api.Stats)).engine["rss_mb"] > 0
+
+
+async def test_a_crash_is_told_and_mended_and_stays_muted(host: EngineHost) -> None:
+    heard = Heard(host)
+    host.send(api.OpenSource("microphone", SINE))
+    host.send(api.MuteSource("microphone", True))
+    host.send(api.Join("ws://127.0.0.1:9", "x.y.z"))
+    await heard.wait(api.SourceChanged, source="microphone", state="muted")
+    first = host.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    await heard.wait(api.StateChanged, state="closed", reason="engine_crashed")
+    await heard.wait(api.TokenNeeded)
+    changed = await heard.wait(api.SourceChanged, source="microphone")
+    assert changed.state == "muted"
+    assert host.pid not in (None, first)
+
+
+async def test_what_is_no_device_is_a_code(host: EngineHost) -> None:
+    heard = Heard(host)
+    host.send(api.OpenSource("camera", "/dev/video-that-is-not-there"))
+    changed = await heard.wait(api.SourceChanged, source="camera", state="off")
+    assert changed.error in ("no_device", "not_found")
+
+
+async def test_an_unreachable_server_is_a_reason(host: EngineHost) -> None:
+    heard = Heard(host)
+    host.send(api.Join("not an address", "x"))
+    assert (await heard.wait(api.StateChanged, state="closed")).reason == "bad_url"
+
+
+async def test_close_leaves_no_process() -> None:
+    engine = EngineHost(speaker="none")
+    heard = Heard(engine)
+    await engine.start()
+    await heard.wait(api.Stats)
+    pid = engine.pid
+    assert pid is not None
+    await engine.close()
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+async def test_a_stalled_window_neither_blocks_nor_bloats_the_engine(host: EngineHost) -> None:
+    heard = Heard(host)
+    host.send(api.OpenSource("microphone", SINE))
+    await heard.wait(api.Stats)
+    time.sleep(1.5)     # noqa: ASYNC251 - the window hangs: this is its loop's thread
+    before = len(heard.events)
+    await heard.wait(api.Stats, timeout_s=3)
+    assert len(heard.events) < before + 200
+
+
+async def test_the_engine_dies_with_its_parent() -> None:
+    code = textwrap.dedent("""
+        import asyncio, sys
+        from vidconf.engine.host import EngineHost
+        from vidconf.engine import api
+        async def main():
+            host = EngineHost(speaker="none")
+            await host.start()
+            async for event in host.events():
+                if isinstance(event, api.Stats):
+                    print(host.pid, flush=True)
+                    await asyncio.sleep(60)
+        asyncio.run(main())
+    """)
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(await asyncio.to_thread(parent.stdout.readline))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    ends = time.monotonic() + 8
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < ends:
+        await asyncio.sleep(0.05)
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+async def test_garbage_lines_cost_nothing() -> None:
+    """The engine's own side: lines that are no commands are counted, the process lives."""
+    engine = EngineHost(speaker="none")
+    heard = Heard(engine)
+    await engine.start()
+    await heard.wait(api.Stats)
+    assert engine._writer is not None
+    for line in (b"\n", b"{}\n", b"\xff\xfe\n", b'{"type": "Stats"}\n', b'{"type": "Join", "url": 5, "extra": 1}\n', b"[" * 5000 + b"\n"):
+        engine._writer.write(line)
+    heard.events.clear()
+    await heard.wait(api.Stats)
+    assert engine.starts == 1
+    await engine.close()
