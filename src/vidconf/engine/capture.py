@@ -21,9 +21,13 @@ log = logging.getLogger("vidconf.capture")
 BLOCK_BYTES = 1920
 BLOCK_S = 0.02
 RATE_HZ = 48_000
+BLOCK = 960
 STILL_FPS = 5
 MAX_LATE_S = 0.25
 """A paced source that is further behind jumps to now."""
+MAX_SLIP = 960
+"""Samples by which a file's time stamps may differ from the clock before they are obeyed."""
+MAX_SILENCE = 60 * RATE_HZ
 
 OnError = Callable[[str, str], None]
 
@@ -65,7 +69,11 @@ class _Capture(threading.Thread):
 
 
 def _paced(capture: _Capture, opened: Opened, kind: str) -> Iterator[tuple[Any, float | None]]:
-    """Decoded frames with the monotonic time each is due (None: it is due as it comes), looping files for ever."""
+    """Decoded frames with the monotonic time each is due (None: it is due as it comes), looping files for ever.
+
+    A file's turns are `duration_s` apart exactly, whatever its streams' own lengths are, so that the picture and the sound of
+    one file, read by two threads, never part.
+    """
     container = opened.container
     stream = container.streams.video[0] if kind == "video" else container.streams.audio[0]
     stream.thread_count = 1
@@ -76,25 +84,26 @@ def _paced(capture: _Capture, opened: Opened, kind: str) -> Iterator[tuple[Any, 
                 return
         return
     position = opened.position_s()
+    base = time.monotonic() - position
     if position:
         container.seek(int(position * av.time_base), backward=True)
-    base = time.monotonic() - position
     while not capture._stopping.is_set():
-        seen, start = False, float((stream.start_time or 0) * (stream.time_base or 0))
+        seen, start = False, (container.start_time or 0) / av.time_base
         for frame in container.decode(stream):
             seen = True
             at = float(frame.time or 0.0) - start
-            if at < position - 0.001 and kind == "video":
+            if opened.duration_s and at >= opened.duration_s:
+                break
+            if kind == "video" and (at < position - 0.001 or (opened.duration_s and time.monotonic() - base - at > MAX_LATE_S)):
                 continue
-            due = base + at
-            if time.monotonic() - due > MAX_LATE_S and kind == "video" and opened.duration_s:
-                continue
-            yield frame, due
+            yield frame, base + at
             if capture._stopping.is_set():
                 return
         if not opened.duration_s or not seen:
             return
         base += opened.duration_s
+        if time.monotonic() - base > opened.duration_s:
+            base += (time.monotonic() - base) // opened.duration_s * opened.duration_s      # the machine slept
         position = 0.0
         container.seek(0)
 
@@ -162,32 +171,69 @@ class MicrophoneCapture(_Capture):
 
     def _capture(self) -> None:
         opened = open_source(self.device, "audio", 0, 0, 0)
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
-        pending = bytearray()
-        due: float | None = None
-        skip = int(opened.position_s() * RATE_HZ)
         try:
-            for frame, at in _paced(self, opened, "audio"):
-                if at is not None and due is None:
-                    due = time.monotonic()
-                    # the decoder began at a packet before the wanted position: leave out what is before it
-                    skip = max(0, skip - int(float(frame.time or 0.0) * RATE_HZ)) if opened.duration_s else 0
-                frame.pts = None
-                for block in resampler.resample(frame):
-                    pending += bytes(block.planes[0])[: 2 * block.samples]
-                if skip:
-                    drop = min(skip * 2, len(pending)) // 2 * 2
-                    del pending[:drop]
-                    skip -= drop // 2
-                while len(pending) >= BLOCK_BYTES:
-                    if due is not None:
-                        self._wait_until(due)
-                        due += BLOCK_S
-                        if time.monotonic() - due > MAX_LATE_S:
-                            due = time.monotonic()
-                    if self._stopping.is_set():
-                        return
-                    self._on_block(bytes(pending[:BLOCK_BYTES]), time.monotonic())
-                    del pending[:BLOCK_BYTES]
+            if opened.live:
+                self._live(opened)
+            else:
+                self._file(opened)
         finally:
             opened.container.close()
+
+    def _live(self, opened: Opened) -> None:
+        """The device's own clock paces."""
+        resampler = _Resampler()
+        pending = bytearray()
+        for frame, _ in _paced(self, opened, "audio"):
+            pending += resampler.samples(frame)
+            while len(pending) >= BLOCK_BYTES:
+                block, now = bytes(pending[:BLOCK_BYTES]), time.monotonic()
+                del pending[:BLOCK_BYTES]
+                if self._stopping.is_set():
+                    return
+                self._on_block(block, now - len(pending) / (2 * RATE_HZ) - BLOCK_S)
+
+    def _file(self, opened: Opened) -> None:
+        """Samples lie on a clock that began with the first block: what the file leaves out (the rest of a turn whose picture is
+        longer) is silence, what it has twice is left out."""
+        resampler = _Resampler()
+        pending = bytearray()
+        start, blocks = time.monotonic(), 0
+        for frame, at in _paced(self, opened, "audio"):
+            samples = resampler.samples(frame)
+            ahead = round(((at or start) - start) * RATE_HZ) - (blocks * BLOCK + len(pending) // 2)
+            if ahead > MAX_SLIP:
+                pending += bytes(2 * min(ahead, MAX_SILENCE))
+            elif ahead < -MAX_SLIP:
+                samples = samples[-2 * ahead :]
+            pending += samples
+            while len(pending) >= BLOCK_BYTES:
+                late_s = time.monotonic() - start - blocks * BLOCK_S
+                if late_s > MAX_LATE_S:
+                    # the machine slept: go on from now, in step with the clock
+                    missed = int(late_s / BLOCK_S)
+                    blocks += missed
+                    del pending[: missed * BLOCK_BYTES]
+                    continue
+                self._wait_until(start + blocks * BLOCK_S)
+                if self._stopping.is_set():
+                    return
+                self._on_block(bytes(pending[:BLOCK_BYTES]), time.monotonic())
+                del pending[:BLOCK_BYTES]
+                blocks += 1
+
+
+class _Resampler:
+    """Whatever comes -> 48 kHz mono s16; anew when the source changes its form."""
+
+    def __init__(self) -> None:
+        self._form: tuple[str, str, int] | None = None
+        self._resampler: av.AudioResampler | None = None
+
+    def samples(self, frame: av.AudioFrame) -> bytes:
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if form == ("s16", "mono", RATE_HZ):
+            return bytes(frame.planes[0])[: 2 * frame.samples]
+        if self._resampler is None or form != self._form:
+            self._resampler, self._form = av.AudioResampler(format="s16", layout="mono", rate=RATE_HZ), form
+        frame.pts = None
+        return b"".join(bytes(block.planes[0])[: 2 * block.samples] for block in self._resampler.resample(frame))

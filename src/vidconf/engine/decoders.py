@@ -64,9 +64,12 @@ class DecoderStream:
         """Decode what waits (worker's thread)."""
         while not self.closed:
             try:
-                data, timestamp, _ = self._queue.popleft()
+                data, timestamp, keyframe = self._queue.popleft()
             except IndexError:
                 return
+            if self._decoder is None and not keyframe:
+                self.dropped += 1
+                continue
             try:
                 if self._decoder is None:
                     self._decoder = Vp8Decoder()

@@ -1,53 +1,62 @@
 """Cameras, microphones and loudspeakers of this machine. `listed` blocks for some milliseconds: call it in an executor.
 
-Never raises: a sound system that does not answer has no devices.
+Never raises: a sound system that does not answer has no devices. On Linux sound goes through ALSA; where PulseAudio or PipeWire
+serves it, each of their sources and sinks is a device of its own, `pulse:<name>`, named by `pactl` when that is installed.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
+import subprocess
 import sys
-from pathlib import Path
+from typing import Any
 
 import av
 
 from vidconf.engine.api import Device, Devices
+from vidconf.engine.sources import cameras, prepare_alsa
 
 log = logging.getLogger("vidconf.devices")
 
+PACTL_TIMEOUT_S = 2.0
+_NO_MICROPHONES = ("null", "lavrate", "samplerate", "speexrate", "jack", "oss", "speex", "upmix", "vdownmix", "pulse")
+"""What ALSA lists besides: filters, and other ways to the same devices."""
+
 
 def listed() -> Devices:
+    """What there is now. `default` always works as an id besides."""
     return Devices(cameras=_cameras(), microphones=_microphones(), speakers=_speakers())
 
 
 def _cameras() -> tuple[Device, ...]:
-    found = []
-    for node in sorted(Path("/sys/class/video4linux").glob("video*")):
-        try:
-            # a camera has several nodes; the first carries pictures, the others metadata
-            if (node / "index").read_text().strip() == "0":
-                found.append(Device(f"/dev/{node.name}", (node / "name").read_text().strip()))
-        except OSError as error:
-            log.info("camera %s cannot be read: %s", node.name, error)
-    return tuple(found)
+    try:
+        return tuple(Device(node, name) for node, name in cameras())
+    except OSError as error:
+        log.info("cameras cannot be listed: %s", error)
+        return ()
 
 
 def _microphones() -> tuple[Device, ...]:
     if sys.platform != "linux":
         return ()
-    for system in ("pulse", "alsa"):
-        try:
-            listed = av.enumerate_input_devices(system)
-        except (av.FFmpegError, ValueError, OSError, AttributeError) as error:
-            log.debug("%s lists no microphones: %s", system, error)
-            continue
-        found = tuple(Device(f"{system}:{d.name}", d.description or d.name) for d in listed if not d.name.endswith(".monitor"))
-        if found:
-            return found
-    return ()
+    found = [Device(f"pulse:{name}", words) for name, words in _pulse("sources") if not name.endswith(".monitor")]
+    if found:
+        return tuple(found)
+    prepare_alsa()
+    try:
+        names = av.enumerate_input_devices("alsa")
+    except (av.FFmpegError, ValueError, OSError) as error:
+        log.info("microphones cannot be listed: %s", error)
+        return ()
+    return tuple(Device(f"alsa:{d.name}", d.description or d.name) for d in names if d.name not in _NO_MICROPHONES)
 
 
 def _speakers() -> tuple[Device, ...]:
+    found = [Device(f"pulse:{name}", words) for name, words in _pulse("sinks")]
+    if found:
+        return tuple(found)
     try:
         import sounddevice
 
@@ -57,5 +66,19 @@ def _speakers() -> tuple[Device, ...]:
             if entry["max_output_channels"] > 0
         )
     except Exception as error:      # PortAudio's own and the loader's errors; without a list the default still plays
-        log.debug("no loudspeakers listed: %s", error)
+        log.info("loudspeakers cannot be listed: %s", error)
         return ()
+
+
+def _pulse(kind: str) -> list[tuple[str, str]]:
+    """(name, description) of PulseAudio's `sources` or `sinks`; none where it is not, or does not answer."""
+    program = shutil.which("pactl") if sys.platform == "linux" else None
+    if program is None:
+        return []
+    try:
+        done = subprocess.run([program, "--format=json", "list", kind], capture_output=True, timeout=PACTL_TIMEOUT_S, check=True)
+        entries: Any = json.loads(done.stdout)
+        return [(str(e["name"]), str(e.get("description") or e["name"])) for e in entries]
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.info("PulseAudio's %s cannot be listed: %s", kind, type(error).__name__)
+        return []

@@ -12,18 +12,23 @@ import threading
 import time
 import wave
 from collections.abc import Callable
-from typing import Any
 
 from vidconf.engine.codecs import CodecError
 from vidconf.engine.codecs.opus import BLOCK_BYTES, RATE_HZ, OpusDecoder
-from vidconf.engine.sound import Mixer, crossfade, fade_in, level
+from vidconf.engine.loudspeaker import BLOCK_S, Loudspeaker, NoLoudspeaker
+from vidconf.engine.sound import Mixer, Part, crossfade, fade_in, fade_out, level
 from vidconf.rtp.jitter_buffer import AudioJitterBuffer, Conceal, Play, Silence
 
 log = logging.getLogger("vidconf.playout")
 
-BLOCK_S = 0.02
 SOUND_LEVEL = 0.003
 """RMS above which the first sound counts as heard."""
+MAX_PULLS = 8
+"""Packets for one block: the shortest has 2.5 ms."""
+SLIPPED_BLOCKS = 25
+"""A recording that is so far behind the clock (the machine slept, the card hung) is filled up with silence."""
+
+MAX_FILLED_BLOCKS = 30_000
 
 
 class AudioStream:
@@ -31,10 +36,14 @@ class AudioStream:
 
     def __init__(self, name: str, on_first_sound: Callable[[], None]) -> None:
         self.name, self.gain = name, 1.0
+        self.applied_gain = 1.0
         self.level = 0.0
+        """RMS of the last block, 0…1."""
         self.errors = 0
         self.first_sound_at: float | None = None
+        """When something audible was first played, monotonic."""
         self.first_block_at: float | None = None
+        """When anything was."""
         self._on_first_sound = on_first_sound
         self._lock = threading.Lock()
         self._buffer = AudioJitterBuffer()
@@ -58,22 +67,15 @@ class AudioStream:
 
     def block(self, now: float) -> bytes | None:
         """20 ms, or None for silence."""
-        if len(self._rest) >= BLOCK_BYTES:
-            pcm, self._rest = self._rest[:BLOCK_BYTES], self._rest[BLOCK_BYTES:]
-            return pcm
-        with self._lock:
-            decision = self._buffer.pull(now)
-        try:
-            pcm = self._decode(decision)
-        except CodecError:
-            self.errors += 1
-            pcm = None
-        if pcm is None:
-            self.level, self._silent = 0.0, True
-            return None
-        pcm = self._rest + pcm
-        self._rest = pcm[BLOCK_BYTES:]
-        pcm = pcm[:BLOCK_BYTES]
+        for _ in range(MAX_PULLS):
+            if len(self._rest) >= BLOCK_BYTES:
+                break
+            with self._lock:
+                decision = self._buffer.pull(now)
+            if isinstance(decision, Silence):
+                return self.last_block()
+            self._rest += self._decode(decision)
+        pcm, self._rest = self._rest[:BLOCK_BYTES], self._rest[BLOCK_BYTES:]
         if self._silent:
             pcm, self._silent = fade_in(pcm), False
         self.level = level(pcm)
@@ -84,77 +86,43 @@ class AudioStream:
             self._on_first_sound()
         return pcm
 
-    def _decode(self, decision: Play | Conceal | Silence) -> bytes | None:
-        match decision:
-            case Play(payload, skip):
-                left_out = b""
-                for skipped in skip:
-                    left_out = left_out or self._decoder.decode(skipped)
-                pcm = self._decoder.decode(payload)
-                return crossfade(left_out, pcm) if left_out else pcm
-            case Conceal(following):
-                return self._decoder.conceal(following)
-        return None
+    def last_block(self) -> bytes | None:
+        """What was heard goes on for 20 ms and ends in silence; None when it has."""
+        self.level = 0.0
+        if self._silent:
+            return None
+        pcm = (self._rest + self._decoder.conceal())[:BLOCK_BYTES]
+        self._rest, self._silent = b"", True
+        return fade_out(pcm)
 
-
-class _Null:
-    """Nobody listens: an absolute clock paces."""
-
-    def __init__(self) -> None:
-        self._due = time.monotonic()
-
-    def write(self, pcm: bytes) -> None:
-        self._due += BLOCK_S
-        wait = self._due - time.monotonic()
-        if wait > 0:
-            time.sleep(wait)
-        elif wait < -0.5:
-            self._due = time.monotonic()
-
-    def close(self) -> None:
-        """Nothing to give back."""
-
-
-class _Device:
-    """A loudspeaker through PortAudio; its clock paces. Raises OSError."""
-
-    def __init__(self, device: str) -> None:
+    def _decode(self, decision: Play | Conceal) -> bytes:
         try:
-            import sounddevice
-        except OSError as error:        # no PortAudio on this machine
-            raise OSError(f"PortAudio: {error}") from error
-        self._errors: tuple[type[BaseException], ...] = (sounddevice.PortAudioError, ValueError)
-        try:
-            chosen: Any = None if device == "default" else int(device) if device.isdecimal() else device
-            self._stream = sounddevice.RawOutputStream(
-                samplerate=RATE_HZ, blocksize=BLOCK_BYTES // 2, channels=1, dtype="int16", device=chosen, latency="low"
-            )
-            self._stream.start()
-        except self._errors as error:
-            raise OSError(str(error)) from error
-
-    def write(self, pcm: bytes) -> None:
-        try:
-            self._stream.write(pcm)
-        except self._errors as error:
-            raise OSError(str(error)) from error
-
-    def close(self) -> None:
-        with contextlib.suppress(*self._errors):
-            self._stream.close(ignore_errors=True)
+            if isinstance(decision, Conceal):
+                return self._decoder.conceal(decision.next_payload)
+            left_out = b""
+            for skipped in decision.skip:
+                left_out = left_out or self._decoder.decode(skipped)
+            pcm = self._decoder.decode(decision.payload)
+            return crossfade(left_out, pcm) if left_out else pcm
+        except CodecError:
+            self.errors += 1
+            return self._decoder.conceal()
 
 
 class Playout:
-    """Mixes all streams. `device`: an id, a name, `default` or `none`. `on_error(code, detail)` when a device is lost: it goes
-    on without one."""
+    """Mixes all streams. `device`: an id, `default` or `none`. `on_error(code, detail)` on the playout's thread when there is no
+    loudspeaker (`no_speaker`) or it is lost (`speaker_lost`): it goes on without one; `recording_failed`: no more is written."""
 
     def __init__(self, device: str, on_error: Callable[[str, str], None]) -> None:
         self._device, self._on_error = device, on_error
         self._streams: dict[str, AudioStream] = {}
+        self._leaving: list[AudioStream] = []
         self._lock = threading.Lock()
         self._mixer = Mixer()
         self._gain = 1.0
         self._wav: wave.Wave_write | None = None
+        self._wav_lock = threading.Lock()
+        self._wav_since, self._wav_blocks = 0.0, 0
         self._changed = threading.Event()
         self._ended = False
         self._thread: threading.Thread | None = None
@@ -165,16 +133,23 @@ class Playout:
             self._thread.start()
 
     def add(self, name: str, on_first_sound: Callable[[], None]) -> AudioStream:
+        """A new remote sound; one of the same name is replaced. `on_first_sound` on the playout's thread, once."""
         stream = AudioStream(name, on_first_sound)
         with self._lock:
+            old = self._streams.pop(name, None)
+            if old:
+                self._leaving.append(old)
             self._streams[name] = stream
         return stream
 
     def remove(self, name: str) -> None:
         with self._lock:
-            self._streams.pop(name, None)
+            old = self._streams.pop(name, None)
+            if old and self._thread is not None:
+                self._leaving.append(old)
 
     def set_gain(self, name: str | None, gain: float) -> None:
+        """0…2 for one stream, or for all together (None)."""
         gain = max(0.0, min(2.0, gain))
         with self._lock:
             if name is None:
@@ -182,7 +157,13 @@ class Playout:
             elif name in self._streams:
                 self._streams[name].gain = gain
 
+    def levels(self) -> dict[str, float]:
+        """RMS 0…1 of each stream just now."""
+        with self._lock:
+            return {name: stream.level for name, stream in self._streams.items()}
+
     def select(self, device: str) -> None:
+        """Another loudspeaker, or the same once more after it was lost."""
         self._device = device
         self._changed.set()
 
@@ -193,8 +174,9 @@ class Playout:
         if path is not None:
             wav = wave.open(path, "wb")     # noqa: SIM115 - closed by the next record() or by close()
             wav.setparams((1, 2, RATE_HZ, 0, "NONE", ""))
-        with self._lock:
+        with self._wav_lock:
             old, self._wav = self._wav, wav
+            self._wav_since, self._wav_blocks = time.monotonic(), 0
         if old:
             old.close()
 
@@ -203,14 +185,13 @@ class Playout:
         self._ended = True
         self.record(None)
 
-    def _open(self) -> _Null | _Device:
-        if self._device != "none":
-            try:
-                return _Device(self._device)
-            except OSError as error:
-                log.warning("no loudspeaker: %s", error)
-                self._on_error("no_speaker", str(error))
-        return _Null()
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread after `close`. Off the loop."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _open(self) -> NoLoudspeaker | Loudspeaker:
+        return NoLoudspeaker() if self._device == "none" else Loudspeaker(self._device)
 
     def _run(self) -> None:
         sink = self._open()
@@ -224,27 +205,43 @@ class Playout:
                 try:
                     sink.write(pcm)
                 except OSError as error:
-                    self._on_error("speaker_lost", str(error))
+                    heard = isinstance(sink, Loudspeaker) and sink.opened
+                    log.warning("the loudspeaker is gone" if heard else "no loudspeaker")
+                    self._on_error("speaker_lost" if heard else "no_speaker", str(error))
                     sink.close()
-                    sink = _Null()
+                    sink = NoLoudspeaker()
         finally:
             sink.close()
 
     def _block(self) -> bytes:
         now = time.monotonic()
         with self._lock:
-            streams = list(self._streams.values())
-        blocks = []
-        for stream in streams:
-            pcm = stream.block(now)
+            streams, leaving, gain = list(self._streams.values()), self._leaving, self._gain
+            self._leaving = []
+        parts: list[Part] = []
+        for stream, going in (*((s, False) for s in streams), *((s, True) for s in leaving)):
+            pcm = stream.last_block() if going else stream.block(now)
+            wanted = stream.gain * gain
             if pcm is not None:
-                blocks.append((pcm, stream.gain * self._gain))
-        pcm = self._mixer.mix(blocks, BLOCK_BYTES)
-        with self._lock:
-            if self._wav:
-                try:
-                    self._wav.writeframes(pcm)
-                except OSError as error:
-                    self._wav = None
-                    self._on_error("recording_failed", str(error))
+                parts.append((pcm, stream.applied_gain, wanted))
+            stream.applied_gain = wanted
+        pcm = self._mixer.mix(parts, BLOCK_BYTES)
+        self._record_block(pcm, now)
         return pcm
+
+    def _record_block(self, pcm: bytes, now: float) -> None:
+        with self._wav_lock:
+            if self._wav is None:
+                return
+            missed = int((now - self._wav_since) / BLOCK_S) - self._wav_blocks
+            try:
+                if missed > SLIPPED_BLOCKS:
+                    self._wav.writeframes(bytes(min(missed, MAX_FILLED_BLOCKS) * BLOCK_BYTES))
+                    self._wav_blocks += missed
+                self._wav.writeframes(pcm)
+                self._wav_blocks += 1
+            except OSError as error:
+                broken, self._wav = self._wav, None
+                with contextlib.suppress(OSError):
+                    broken.close()
+                self._on_error("recording_failed", str(error))

@@ -12,12 +12,16 @@ import threading
 
 import av
 import av.video
+from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
 
 log = logging.getLogger("vidconf.recording")
 
+OPTIONS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+
 
 class VideoRecorder:
-    """H.264 at the first picture's size; later sizes are scaled to it."""
+    """H.264 at the first picture's size; later sizes are scaled to it. Written in fragments: what a crash leaves can be played."""
 
     def __init__(self, path: str) -> None:
         self.dropped = self.written = 0
@@ -26,6 +30,7 @@ class VideoRecorder:
         self._thread.start()
 
     def write(self, frame: av.VideoFrame, at_s: float) -> None:
+        """`at_s`: when it was shown, monotonic seconds."""
         try:
             self._queue.put_nowait((frame, at_s))
         except queue.Full:
@@ -33,12 +38,16 @@ class VideoRecorder:
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Finish the file. Blocks: call it in an executor."""
-        self._queue.put(None)
+        try:
+            self._queue.put(None, timeout=timeout_s)
+        except queue.Full:
+            log.warning("the recorder hangs")
+            return
         self._thread.join(timeout_s)
 
     def _run(self, path: str) -> None:
         try:
-            with av.open(path, "w", format="mp4") as container:
+            with av.open(path, "w", format="mp4", options=OPTIONS) as container:
                 self._record(container)
         except (av.FFmpegError, OSError, ValueError):
             log.exception("the recording ended")
@@ -47,16 +56,19 @@ class VideoRecorder:
 
     def _record(self, container: av.container.OutputContainer) -> None:
         stream: av.VideoStream | None = None
+        reformatter = VideoReformatter()
         start, last = 0.0, -1
         while (item := self._queue.get()) is not None:
             frame, at_s = item
             if stream is None:
                 stream = container.add_stream("libx264", rate=30)
-                stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
-                stream.codec_context.options = {"preset": "ultrafast", "crf": "26"}
+                stream.width, stream.height, stream.pix_fmt = max(2, frame.width & ~1), max(2, frame.height & ~1), "yuv420p"
+                stream.codec_context.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "26"}
+                stream.codec_context.gop_size, stream.codec_context.thread_count = 60, 1
                 stream.codec_context.time_base = fractions.Fraction(1, 1000)
                 start = at_s
-            picture = frame.reformat(width=stream.width, height=stream.height, format="yuv420p")
+            picture = reformatter.reformat(frame, width=stream.width, height=stream.height, format="yuv420p", threads=1)
+            picture.pict_type = PictureType.NONE
             last = max(last + 1, int((at_s - start) * 1000))
             picture.pts, picture.time_base = last, fractions.Fraction(1, 1000)
             for packet in stream.encode(picture):

@@ -1,4 +1,4 @@
-"""Arithmetic on 16-bit samples: level, mixing with a limiter, cross-fade. numpy where it is, plain Python where it is not.
+"""Arithmetic on 16-bit samples: level, mixing with a limiter, fades. numpy where it is, plain Python where it is not.
 
 Pure; any thread. The engine plays and sends without numpy, a little dearer.
 """
@@ -19,6 +19,11 @@ except ImportError:     # an installation without it still plays
 FULL = 32767
 FADE = 240
 """Samples in 5 ms."""
+RECOVERY = 0.02
+"""What the limiter gives back in a block of 20 ms: from half to full in half a second."""
+
+Part = tuple[bytes, float, float]
+"""Samples, and their gain at the first and at the last of them."""
 
 
 def level(pcm: bytes) -> float:
@@ -38,43 +43,46 @@ class Mixer:
     def __init__(self) -> None:
         self._gain = 1.0
 
-    def mix(self, blocks: Sequence[tuple[bytes, float]], size: int) -> bytes:
-        """(pcm, gain) each, `size` bytes out."""
-        blocks = [(pcm, gain) for pcm, gain in blocks if gain > 0]
-        if not blocks:
-            self._gain = min(1.0, self._gain + 0.02)
+    def mix(self, parts: Sequence[Part], size: int) -> bytes:
+        """`size` bytes; a part that is shorter ends in silence, what it has more is left out."""
+        parts = [p for p in parts if p[1] > 0 or p[2] > 0]
+        if not parts:
+            self._gain = min(1.0, self._gain + RECOVERY)
             return bytes(size)
-        if len(blocks) == 1 and blocks[0][1] == 1.0 and self._gain == 1.0 and len(blocks[0][0]) == size:
-            return blocks[0][0]
-        return self._mix_numpy(blocks, size) if np is not None else self._mix_plain(blocks, size)
+        if len(parts) == 1 and parts[0][1] == parts[0][2] == self._gain == 1.0 and len(parts[0][0]) == size:
+            return parts[0][0]
+        return self._mix_numpy(parts, size) if np is not None else self._mix_plain(parts, size)
 
     def _limit(self, peak: float) -> tuple[float, float]:
         """Gain at the block's beginning and end."""
         before = self._gain
         wanted = min(1.0, FULL / peak) if peak > 0 else 1.0
-        self._gain = wanted if wanted < before else min(wanted, before + 0.02)
+        self._gain = wanted if wanted < before else min(wanted, before + RECOVERY)
         return min(before, wanted), self._gain
 
-    def _mix_numpy(self, blocks: Sequence[tuple[bytes, float]], size: int) -> bytes:
+    def _mix_numpy(self, parts: Sequence[Part], size: int) -> bytes:
         assert np is not None
         total = np.zeros(size // 2, np.float32)
-        for pcm, gain in blocks:
-            part = np.frombuffer(pcm, np.int16)[: size // 2]
-            total[: len(part)] += part * np.float32(gain)
+        for pcm, first, last in parts:
+            samples = np.frombuffer(pcm, np.int16)[: size // 2]
+            gain = np.float32(first) if first == last else np.linspace(first, last, len(samples), dtype=np.float32)
+            total[: len(samples)] += samples * gain
         start, end = self._limit(float(np.max(np.abs(total))))
         if start != 1.0 or end != 1.0:
             total *= np.linspace(start, end, len(total), dtype=np.float32)
         mixed: bytes = np.clip(total, -FULL, FULL).astype(np.int16).tobytes()
         return mixed
 
-    def _mix_plain(self, blocks: Sequence[tuple[bytes, float]], size: int) -> bytes:
+    def _mix_plain(self, parts: Sequence[Part], size: int) -> bytes:
         count = size // 2
         total = [0.0] * count
-        for pcm, gain in blocks:
-            for k, value in enumerate(array.array("h", pcm)[:count]):
-                total[k] += value * gain
+        for pcm, first, last in parts:
+            samples = array.array("h", pcm)[:count]
+            step = (last - first) / max(1, len(samples) - 1)
+            for k, value in enumerate(samples):
+                total[k] += value * (first + step * k)
         start, end = self._limit(max(abs(v) for v in total))
-        step = (end - start) / count
+        step = (end - start) / max(1, count - 1)
         return array.array("h", (max(-FULL, min(FULL, int(v * (start + step * k)))) for k, v in enumerate(total))).tobytes()
 
 
@@ -87,4 +95,12 @@ def crossfade(old: bytes, new: bytes) -> bytes:
 
 
 def fade_in(pcm: bytes) -> bytes:
+    """The first 5 ms out of silence."""
     return crossfade(bytes(2 * FADE), pcm)
+
+
+def fade_out(pcm: bytes) -> bytes:
+    """All of it into silence, evenly."""
+    samples = array.array("h", pcm[: len(pcm) // 2 * 2])
+    count = max(1, len(samples))
+    return array.array("h", (int(v * (1 - (k + 1) / count)) for k, v in enumerate(samples))).tobytes()

@@ -1,12 +1,16 @@
 """What a device string means, and how it is opened: cameras, microphones, files, `lavfi:` graphs, page images.
 
 Called on capture threads (opening may block). Everything is read through PyAV, on every system. Failures become SourceError
-with the codes of `api.SourceChanged`.
+with the codes of `api.SourceChanged`. On Linux a microphone is an ALSA name; `pulse:<source>` is one too (ALSA's plugin for
+PulseAudio, which PipeWire serves as well): PyAV's wheel has no PulseAudio input of its own.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
+import logging
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -16,7 +20,12 @@ from urllib.parse import unquote
 
 import av
 
+log = logging.getLogger("vidconf.capture")
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+FILE_SUFFIXES = (*IMAGE_SUFFIXES, ".mp4", ".mkv", ".webm", ".mov", ".avi", ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
+ALSA_CONFIG = "/usr/share/alsa/alsa.conf"
+ALSA_PLUGINS = ("/usr/lib/x86_64-linux-gnu/alsa-lib", "/usr/lib/aarch64-linux-gnu/alsa-lib", "/usr/lib64/alsa-lib", "/usr/lib/alsa-lib")
 
 
 class SourceError(Exception):
@@ -30,7 +39,7 @@ class SourceError(Exception):
 @dataclass(frozen=True, slots=True)
 class Opened:
     """An open input. `live`: it paces itself. `duration_s`: of a file that loops, 0 for the endless. `epoch`: wall-clock
-    second at which the file began its first turn; several participants with one epoch stay in step."""
+    second at which the file began its first turn; several participants with one epoch stay in step. `still`: one picture."""
 
     container: Any
     live: bool
@@ -51,9 +60,10 @@ def split_epoch(device: str) -> tuple[str, float | None]:
     if not mark:
         return device, None
     try:
-        return path, float(value)
+        epoch = float(value)
     except ValueError:
         return device, None
+    return (path, epoch) if abs(epoch) < 1e11 else (device, None)
 
 
 def open_source(device: str, kind: str, width: int, height: int, fps: int) -> Opened:
@@ -61,69 +71,110 @@ def open_source(device: str, kind: str, width: int, height: int, fps: int) -> Op
     device, epoch = split_epoch(device)
     try:
         if device.startswith("lavfi:"):
-            return Opened(av.open(device.removeprefix("lavfi:"), format="lavfi"), live=False)
-        path = Path(unquote(device.removeprefix("file://")))
-        if device != "default" and not device.startswith("/dev/") and path.is_file():
+            return _open_graph(device.removeprefix("lavfi:"), kind)
+        path = _file_of(device)
+        if path is not None:
             return _open_file(path, kind, epoch)
-        if kind == "video":
-            return Opened(_open_camera(device, width, height, fps), live=True)
-        return Opened(_open_microphone(device), live=True)
+        return Opened(_open_camera(device, width, height, fps) if kind == "video" else _open_microphone(device), live=True)
     except (av.FFmpegError, OSError) as error:
         raise _explain(error, device) from error
     except ValueError as error:
         raise SourceError("not_found", str(error)) from error
 
 
+def _file_of(device: str) -> Path | None:
+    """The file a device string names, there or not; None for the name of a device."""
+    if device.startswith("file://"):
+        return Path(unquote(device.removeprefix("file://")))
+    if device == "default" or device.startswith(("/dev/", "pulse:", "alsa:")):
+        return None
+    path = Path(device)
+    return path if path.suffix.lower() in FILE_SUFFIXES or "/" in device or path.is_file() else None
+
+
+def _streams(container: Any, kind: str) -> Any:
+    return container.streams.video if kind == "video" else container.streams.audio
+
+
+def _open_graph(graph: str, kind: str) -> Opened:
+    container = av.open(graph, format="lavfi")
+    if not _streams(container, kind):
+        container.close()
+        raise SourceError("unreadable", f"the graph has no {kind}")
+    return Opened(container, live=False)
+
+
 def _open_file(path: Path, kind: str, epoch: float | None) -> Opened:
+    if not path.is_file():
+        raise SourceError("not_found", f"no file {path.name}")
     container = av.open(str(path))
-    streams = container.streams.video if kind == "video" else container.streams.audio
-    if not streams:
+    if not _streams(container, kind):
         container.close()
         raise SourceError("unreadable", f"{path.name} has no {kind}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return Opened(container, live=False, still=True)
-    seconds = (container.duration or 0) / av.time_base
-    return Opened(container, live=False, duration_s=seconds, epoch=epoch)
+    return Opened(container, live=False, duration_s=(container.duration or 0) / av.time_base, epoch=epoch)
 
 
 def _open_camera(device: str, width: int, height: int, fps: int) -> Any:
-    if sys.platform == "linux":
-        if device == "default":
-            nodes = sorted(Path("/dev").glob("video*"))
-            if not nodes:
-                raise SourceError("no_device", "no /dev/video*")
-            device = str(nodes[0])
-        elif not device.startswith("/dev/"):
-            device = _camera_by_name(device)
-        return av.open(device, format="v4l2", options={"video_size": f"{width}x{height}", "framerate": str(fps)})
-    raise SourceError("no_device", f"cameras of {sys.platform} are not supported in this version")
-
-
-def _camera_by_name(name: str) -> str:
-    for node in sorted(Path("/sys/class/video4linux").glob("video*")):
+    if sys.platform != "linux":
+        raise SourceError("no_device", f"cameras of {sys.platform} are not supported in this version")
+    if device == "default":
+        nodes = cameras()
+        if not nodes:
+            raise SourceError("no_device", "no camera")
+        device = nodes[0][0]
+    elif not device.startswith("/dev/"):
+        found = [node for node, name in cameras() if name == device]
+        if not found:
+            raise SourceError("not_found", f"no camera called {device}")
+        device = found[0]
+    wanted = {"video_size": f"{width}x{height}", "framerate": str(fps)}
+    # Most cameras have the large pictures at full speed as JPEG only; one without JPEG, or of other sizes, says so by EINVAL.
+    for options in ({"input_format": "mjpeg", **wanted}, wanted, {}):
         try:
-            if (node / "name").read_text().strip() == name:
-                return f"/dev/{node.name}"
-        except OSError:
-            continue
-    raise SourceError("not_found", f"no camera called {name}")
+            return av.open(device, format="v4l2", options=options, timeout=5.0)
+        except (av.FFmpegError, OSError) as error:
+            if getattr(error, "errno", 0) not in (errno.EINVAL, errno.EIO) or not options:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def cameras() -> list[tuple[str, str]]:
+    """(device node, name) of each camera on Linux; a camera's further nodes (metadata) are left out."""
+    found = []
+    for node in sorted(Path("/sys/class/video4linux").glob("video*"), key=lambda p: (len(p.name), p.name)):
+        try:
+            if (node / "index").read_text().strip() == "0":
+                found.append((f"/dev/{node.name}", (node / "name").read_text().strip()))
+        except OSError as error:
+            log.info("camera %s cannot be read: %s", node.name, error)
+    return found
+
+
+@functools.cache
+def prepare_alsa() -> None:
+    """The wheel's ALSA looks for its configuration and plugins where it was built: show it this system's."""
+    if Path(ALSA_CONFIG).is_file():
+        os.environ.setdefault("ALSA_CONFIG_PATH", ALSA_CONFIG)
+    for folder in ALSA_PLUGINS:
+        if Path(folder).is_dir():
+            os.environ.setdefault("ALSA_PLUGIN_DIR", folder)
+            break
 
 
 def _open_microphone(device: str) -> Any:
     if sys.platform != "linux":
         raise SourceError("no_device", f"microphones of {sys.platform} are not supported in this version")
-    problem: Exception | None = None
-    for system in ("pulse", "alsa"):
-        if device.startswith(("pulse:", "alsa:")) and not device.startswith(system):
-            continue
-        try:
-            return av.open(device.removeprefix(f"{system}:"), format=system, options={"sample_rate": "48000", "channels": "1"})
-        except (av.FFmpegError, OSError, ValueError) as error:
-            problem = error
-    if device == "default":
-        raise SourceError("no_device", str(problem))
-    assert problem is not None
-    raise problem
+    prepare_alsa()
+    try:
+        return av.open(device.removeprefix("alsa:"), format="alsa", options={"sample_rate": "48000", "channels": "1"}, timeout=5.0)
+    except (av.FFmpegError, OSError) as error:
+        code = getattr(error, "errno", 0)
+        if code in (errno.EIO, errno.ECONNREFUSED, errno.ENOENT):
+            # FFmpeg says EIO for whatever ALSA could not open
+            raise SourceError("no_device" if device == "default" else "not_found", str(error)) from error
+        raise
 
 
 def _explain(error: Exception, device: str) -> SourceError:
@@ -134,4 +185,6 @@ def _explain(error: Exception, device: str) -> SourceError:
         return SourceError("no_permission", str(error))
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         return SourceError("no_device" if device == "default" else "not_found", str(error))
-    return SourceError("unreadable" if Path(device).exists() and not device.startswith("/dev/") else "no_device", str(error))
+    if device.startswith("lavfi:") or not device.startswith("/dev/"):
+        return SourceError("unreadable", str(error))
+    return SourceError("no_device", str(error))

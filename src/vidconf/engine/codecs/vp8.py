@@ -14,10 +14,19 @@ import av.video
 from av.video.frame import PictureType
 
 from vidconf.engine.codecs import CodecError
+from vidconf.rtp.packets import PacketError
+from vidconf.rtp.vp8 import is_keyframe, keyframe_size
 
 REBUILD_RATIO = 0.25
 REBUILD_EVERY_S = 4.0
+URGENT_RATIO, URGENT_AFTER_S = 0.6, 1.0
+"""Where the target fell below this part of the rate the network cannot wait."""
 MAX_SIDE = 4096
+MAX_PIXELS = 4096 * 2304
+TICKS = 90_000
+
+
+_TIME_BASE = fractions.Fraction(1, TICKS)
 
 
 class Vp8Encoder:
@@ -27,13 +36,13 @@ class Vp8Encoder:
         self.width, self.height, self.fps, self.screen = width, height, fps, screen
         self.bitrate_bps = bitrate_bps
         self._built_at = 0.0
-        self._pts = 0
+        self._started_at, self._pts = time.monotonic(), -1
         self._context = self._build(bitrate_bps)
 
     def _build(self, bitrate_bps: int) -> av.VideoCodecContext:
         context = av.VideoCodecContext.create("libvpx", "w")
         context.width, context.height, context.pix_fmt = self.width, self.height, "yuv420p"
-        context.time_base, context.framerate = fractions.Fraction(1, 90_000), fractions.Fraction(self.fps, 1)
+        context.time_base, context.framerate = fractions.Fraction(1, TICKS), fractions.Fraction(self.fps, 1)
         context.bit_rate, context.gop_size, context.thread_count = bitrate_bps, 3000, 1
         context.options = {
             "deadline": "realtime",
@@ -59,18 +68,20 @@ class Vp8Encoder:
         return context
 
     def set_bitrate(self, bitrate_bps: int) -> None:
-        """Follow a target: only when it is well off the present rate, and not often."""
-        change = abs(bitrate_bps - self.bitrate_bps) / self.bitrate_bps
-        if change > REBUILD_RATIO and time.monotonic() - self._built_at > REBUILD_EVERY_S:
+        """Follow a target: only when it is well off the present rate, and not often. Raises CodecError."""
+        change, age_s = bitrate_bps / self.bitrate_bps, time.monotonic() - self._built_at
+        if (abs(change - 1) > REBUILD_RATIO and age_s > REBUILD_EVERY_S) or (change < URGENT_RATIO and age_s > URGENT_AFTER_S):
             self._context = self._build(bitrate_bps)
             self.bitrate_bps = bitrate_bps
 
     def encode(self, frame: av.VideoFrame, keyframe: bool = False) -> bytes | None:
         """One encoded frame, None when the encoder left this one out. `frame` is yuv420p of our size. Raises CodecError."""
         frame.pict_type = PictureType.I if keyframe else PictureType.NONE
-        frame.time_base = fractions.Fraction(1, 90_000)
-        frame.pts = self._pts
-        self._pts += 90_000 // self.fps
+        # The time it really is, so that a source slower than `fps` still fills the rate. Never less than half a frame's step:
+        # pictures that come in a bunch must not each be given a whole second's bits.
+        now = int((time.monotonic() - self._started_at) * TICKS)
+        self._pts = max(now, self._pts + TICKS // (2 * self.fps)) if self._pts >= 0 else now
+        frame.time_base, frame.pts = _TIME_BASE, self._pts
         try:
             packets = self._context.encode(frame)
         except (av.FFmpegError, ValueError) as error:
@@ -87,12 +98,16 @@ class Vp8Decoder:
 
     def decode(self, data: bytes) -> av.VideoFrame | None:
         """The picture (yuv420p), None for a frame that shows nothing. Raises CodecError."""
+        if is_keyframe(data):
+            # before the decoder makes room for it
+            try:
+                width, height = keyframe_size(data)
+            except PacketError as error:
+                raise CodecError(str(error)) from error
+            if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
+                raise CodecError(f"a picture of {width}×{height} is larger than anyone sends")
         try:
             frames = self._context.decode(av.Packet(data))
         except (av.FFmpegError, ValueError) as error:
             raise CodecError(f"VP8 decoder: {error}") from error
-        if not frames:
-            return None
-        if frames[-1].width > MAX_SIDE or frames[-1].height > MAX_SIDE:
-            raise CodecError("a picture larger than anyone sends")
-        return frames[-1]
+        return frames[-1] if frames else None
