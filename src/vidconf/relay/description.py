@@ -269,6 +269,7 @@ def write_answer(offer: Description, transport: Transport, version: int) -> str:
             lines += _data(section.mid) + _transport(transport, setup)
         elif agreed is None:
             lines += [f"m={section.kind} 0 UDP/TLS/RTP/SAVPF 0", "c=IN IP4 0.0.0.0", f"a=mid:{section.mid}", "a=inactive"]
+            lines += _transport(transport, setup)  # of no use in it, but some parsers miss it
             continue
         else:
             lines += _answer_media(section, agreed) + _transport(transport, setup)
