@@ -185,6 +185,4 @@ def _explain(error: Exception, device: str) -> SourceError:
         return SourceError("no_permission", str(error))
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         return SourceError("no_device" if device == "default" else "not_found", str(error))
-    if device.startswith("lavfi:") or not device.startswith("/dev/"):
-        return SourceError("unreadable", str(error))
-    return SourceError("no_device", str(error))
+    return SourceError("unreadable" if device.startswith("lavfi:") or _file_of(device) else "no_device", str(error))

@@ -1,0 +1,276 @@
+"""Files, graphs and pictures as cameras and microphones: pacing, looping, keeping together, failing with a code."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import threading
+import time
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import pytest
+from unit.engine.media import film, tone
+
+from vidconf.engine import capture, sources
+from vidconf.engine.capture import BLOCK_BYTES, MicrophoneCapture, VideoCapture, fitted
+from vidconf.engine.sound import level
+from vidconf.engine.sources import SourceError, open_source, split_epoch
+
+
+class Seen:
+    """What a capture delivered, with the moment; ends the captures."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[float, av.VideoFrame]] = []
+        self.blocks: list[tuple[float, bytes]] = []
+        self.errors: list[tuple[str, str]] = []
+        self.failed = threading.Event()
+        self.running: list[capture._Capture] = []
+
+    def error(self, code: str, detail: str) -> None:
+        self.errors.append((code, detail))
+        self.failed.set()
+
+    def camera(self, device: str, width: int = 640, height: int = 360, fps: int = 30) -> VideoCapture:
+        camera = VideoCapture(device, width, height, fps, lambda f, at: self.frames.append((at, f)), self.error)
+        self.running.append(camera)
+        camera.start()
+        return camera
+
+    def microphone(self, device: str) -> MicrophoneCapture:
+        microphone = MicrophoneCapture(device, lambda pcm, at: self.blocks.append((at, pcm)), self.error)
+        self.running.append(microphone)
+        microphone.start()
+        return microphone
+
+    def brightness(self) -> list[tuple[float, int]]:
+        return [(at, memoryview(f.planes[0])[100] - 16) for at, f in self.frames]
+
+
+@pytest.fixture
+def seen() -> Iterator[Seen]:
+    seen = Seen()
+    yield seen
+    started = time.monotonic()
+    for thread in seen.running:
+        thread.stop()
+    assert time.monotonic() - started < 0.005, "stopping blocks nobody"
+    for thread in seen.running:
+        thread.join(2)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def one_second(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return film(tmp_path_factory.mktemp("film") / "one second.mp4", 1.0)
+
+
+def until(true: Callable[[], bool], timeout_s: float = 6.0) -> bool:
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if true():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_a_film_is_paced_by_the_clock_and_loops_without_a_seam(seen: Seen, one_second: Path) -> None:
+    started = time.monotonic()
+    seen.camera(str(one_second))
+    time.sleep(2.6)
+    values = seen.brightness()
+    assert 50 <= len(values) <= 66, "25 a second, no drift, no pause at the turn"
+    assert values[0][0] - started < 0.5
+    for k, (at, value) in enumerate(values):
+        shown = (at - values[0][0]) * 25
+        assert -1 < (shown - value + 10) % 25 - 10 < 8, "each in its time, late by what the machine was busy"
+        assert k == 0 or value != values[k - 1][1]
+
+
+def test_films_of_one_epoch_are_in_step(seen: Seen, one_second: Path) -> None:
+    epoch = time.time() - 1000.7
+    other = Seen()
+    seen.camera(f"{one_second}#epoch={epoch}")
+    time.sleep(0.6)
+    other.camera(f"{one_second}#epoch={epoch}")
+    time.sleep(1.0)
+    other.running[0].stop()
+    other.running[0].join(2)
+    wall = time.time() - time.monotonic()
+    assert len(other.frames) > 15
+    for at, value in (*seen.brightness(), *other.brightness()):
+        wanted = (at + wall - epoch) % 1.0 * 25
+        assert -1.5 < (wanted - value + 10) % 25 - 10 < 8
+
+
+def test_sound_and_picture_of_a_film_stay_together_though_the_sound_is_shorter(seen: Seen, tmp_path: Path) -> None:
+    """Each turn of 1.6 s begins with a soft second, is louder for 0.2 s, and then has a picture but no sound."""
+    path = film(tmp_path / "film.mp4", 1.6, sound_s=1.25)
+    epoch = time.time()
+    seen.camera(f"{path}#epoch={epoch}")
+    seen.microphone(f"{path}#epoch={epoch}")
+    time.sleep(4.2)
+    wall = time.time() - time.monotonic()
+    right = wrong = 0
+    for at, pcm in seen.blocks:
+        position, loud = (at + wall - epoch) % 1.6, level(pcm)
+        if 0.1 < position < 0.95:
+            fits = 0.05 < loud < 0.09
+        elif 1.06 < position < 1.18:
+            fits = 0.12 < loud < 0.17
+        elif 1.33 < position < 1.55:
+            fits = loud < 0.001
+        else:
+            continue
+        right, wrong = right + fits, wrong + (not fits)
+    assert right > 100
+    assert wrong <= 6, "no more than what a busy machine delivered late"
+    assert 190 <= len(seen.blocks) <= 212
+    assert all(len(pcm) == BLOCK_BYTES for _, pcm in seen.blocks)
+    gaps = [b[0] - a[0] for a, b in itertools.pairwise(seen.blocks)]
+    assert sorted(gaps)[len(gaps) // 2] == pytest.approx(0.02, abs=0.003)
+
+
+def test_a_graph_is_paced_and_a_faster_source_thinned(seen: Seen) -> None:
+    seen.camera("lavfi:testsrc=size=320x240:rate=60", fps=15)
+    seen.microphone("lavfi:sine=frequency=440:sample_rate=44100")
+    time.sleep(2.0)
+    assert 26 <= len(seen.frames) <= 33
+    assert (seen.frames[0][1].width, seen.frames[0][1].height, seen.frames[0][1].format.name) == (320, 240, "yuv420p")
+    assert 92 <= len(seen.blocks) <= 102
+    assert 0.05 < level(seen.blocks[50][1]) < 0.2
+    assert not seen.errors
+
+
+def test_a_graph_that_ends_says_so(seen: Seen) -> None:
+    seen.camera("lavfi:testsrc=size=320x240:rate=10:duration=0.3")
+    assert seen.failed.wait(5)
+    assert seen.errors[0][0] == "device_lost"
+    assert len(seen.frames) == 3
+
+
+@pytest.mark.parametrize("size", [(1200, 800), (400, 300)])
+def test_a_page_is_shown_again_and_again(seen: Seen, tmp_path: Path, size: tuple[int, int]) -> None:
+    page = tmp_path / "trang 1.png"
+    with av.open(str(page), "w", format="image2") as container:
+        stream = container.add_stream("png")
+        stream.width, stream.height, stream.pix_fmt = *size, "rgb24"
+        frame = av.VideoFrame(*size, "rgb24")
+        frame.planes[0].update(b"\xff" * frame.planes[0].buffer_size)
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+    seen.camera(page.as_uri(), 800, 600)
+    time.sleep(1.1)
+    assert 4 <= len(seen.frames) <= 7
+    shown = seen.frames[0][1]
+    assert (shown.width, shown.height) == fitted(*size, 800, 600)
+    assert memoryview(shown.planes[0])[100] >= 230, "white is white"
+
+
+def test_a_slow_consumer_gets_the_newest(seen: Seen, one_second: Path) -> None:
+    taken: list[tuple[float, int]] = []
+
+    def slow(frame: av.VideoFrame, at: float) -> None:
+        taken.append((at, memoryview(frame.planes[0])[100] - 16))
+        time.sleep(0.4)
+
+    camera = VideoCapture(str(one_second), 640, 360, 30, slow, seen.error)
+    seen.running.append(camera)
+    camera.start()
+    time.sleep(1.9)
+    first = taken[0]
+    for at, value in taken[1:]:
+        behind = (at - first[0]) * 25 - (value - first[1])
+        assert -1 < (behind + 5) % 25 - 5 < 10, "a quarter of a second at most, and what it waited for the consumer"
+    assert len(taken) <= 6
+
+
+@pytest.mark.parametrize(
+    ("device", "kind", "code"),
+    [
+        ("/dev/video-none", "video", "not_found"),
+        ("no such camera", "video", "not_found"),
+        ("no such film.mp4", "video", "not_found"),
+        ("folder/film", "audio", "not_found"),
+        ("file:///no/film.mp4", "audio", "not_found"),
+        ("lavfi:nonsense=1", "video", "unreadable"),
+        ("lavfi:sine", "video", "unreadable"),
+        ("lavfi:testsrc", "audio", "unreadable"),
+    ],
+)
+def test_what_cannot_be_opened_has_a_code(device: str, kind: str, code: str) -> None:
+    with pytest.raises(SourceError) as raised:
+        open_source(device, kind, 640, 360, 30)
+    assert raised.value.code == code
+
+
+def test_a_file_that_is_none_has_a_code(seen: Seen, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no film at all")
+    (tmp_path / "silent.wav").write_bytes(b"")
+    seen.camera(str(tmp_path / "text.mp4"))
+    assert seen.failed.wait(5)
+    seen.failed.clear()
+    seen.microphone(str(tmp_path / "silent.wav"))
+    assert seen.failed.wait(5)
+    assert [code for code, _ in seen.errors] == ["unreadable", "unreadable"]
+
+
+def test_without_a_camera_the_default_says_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "cameras", list)
+    with pytest.raises(SourceError) as raised:
+        open_source("default", "video", 640, 360, 30)
+    assert raised.value.code == "no_device"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(errno.EBUSY, "device_in_use"), (errno.EACCES, "no_permission"), (errno.EPERM, "no_permission"), (errno.ENODEV, "no_device"), (errno.EINVAL, "no_device")],
+)
+def test_what_the_system_says_becomes_a_code(monkeypatch: pytest.MonkeyPatch, number: int, code: str) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(sources, "cameras", lambda: [("/dev/video0", "Camera")])
+    monkeypatch.setattr(sources.av, "open", refuse)
+    with pytest.raises(SourceError) as raised:
+        open_source("default", "video", 640, 360, 30)
+    assert raised.value.code == code
+
+
+def test_names_of_devices_are_not_taken_for_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("pulse:alsa_input.pci-0000_00_1f.3.analog-stereo", "alsa:hw:0,0", "default", "HD Webcam C9.20", "/dev/video2"):
+        assert sources._file_of(name) is None
+    for name in ("film.mp4", "a/b", "./x.wav", "file:///tmp/a%20b.png"):
+        assert sources._file_of(name) is not None
+
+
+def test_epochs() -> None:
+    assert split_epoch("a.mp4#epoch=5.5") == ("a.mp4", 5.5)
+    for plain in ("a.mp4", "a#b.mp4", "a.mp4#epoch=", "a.mp4#epoch=x"):
+        assert split_epoch(plain) == (plain, None)
+    for hostile in ("a.mp4#epoch=nan", "a.mp4#epoch=inf", "a.mp4#epoch=1e300"):
+        assert split_epoch(hostile)[1] is None
+
+
+def test_a_consumer_that_fails_ends_the_capture_with_a_code(seen: Seen, one_second: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(frame: av.VideoFrame, at: float) -> None:
+        raise RuntimeError("on purpose")
+
+    camera = VideoCapture(str(one_second), 640, 360, 30, broken, seen.error)
+    seen.running.append(camera)
+    camera.start()
+    assert seen.failed.wait(5)
+    assert seen.errors[0][0] == "device_lost"
+
+
+def test_level_of_a_wav_as_microphone(seen: Seen, tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "tone.wav"), "wb") as wav:
+        wav.setparams((1, 2, 48_000, 0, "NONE", ""))
+        wav.writeframes(tone(0.5))
+    seen.microphone(str(tmp_path / "tone.wav"))
+    assert until(lambda: len(seen.blocks) > 60)
+    assert all(0.2 < level(pcm) < 0.22 for _, pcm in seen.blocks[2:60])
