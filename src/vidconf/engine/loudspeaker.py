@@ -27,7 +27,8 @@ PATIENCE_S = 0.1
 DEAD_AFTER_S = 6.0
 """… and after so long it is given up."""
 
-_environment = threading.Lock()
+_portaudio = threading.Lock()
+_open_streams = 0
 
 
 class NoLoudspeaker:
@@ -109,8 +110,7 @@ class Loudspeaker:
         except sounddevice.PortAudioError as error:
             self._fail(str(error))
         finally:
-            with contextlib.suppress(sounddevice.PortAudioError):
-                stream.close(ignore_errors=True)
+            _close(sounddevice, stream)
 
     def _fail(self, what: str) -> None:
         with self._changed:
@@ -119,6 +119,30 @@ class Loudspeaker:
 
 
 def _open(sounddevice: Any, device: str) -> Any:
+    global _open_streams
+    with _portaudio:
+        try:
+            stream = _open_now(sounddevice, device)
+        except Exception:
+            # PortAudio knows the devices there were when it was started; it can be started anew while nobody uses it.
+            if _open_streams:
+                raise
+            sounddevice._terminate()
+            sounddevice._initialize()
+            stream = _open_now(sounddevice, device)
+        _open_streams += 1
+    return stream
+
+
+def _close(sounddevice: Any, stream: Any) -> None:
+    global _open_streams
+    with contextlib.suppress(sounddevice.PortAudioError):
+        stream.close(ignore_errors=True)
+    with _portaudio:
+        _open_streams -= 1
+
+
+def _open_now(sounddevice: Any, device: str) -> Any:
     sink = device.removeprefix("pulse:") if device.startswith("pulse:") else None
     chosen: Any = device
     if sink is not None:
@@ -127,19 +151,18 @@ def _open(sounddevice: Any, device: str) -> Any:
         chosen = None
     elif device.isdecimal():
         chosen = int(device)
-    with _environment:
-        # PortAudio knows PulseAudio as one device; which of its sinks is meant is read from the environment on opening.
-        before = os.environ.get("PULSE_SINK")
+    # PortAudio knows PulseAudio as one device; which of its sinks is meant is read from the environment on opening.
+    before = os.environ.get("PULSE_SINK")
+    if sink is not None:
+        os.environ["PULSE_SINK"] = sink
+    try:
+        stream = sounddevice.RawOutputStream(
+            samplerate=RATE_HZ, blocksize=BLOCK, channels=1, dtype="int16", device=chosen, latency=LATENCY_S
+        )
+        stream.start()
+    finally:
         if sink is not None:
-            os.environ["PULSE_SINK"] = sink
-        try:
-            stream = sounddevice.RawOutputStream(
-                samplerate=RATE_HZ, blocksize=BLOCK, channels=1, dtype="int16", device=chosen, latency=LATENCY_S
-            )
-            stream.start()
-        finally:
-            if sink is not None:
-                os.environ.pop("PULSE_SINK")
-                if before is not None:
-                    os.environ["PULSE_SINK"] = before
+            os.environ.pop("PULSE_SINK")
+            if before is not None:
+                os.environ["PULSE_SINK"] = before
     return stream

@@ -10,12 +10,12 @@ import contextlib
 import logging
 import threading
 import time
-import wave
 from collections.abc import Callable
 
 from vidconf.engine.codecs import CodecError
-from vidconf.engine.codecs.opus import BLOCK_BYTES, RATE_HZ, OpusDecoder
+from vidconf.engine.codecs.opus import BLOCK_BYTES, OpusDecoder
 from vidconf.engine.loudspeaker import BLOCK_S, Loudspeaker, NoLoudspeaker
+from vidconf.engine.recording import SoundFile
 from vidconf.engine.sound import Mixer, Part, crossfade, fade_in, fade_out, level
 from vidconf.rtp.jitter_buffer import AudioJitterBuffer, Conceal, Play, Silence
 
@@ -120,7 +120,7 @@ class Playout:
         self._lock = threading.Lock()
         self._mixer = Mixer()
         self._gain = 1.0
-        self._wav: wave.Wave_write | None = None
+        self._wav: SoundFile | None = None
         self._wav_lock = threading.Lock()
         self._wav_since, self._wav_blocks = 0.0, 0
         self._changed = threading.Event()
@@ -170,10 +170,7 @@ class Playout:
     def record(self, path: str | None) -> None:
         """Write what is played from now on to a WAV. The header is right after each block, so a crash loses nothing.
         Raises OSError."""
-        wav: wave.Wave_write | None = None
-        if path is not None:
-            wav = wave.open(path, "wb")     # noqa: SIM115 - closed by the next record() or by close()
-            wav.setparams((1, 2, RATE_HZ, 0, "NONE", ""))
+        wav = None if path is None else SoundFile(path)
         with self._wav_lock:
             old, self._wav = self._wav, wav
             self._wav_since, self._wav_blocks = time.monotonic(), 0
@@ -236,9 +233,9 @@ class Playout:
             missed = int((now - self._wav_since) / BLOCK_S) - self._wav_blocks
             try:
                 if missed > SLIPPED_BLOCKS:
-                    self._wav.writeframes(bytes(min(missed, MAX_FILLED_BLOCKS) * BLOCK_BYTES))
+                    self._wav.write(bytes(min(missed, MAX_FILLED_BLOCKS) * BLOCK_BYTES))
                     self._wav_blocks += missed
-                self._wav.writeframes(pcm)
+                self._wav.write(pcm)
                 self._wav_blocks += 1
             except OSError as error:
                 broken, self._wav = self._wav, None

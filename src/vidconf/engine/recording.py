@@ -1,6 +1,7 @@
-"""Received pictures of one stream into an MP4 (`bot --record-video`), on a thread of its own with a bounded queue.
+"""What was received, on disk: sound in a WAV, pictures of one stream in an MP4 (`bot --record-audio`, `--record-video`).
 
-`write` on any one thread, never blocking: what does not fit is counted in `dropped`.
+`SoundFile` writes at once, on its caller's thread. `VideoRecorder` has a thread of its own with a bounded queue: `write` never
+blocks, what does not fit is counted in `dropped`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import fractions
 import logging
 import queue
+import struct
 import threading
 
 import av
@@ -17,7 +19,35 @@ from av.video.reformatter import VideoReformatter
 
 log = logging.getLogger("vidconf.recording")
 
+RATE_HZ = 48_000
 OPTIONS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+
+
+class SoundFile:
+    """A WAV of 48 kHz, 16 bit, mono. Its header is right after every write, so that a crash loses nothing. Raises OSError."""
+
+    def __init__(self, path: str) -> None:
+        self._file = open(path, "wb", buffering=0)     # noqa: SIM115 - closed by close()
+        self._bytes = 0
+        try:
+            self._file.write(bytes(44))
+            self.write(b"")
+        except OSError:
+            self._file.close()
+            raise
+
+    def write(self, pcm: bytes) -> None:
+        """Append samples."""
+        self._file.seek(0, 2)
+        self._file.write(pcm)
+        self._bytes += len(pcm)
+        size = min(self._bytes, 0xFFFFFFFF - 36)
+        header = (b"RIFF", size + 36, b"WAVE", b"fmt ", 16, 1, 1, RATE_HZ, 2 * RATE_HZ, 2, 16, b"data", size)
+        self._file.seek(0)
+        self._file.write(struct.pack("<4sI4s4sIHHIIHH4sI", *header))
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class VideoRecorder:

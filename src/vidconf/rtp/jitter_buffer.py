@@ -24,8 +24,9 @@ GAP_RESET_S = 2.0
 """A longer pause begins anew."""
 ADJUST_BLOCKS = 15
 """A surplus that was there for as long is real, not the beat of two clocks."""
-PATIENCE_BLOCKS = 60
-"""So long a quiet packet is waited for before a loud one is left out."""
+PATIENCE_BLOCKS = 40
+"""So long a quiet packet is waited for before a loud one is left out, if the delay is too long by SMALL_S at most."""
+SMALL_S = 0.04
 FAR_BEHIND_S = 0.2
 LATE_RUN = 25
 WINDOW_S = 1.0
@@ -72,7 +73,7 @@ class AudioJitterBuffer:
         self._next_stamp = 0
         self._playing = False
         self._concealed_here = 0
-        """Blocks concealed in a row for want of any packet."""
+        """Blocks concealed in a row for want of any packet; whether that was loss, the next packet tells."""
         self._last_arrival = 0.0
         self._late_run = 0
         self._fastest = self._fastest_before = float("inf")
@@ -123,14 +124,15 @@ class AudioJitterBuffer:
             enough = self.level_s >= self.target_s - BLOCK_S / 2
             if not enough and now - self._last_arrival < 2 * self.target_s:
                 return _SILENCE
-            self._playing, self._next = True, min(self._packets)
+            first = min(self._packets)
+            self._judge_pause(first)
+            self._playing, self._next = True, first
             self._blocks_waited, self._least_level = 0, len(self._packets)
         assert self._next is not None
         self._blocks_waited += 1
         self._least_level = min(self._least_level, len(self._packets))
         if self._next in self._packets:
-            if self._concealed_here:
-                self._judge_pause(self._packets[self._next][0])
+            self._judge_pause(self._next)
             return self._take()
         if self._packets:
             return self._missing()
@@ -139,14 +141,16 @@ class AudioJitterBuffer:
             # the sender is silent or gone: begin with a full buffer when it comes back
             self._playing = False
             return _SILENCE
-        self.concealed += 1
         return _CONCEAL
 
-    def _judge_pause(self, stamp: int) -> None:
-        """The packet waited for is here. If the sender left time out without leaving a number out, it had said nothing (DTX,
-        mute): what was concealed was no loss."""
-        if stamp - self._next_stamp > self._clock_hz * BLOCK_S / 2:
-            self.concealed -= min(self.concealed, self._concealed_here)
+    def _judge_pause(self, number: int) -> None:
+        """A packet is here after blocks were concealed for want of any. If the sender let time go by without leaving a number
+        out, it had said nothing (DTX, mute): what was concealed was no loss, and is not counted."""
+        if self._concealed_here and self._next is not None:
+            said_nothing = self._packets[number][0] - self._next_stamp > self._clock_hz * BLOCK_S / 2
+            if number > self._next or not said_nothing:
+                self.concealed += self._concealed_here
+        self._concealed_here = 0
 
     def _take(self) -> Play | Conceal:
         assert self._next is not None
@@ -154,7 +158,6 @@ class AudioJitterBuffer:
         stamp, payload = self._packets.pop(self._next)
         self._next += 1
         self._next_stamp = stamp + int(self._clock_hz * BLOCK_S)
-        self._concealed_here = 0
         self._mean_size += (len(payload) - self._mean_size) / 32
         self.played += 1
         return Play(payload, skip) if skip else Play(payload)
@@ -168,7 +171,7 @@ class AudioJitterBuffer:
             count = int((surplus_s - 0.04) / BLOCK_S)
         elif self._blocks_waited >= ADJUST_BLOCKS and self._least_level * BLOCK_S - self.target_s > BLOCK_S / 2:
             quiet = len(self._packets[self._next][1]) < 0.7 * self._mean_size
-            if not quiet and self._blocks_waited < PATIENCE_BLOCKS:
+            if not quiet and surplus_s <= SMALL_S and self._blocks_waited < PATIENCE_BLOCKS:
                 return ()
             count = 1
         else:
@@ -189,11 +192,12 @@ class AudioJitterBuffer:
         hole = oldest - self._next
         # What was concealed while nothing at all was here stood in for (some of) the hole. A long hole is a pause that kept
         # counting, or a lost moment: go on with what is here.
-        if hole <= self._concealed_here or hole > 25:
+        stood_in, self._concealed_here = self._concealed_here, 0
+        self.concealed += stood_in
+        if hole <= stood_in or hole > 25:
             self._next = oldest
             return self._take()
-        self._next += self._concealed_here + 1
-        self._concealed_here = 0
+        self._next += stood_in + 1
         self.concealed += 1
         following = self._packets.get(self._next)
         return Conceal(following[1]) if following else _CONCEAL
@@ -225,6 +229,5 @@ class AudioJitterBuffer:
 
     def _restart(self) -> None:
         self._packets.clear()
-        self.concealed -= min(self.concealed, self._concealed_here)
         self._next, self._playing, self._concealed_here, self._late_run = None, False, 0, 0
         self._fastest = self._fastest_before = float("inf")

@@ -1,0 +1,373 @@
+"""From packets to what is heard: quality, silence, loss, recording, loudspeakers that hang, break and are not there."""
+
+from __future__ import annotations
+
+import array
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import pytest
+from unit.engine.media import steepest, tone
+
+import vidconf.resources
+from vidconf.engine import devices, loudspeaker
+from vidconf.engine.capture import MicrophoneCapture
+from vidconf.engine.codecs.opus import BLOCK, BLOCK_BYTES, OpusEncoder
+from vidconf.engine.loudspeaker import Loudspeaker
+from vidconf.engine.playout import AudioStream, Playout
+from vidconf.engine.sound import level
+
+
+def until(true: Callable[[], bool], timeout_s: float = 5.0) -> bool:
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if true():
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def encoded(pcm: bytes) -> list[bytes]:
+    encoder = OpusEncoder()
+    return [encoder.encode(pcm[at : at + BLOCK_BYTES].ljust(BLOCK_BYTES, b"\0")) for at in range(0, len(pcm), BLOCK_BYTES)]
+
+
+def play(packets: list[bytes | None], delays: Callable[[int], float] = lambda k: 0.0, tail: int = 30) -> tuple[bytes, AudioStream, list[int]]:
+    """Through a stream alone, on a clock of its own: None is a lost packet, `delays` in seconds."""
+    sounds: list[int] = []
+    stream = AudioStream("a", lambda: sounds.append(1))
+    arrivals = sorted((k * 0.02 + delays(k), k, p) for k, p in enumerate(packets) if p is not None)
+    heard, at = b"", 0
+    for tick in range(len(packets) + tail):
+        now = 100 + tick * 0.02 + 0.001
+        while at < len(arrivals) and 100 + arrivals[at][0] <= now:
+            _, k, payload = arrivals[at]
+            stream.push(k & 0xFFFF, k * BLOCK, payload, 100 + arrivals[at][0])
+            at += 1
+        heard += stream.block(now) or bytes(BLOCK_BYTES)
+    return heard, stream, sounds
+
+
+def speech() -> bytes:
+    """The demo's chair, 48 kHz mono."""
+    with av.open(str(vidconf.resources.resource("speech", "chair.flac"))) as container:
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=48_000)
+        return b"".join(bytes(b.planes[0])[: 2 * b.samples] for f in container.decode(audio=0) for b in resampler.resample(f))
+
+
+def opinion(original: bytes, heard: bytes) -> float:
+    """PESQ, wide band, of what was heard, aligned by the best correlation."""
+    np = pytest.importorskip("numpy")
+    pesq = pytest.importorskip("pesq")
+    one, other = (np.frombuffer(pcm, np.int16).astype(np.float64)[::3] for pcm in (original, heard))
+    other = other[: len(one) + 16_000]
+    size = 1 << (len(one) + len(other)).bit_length()
+    match = np.fft.irfft(np.fft.rfft(other, size) * np.conj(np.fft.rfft(one, size)))
+    shift = int(np.argmax(match[:16_000]))
+    other = other[shift : shift + len(one)]
+    return float(pesq.pesq(16_000, one[: len(other)], other, "wb"))
+
+
+def test_speech_comes_out_as_it_went_in() -> None:
+    original = speech()
+    heard, stream, sounds = play(list(encoded(original)))
+    assert sounds == [1]
+    assert opinion(original, heard) >= 3.5
+    assert stream.statistics()["concealed_percent"] == 0
+
+
+def test_speech_with_one_packet_in_twenty_lost_is_still_good() -> None:
+    original = speech()
+    heard, stream, _ = play([None if k % 20 == 13 else p for k, p in enumerate(encoded(original))])
+    assert opinion(original, heard) >= 2.2
+    assert 3 < stream.statistics()["concealed_percent"] < 7
+
+
+def test_mute_loss_and_return_never_click() -> None:
+    sent: list[bytes | None] = list(encoded(tone(4.0)))
+    for k in (*range(50, 100), *range(140, 144), 170):
+        sent[k] = None
+    heard, _, _ = play(sent)
+    assert steepest(heard) < 2500
+    assert level(heard[75 * BLOCK_BYTES : 95 * BLOCK_BYTES]) == 0.0
+    assert level(heard[130 * BLOCK_BYTES : 135 * BLOCK_BYTES]) > 0.15
+
+
+def test_a_burst_leaves_no_delay_and_no_click() -> None:
+    heard, stream, _ = play(list(encoded(tone(8.0))), lambda k: max(0.0, 0.4 - 0.02 * (k - 100)) if 100 <= k < 120 else 0.0, tail=0)
+    assert stream.statistics()["jitter_buffer_ms"] <= 80
+    assert steepest(heard) < 3500
+
+
+def test_packets_of_other_lengths_and_rubbish_are_played_or_left_out() -> None:
+    encoder = OpusEncoder()
+    good = encoder.encode(tone(0.02))
+    _, stream, _ = play([b"\xff\xff", good, b"\x03", good, b"", good * 40, good, *[good] * 30])
+    assert stream.errors >= 1
+    context = av.AudioCodecContext.create("libopus", "w")
+    context.sample_rate, context.layout, context.format, context.options = 48_000, "mono", "s16", {"frame_duration": "10"}
+    context.open()
+    short = []
+    for _ in range(60):
+        frame = av.AudioFrame(format="s16", layout="mono", samples=480)
+        frame.planes[0].update(tone(0.01)[: frame.planes[0].buffer_size].ljust(frame.planes[0].buffer_size, b"\0"))
+        frame.sample_rate = 48_000
+        short += [bytes(p) for p in context.encode(frame)]
+    stream = AudioStream("b", lambda: None)
+    for k, payload in enumerate(short):
+        stream.push(k, k * 480, payload, k * 0.01)
+    blocks = [stream.block(0.6) for _ in range(5)]
+    assert all(b is not None and len(b) == BLOCK_BYTES for b in blocks)
+
+
+class Heard:
+    """A playout that nobody listens to, its errors, its end."""
+
+    def __init__(self, device: str) -> None:
+        self.errors: list[str] = []
+        self.playout = Playout(device, lambda code, detail: self.errors.append(code))
+        self.playout.start()
+
+    def end(self) -> None:
+        started = time.monotonic()
+        self.playout.close()
+        assert time.monotonic() - started < 0.02
+        self.playout.join(2)
+        assert until(lambda: not [t for t in threading.enumerate() if t.name in ("playout", "loudspeaker")])
+
+
+@pytest.fixture
+def unheard() -> Iterator[Heard]:
+    heard = Heard("none")
+    yield heard
+    heard.end()
+
+
+def feed(streams: list[AudioStream], packets: list[bytes], every_s: float = 0.02) -> None:
+    """In real time."""
+    start = time.monotonic()
+    for k, payload in enumerate(packets):
+        for stream in streams:
+            stream.push(k, k * BLOCK, payload, time.monotonic())
+        time.sleep(max(0.0, start + (k + 1) * every_s - time.monotonic()))
+
+
+def read(path: Path) -> bytes:
+    with wave.open(str(path)) as wav:
+        assert wav.getparams()[:3] == (1, 2, 48_000)
+        return wav.readframes(wav.getnframes())
+
+
+def test_a_recording_is_what_was_played_in_real_time(unheard: Heard, tmp_path: Path) -> None:
+    path, first = tmp_path / "heard.wav", []
+    started = time.monotonic()
+    unheard.playout.record(str(path))
+    time.sleep(0.4)
+    stream = unheard.playout.add("a", lambda: first.append(time.monotonic()))
+    feed([stream], encoded(tone(0.8)))
+    assert len(read(path)) > 0.8 * 96_000, "readable while it is written"
+    assert unheard.playout.levels()["a"] > 0.1
+    unheard.playout.remove("a")
+    time.sleep(0.3)
+    unheard.playout.record(None)
+    elapsed = time.monotonic() - started
+    pcm = read(path)
+    assert len(pcm) / 96_000 == pytest.approx(elapsed, abs=0.08)
+    assert level(pcm[: int(0.35 * 96_000)]) == 0.0
+    assert level(pcm[int(0.6 * 96_000) : int(1.0 * 96_000)]) > 0.18
+    assert level(pcm[-9600:]) == 0.0
+    assert len(first) == 1
+    assert 0.0 < first[0] - started - 0.4 < 0.3
+    assert steepest(pcm) < 2500
+    assert unheard.playout.levels() == {}
+
+
+def test_gains_apply_to_one_and_to_all(unheard: Heard, tmp_path: Path) -> None:
+    one, other = unheard.playout.add("one", lambda: None), unheard.playout.add("other", lambda: None)
+    packets = encoded(tone(0.5))
+    unheard.playout.set_gain("other", 0.0)
+    unheard.playout.set_gain("nobody", 1.0)
+    unheard.playout.record(str(tmp_path / "a.wav"))
+    feed([one, other], packets)
+    unheard.playout.record(None)
+    assert level(read(tmp_path / "a.wav")[-19200:]) == pytest.approx(0.21, abs=0.03), "one of the two"
+    unheard.playout.set_gain(None, 0.5)
+    unheard.playout.record(str(tmp_path / "b.wav"))
+    start = time.monotonic()
+    for k in range(len(packets)):
+        one.push(len(packets) + k, (len(packets) + k) * BLOCK, packets[k], time.monotonic())
+        time.sleep(max(0.0, start + (k + 1) * 0.02 - time.monotonic()))
+    unheard.playout.record(None)
+    assert level(read(tmp_path / "b.wav")[-19200:]) == pytest.approx(0.105, abs=0.02)
+
+
+def test_a_recording_that_cannot_be_written_is_told(unheard: Heard, tmp_path: Path) -> None:
+    with pytest.raises(OSError):
+        unheard.playout.record(str(tmp_path / "no such folder" / "a.wav"))
+    with pytest.raises(OSError):
+        unheard.playout.record("/dev/full")
+    unheard.playout.record(str(tmp_path / "a.wav"))
+    assert unheard.playout._wav is not None
+    unheard.playout._wav._file.close()
+    unheard.playout._wav._file = open("/dev/full", "wb", buffering=0)   # noqa: SIM115 - the playout closes it
+    assert until(lambda: unheard.errors == ["recording_failed"])
+
+
+def test_no_loudspeaker_is_told_once_and_playing_goes_on(tmp_path: Path) -> None:
+    heard = Heard("no such loudspeaker")
+    assert until(lambda: heard.errors == ["no_speaker"])
+    heard.playout.record(str(tmp_path / "a.wav"))
+    time.sleep(0.5)
+    heard.playout.record(None)
+    assert 0.4 < len(read(tmp_path / "a.wav")) / 96_000 < 0.6
+    heard.playout.select("none")
+    time.sleep(0.1)
+    heard.end()
+    assert heard.errors == ["no_speaker"]
+
+
+class Card:
+    """Stands in for PortAudio where a sound card must hang or break on demand."""
+
+    class PortAudioError(Exception):
+        pass
+
+    def __init__(self) -> None:
+        self.written = 0
+        self.hang, self.broken = threading.Event(), False
+        self.closed = threading.Event()
+
+    def RawOutputStream(self, **_: object) -> SimpleNamespace:
+        def write(pcm: bytes) -> None:
+            while self.hang.is_set():
+                time.sleep(0.01)
+            if self.broken:
+                raise self.PortAudioError("unplugged")
+            time.sleep(0.02)
+            self.written += 1
+
+        return SimpleNamespace(start=lambda: None, write=write, close=lambda ignore_errors: self.closed.set())
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Card:
+    card = Card()
+    monkeypatch.setitem(sys.modules, "sounddevice", card)
+    monkeypatch.setattr(loudspeaker, "DEAD_AFTER_S", 0.8)
+    return card
+
+
+def test_a_card_that_hangs_does_not_hold_up_a_recording_and_is_given_up(card: Card, tmp_path: Path) -> None:
+    heard = Heard("default")
+    assert until(lambda: card.written > 5)
+    card.hang.set()
+    heard.playout.record(str(tmp_path / "a.wav"))
+    time.sleep(0.6)
+    heard.playout.record(None)
+    assert len(read(tmp_path / "a.wav")) / 96_000 == pytest.approx(0.6, abs=0.15)
+    assert until(lambda: heard.errors == ["speaker_lost"])
+    card.hang.clear()
+    heard.end()
+    assert card.closed.is_set()
+
+
+def test_a_card_that_is_unplugged_is_told_and_may_come_back(card: Card) -> None:
+    heard = Heard("default")
+    assert until(lambda: card.written > 5)
+    card.broken = True
+    assert until(lambda: heard.errors == ["speaker_lost"])
+    card.broken = False
+    before = card.written
+    heard.playout.select("default")
+    assert until(lambda: card.written > before + 5)
+    heard.end()
+
+
+def test_a_card_that_pauses_for_a_moment_is_kept(card: Card) -> None:
+    heard = Heard("default")
+    assert until(lambda: card.written > 5)
+    card.hang.set()
+    time.sleep(0.3)
+    card.hang.clear()
+    before = card.written
+    assert until(lambda: card.written > before + 10)
+    heard.end()
+    assert heard.errors == []
+
+
+@pytest.fixture
+def pulse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A PulseAudio of our own: two sinks, and a microphone that hears what the second one plays."""
+    program = shutil.which("pulseaudio")
+    if program is None or not Path("/usr/lib/x86_64-linux-gnu/alsa-lib/libasound_module_pcm_pulse.so").exists():
+        pytest.skip("needs PulseAudio and ALSA's plugin for it: apt install pulseaudio libasound2-plugins")
+    (tmp_path / "setup.pa").write_text(
+        f"load-module module-null-sink sink_name=first\nload-module module-null-sink sink_name=second rate=48000\n"
+        f"load-module module-remap-source source_name=mic.usb master=second.monitor source_properties=device.description=Microphone\n"
+        f"load-module module-native-protocol-unix socket={tmp_path}/native auth-anonymous=1\n"
+        f"set-default-sink first\nset-default-source mic.usb\n"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    server = subprocess.Popen(
+        [program, "-n", "-F", str(tmp_path / "setup.pa"), "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    monkeypatch.setenv("PULSE_SERVER", f"unix:{tmp_path}/native")
+    try:
+        if not until(lambda: (tmp_path / "native").exists()):
+            pytest.skip("PulseAudio does not start here")
+        yield tmp_path
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def test_real_devices_are_listed_played_and_heard_and_their_end_is_told(pulse: Path) -> None:
+    listed = devices.listed()
+    if shutil.which("pactl"):
+        assert [d.id for d in listed.microphones] == ["pulse:mic.usb"]
+        assert [d.id for d in listed.speakers] == ["pulse:first", "pulse:second"]
+    blocks: list[bytes] = []
+    errors: list[str] = []
+    microphone = MicrophoneCapture("pulse:mic.usb", lambda pcm, at: blocks.append(pcm), lambda code, detail: errors.append(code))
+    microphone.start()
+    heard = Heard("pulse:second")
+    stream = heard.playout.add("a", lambda: None)
+    packets = encoded(tone(4.0, amplitude=0.5))
+    feed([stream], packets)
+    assert not heard.errors
+    assert not errors
+    assert max(level(pcm) for pcm in blocks[-60:]) > 0.25, "what the loudspeaker played came in at the microphone"
+    microphone.stop()
+    microphone.join(2)
+    assert not microphone.is_alive()
+    heard.end()
+
+
+def test_without_any_sound_system_nothing_is_listed_and_nothing_raises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PULSE_SERVER", f"unix:{tmp_path}/none")
+    assert isinstance(devices.listed(), devices.Devices)
+    errors: list[str] = []
+    microphone = MicrophoneCapture("pulse:nobody", lambda pcm, at: None, lambda code, detail: errors.append(code))
+    microphone.start()
+    microphone.join(10)
+    assert errors == ["not_found"]
+
+
+def test_a_loudspeaker_that_is_closed_before_it_opened_ends(card: Card) -> None:
+    speaker = Loudspeaker("default")
+    speaker.close()
+    assert until(lambda: not [t for t in threading.enumerate() if t.name == "loudspeaker"])
+
+
+def test_helpers_of_this_file() -> None:
+    assert steepest(array.array("h", [0, 100, -100]).tobytes()) == 200
