@@ -14,9 +14,8 @@ import sys
 import time
 from collections import Counter
 
-from livekit import api, rtc
-
 from e2e.relayproc import KEY, SECRET
+from livekit import api, rtc
 
 WIDTH, HEIGHT, FPS = 640, 360, 30
 

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from livekit import api, rtc
-
 from e2e.browser.chromium import Browser
 from e2e.raw_client import RawClient
 from e2e.relayproc import KEY, SECRET, RelayProcess
 from e2e.sdk_client import SdkClient, token, until
+from livekit import api, rtc
 
 TESTS = Path(__file__).resolve().parents[1]
 

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import aiohttp
 import pytest
-from livekit import api
-from livekit.protocol import models, rtc
-
 from e2e.raw_client import RawClient
 from e2e.relayproc import KEY, SECRET, RelayProcess
 from e2e.sdk_client import token, until
+from livekit import api
+from livekit.protocol import models, rtc
+
 from vidconf.relay.forwarder import starts_keyframe
 from vidconf.rtp.rtcp import Nack, ReceiverReport, SenderReport, TransportFeedback
 
