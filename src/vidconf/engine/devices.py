@@ -15,8 +15,9 @@ from typing import Any
 
 import av
 
+from vidconf.engine.alsa import prepare_alsa
 from vidconf.engine.api import Device, Devices
-from vidconf.engine.sources import cameras, prepare_alsa
+from vidconf.engine.sources import cameras
 
 log = logging.getLogger("vidconf.devices")
 
@@ -57,6 +58,7 @@ def _speakers() -> tuple[Device, ...]:
     found = [Device(f"pulse:{name}", words) for name, words in _pulse("sinks")]
     if found:
         return tuple(found)
+    prepare_alsa()
     try:
         import sounddevice
 

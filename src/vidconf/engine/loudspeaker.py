@@ -13,6 +13,7 @@ import threading
 import time
 from typing import Any
 
+from vidconf.engine.alsa import prepare_alsa
 from vidconf.engine.codecs.opus import BLOCK, RATE_HZ
 
 log = logging.getLogger("vidconf.playout")
@@ -89,6 +90,7 @@ class Loudspeaker:
             self._changed.notify_all()
 
     def _run(self) -> None:
+        prepare_alsa()
         try:
             import sounddevice
 

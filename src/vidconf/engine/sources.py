@@ -8,9 +8,7 @@ PulseAudio, which PipeWire serves as well): PyAV's wheel has no PulseAudio input
 from __future__ import annotations
 
 import errno
-import functools
 import logging
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -20,12 +18,12 @@ from urllib.parse import unquote
 
 import av
 
+from vidconf.engine.alsa import prepare_alsa
+
 log = logging.getLogger("vidconf.capture")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FILE_SUFFIXES = (*IMAGE_SUFFIXES, ".mp4", ".mkv", ".webm", ".mov", ".avi", ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
-ALSA_CONFIG = "/usr/share/alsa/alsa.conf"
-ALSA_PLUGINS = ("/usr/lib/x86_64-linux-gnu/alsa-lib", "/usr/lib/aarch64-linux-gnu/alsa-lib", "/usr/lib64/alsa-lib", "/usr/lib/alsa-lib")
 
 
 class SourceError(Exception):
@@ -150,17 +148,6 @@ def cameras() -> list[tuple[str, str]]:
         except OSError as error:
             log.info("camera %s cannot be read: %s", node.name, error)
     return found
-
-
-@functools.cache
-def prepare_alsa() -> None:
-    """The wheel's ALSA looks for its configuration and plugins where it was built: show it this system's."""
-    if Path(ALSA_CONFIG).is_file():
-        os.environ.setdefault("ALSA_CONFIG_PATH", ALSA_CONFIG)
-    for folder in ALSA_PLUGINS:
-        if Path(folder).is_dir():
-            os.environ.setdefault("ALSA_PLUGIN_DIR", folder)
-            break
 
 
 def _open_microphone(device: str) -> Any:
