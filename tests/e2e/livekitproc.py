@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import signal
 import socket
@@ -102,6 +101,7 @@ class SdkPeer:
         """Blocks that are not silence, by identity."""
         self.muted: list[tuple[str, bool]] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._publishing: list[asyncio.Task[None]] = []
         self._sources: list[Any] = []
         self.room.on("track_subscribed", self._subscribed)
         self.room.on("track_muted", lambda p, pub: self.muted.append((p.identity, True)))
@@ -121,22 +121,27 @@ class SdkPeer:
             options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, simulcast=False)
             await me.publish_track(track, options)
             self._sources.append(source)
-            self._tasks.append(asyncio.create_task(self._paint(source)))
+            self._publishing.append(asyncio.create_task(self._paint(source)))
         if audio:
             sound = rtc.AudioSource(48_000, 1)
             tone = rtc.LocalAudioTrack.create_audio_track("microphone", sound)
             await me.publish_track(tone, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE))
             self._sources.append(sound)
-            self._tasks.append(asyncio.create_task(self._hum(sound)))
+            self._publishing.append(asyncio.create_task(self._hum(sound)))
 
     async def unpublish(self) -> None:
-        for task in self._tasks[: len(self._sources)]:
-            task.cancel()
+        await self._stop_publishing()
         for publication in list(self.room.local_participant.track_publications.values()):
             await self.room.local_participant.unpublish_track(publication.sid)
         for source in self._sources:
             await source.aclose()
         self._sources.clear()
+
+    async def _stop_publishing(self) -> None:
+        tasks, self._publishing = self._publishing, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _paint(self, source: Any) -> None:
         number = 0
@@ -154,6 +159,7 @@ class SdkPeer:
         block = (9000 * np.sin(2 * np.pi * 440 * np.arange(960) / 48_000)).astype(np.int16).tobytes()
         while True:
             await source.capture_frame(self._rtc.AudioFrame(block, 48_000, 1, 960))
+            await asyncio.sleep(0)      # a full source answers at once, and would never let go
 
     def _subscribed(self, track: Any, publication: Any, participant: Any) -> None:
         count = self._count_video if track.kind == self._rtc.TrackKind.KIND_VIDEO else self._count_audio
@@ -178,6 +184,7 @@ class SdkPeer:
             await stream.aclose()
 
     async def leave(self) -> None:
+        await self._stop_publishing()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -194,7 +201,3 @@ async def until(condition: Any, timeout_s: float = 5.0, step_s: float = 0.01) ->
             return True
         await asyncio.sleep(step_s)
     return bool(condition())
-
-
-def ignored() -> bool:
-    return bool(os.environ.get("VIDCONF_NO_LIVEKIT"))

@@ -1,0 +1,51 @@
+"""Either SFU under one face: livekit-server, or our relay as its own process on fixed ports (so that it can be killed and come back)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from e2e.livekitproc import KEY, SECRET, LiveKit, free_port, needs_livekit_server
+
+
+class Relay:
+    """`vidconf relay`; the same methods as `LiveKit`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self.udp = free_port(), free_port(socket.SOCK_DGRAM)
+        self.url = f"ws://127.0.0.1:{self.port}"
+        self.log = folder / "relay.log"
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "vidconf.cli.main", "relay", "--port", str(self.port), "--udp-port", str(self.udp)]
+        with self.log.open("a") as log:
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "VIDCONF_RELAY_KEY": f"{KEY}:{SECRET}"}
+            )
+        assert self._process.stdout is not None
+        if not self._process.stdout.readline().startswith("ready "):
+            raise RuntimeError(self.log.read_text()[-3000:])
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.communicate()
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.communicate(timeout=5)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+def made(kind: str, folder: Path) -> LiveKit | Relay:
+    if kind == "livekit":
+        needs_livekit_server()
+        return LiveKit(folder)
+    return Relay(folder)
