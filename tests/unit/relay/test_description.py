@@ -1,0 +1,160 @@
+"""Descriptions: what browsers and SDKs offer is understood, aiortc understands what we write, noise is refused by name."""
+
+from __future__ import annotations
+
+import pytest
+from aiortc.sdp import SessionDescription
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidconf.relay.description import (
+    LEVEL,
+    MID,
+    RID,
+    TRANSPORT_CC,
+    DescriptionError,
+    Outgoing,
+    Transport,
+    agree,
+    read,
+    write_answer,
+    write_offer,
+)
+
+TRANSPORT = Transport("ufrag", "password of ours that is long", "sha-256 AA:BB", (("192.0.2.1", 7882), ("2001:db8::1", 7882)))
+OFFER = """v=0
+o=- 1 1 IN IP4 127.0.0.1
+s=-
+t=0 0
+a=group:BUNDLE 0 7 8 9 x
+a=ice-ufrag:them
+a=ice-pwd:theirs
+a=fingerprint:sha-256 aa:bb:cc
+a=setup:actpass
+m=application 9 UDP/DTLS/SCTP webrtc-datachannel
+a=mid:0
+a=sctp-port:5000
+m=audio 9 UDP/TLS/RTP/SAVPF 111 63 9 0
+a=mid:7
+a=sendonly
+a=msid:stream CID-A
+a=rtpmap:111 opus/48000/2
+a=rtcp-fb:111 transport-cc
+a=rtcp-fb:111 nack
+a=fmtp:111 minptime=10;useinbandfec=1
+a=rtpmap:63 red/48000/2
+a=fmtp:63 111/111
+a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level
+a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
+a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid
+a=ssrc:111222 cname:x
+m=video 9 UDP/TLS/RTP/SAVPF 98 99 96 97
+a=mid:8
+a=sendonly
+a=msid:stream CID-V
+a=rtpmap:98 VP9/90000
+a=rtpmap:99 rtx/90000
+a=fmtp:99 apt=98
+a=rtpmap:96 VP8/90000
+a=rtcp-fb:96 goog-remb
+a=rtcp-fb:96 transport-cc
+a=rtcp-fb:96 ccm fir
+a=rtcp-fb:96 nack
+a=rtcp-fb:96 nack pli
+a=rtpmap:97 rtx/90000
+a=fmtp:97 apt=96
+a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
+a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid
+a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id
+a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id
+a=rid:q send
+a=rid:h send
+a=rid:f send
+a=simulcast:send q;h;f
+m=video 9 UDP/TLS/RTP/SAVPF 96 97
+a=mid:9
+a=sendrecv
+a=rtpmap:96 VP8/90000
+a=rtpmap:97 rtx/90000
+a=fmtp:97 apt=96
+a=ssrc-group:FID 1001 1002
+a=ssrc:1001 cname:x
+a=ssrc:1001 msid:s CID-S
+a=ssrc:1002 cname:x
+m=video 9 UDP/TLS/RTP/SAVPF 35
+a=mid:x
+a=recvonly
+a=rtpmap:35 AV1/90000
+""".replace("\n", "\r\n")
+
+
+def test_an_offer_is_understood() -> None:
+    offer = read(OFFER)
+    assert (offer.ufrag, offer.fingerprints, offer.setup, offer.has_data) == ("them", (("sha-256", "AA:BB:CC"),), "actpass", True)
+    data, audio, layered, screen, other = offer.sections
+    assert [s.mid for s in offer.sections] == ["0", "7", "8", "9", "x"]
+    assert (data.kind, audio.cid, audio.ssrcs, audio.sends) == ("application", "CID-A", (111222,), True)
+    assert (layered.cid, layered.ssrcs, layered.rids) == ("CID-V", (), ("q", "h", "f"))
+    assert (screen.cid, screen.ssrcs, screen.repairs) == ("CID-S", (1001,), {1002: 1001})
+    assert not other.sends
+    found = agree(layered)
+    assert found is not None
+    assert (found.payload_type, found.rtx_payload_type, found.rid) == (96, 97, "f")
+    assert found.extensions[RID] == 10
+    heard = agree(audio)
+    assert heard is not None
+    assert (heard.payload_type, dict(heard.extensions)) == (111, {MID: 4, LEVEL: 1})
+    assert agree(other) is None
+    assert agree(data) is None
+
+
+def test_the_answer() -> None:
+    text = write_answer(read(OFFER), TRANSPORT, 2)
+    parsed = SessionDescription.parse(text)
+    assert [m.rtp.muxId for m in parsed.media] == ["0", "7", "8", "9", "x"]
+    assert [m.port for m in parsed.media] == [9, 9, 9, 9, 0]
+    assert [m.direction for m in parsed.media[1:]] == ["recvonly", "recvonly", "recvonly", "inactive"]
+    assert "a=group:BUNDLE 0 7 8 9\r\n" in text
+    assert "red/48000" not in text
+    assert [c.name for c in parsed.media[2].rtp.codecs] == ["VP8", "rtx"]
+    assert "a=rid:f recv\r\na=simulcast:recv f\r\n" in text
+    assert text.count("rtp-stream-id") == 2  # echoed, though only one rid is taken
+    assert {x.uri for x in parsed.media[1].rtp.headerExtensions} == {MID, LEVEL}
+    assert TRANSPORT_CC in {x.uri for x in parsed.media[2].rtp.headerExtensions}
+    assert parsed.media[0].ice is not None
+    assert parsed.media[0].ice.iceLite
+    assert [c.ip for c in parsed.media[0].ice_candidates] == ["192.0.2.1", "2001:db8::1"]
+    assert parsed.media[0].dtls is not None
+    assert parsed.media[0].dtls.role == "server"
+    assert "goog-remb" not in text
+
+
+def test_our_offer() -> None:
+    sections = [Outgoing("audio", "0", 11, "PA_x|TR_a", "TR_a", "PA_x"), Outgoing("video", "1"), Outgoing("video", "2", 12, "PA_x|TR_v", "TR_v", "PA_x")]
+    parsed = SessionDescription.parse(write_offer(sections, TRANSPORT, 3))
+    assert [(m.kind, m.direction) for m in parsed.media[1:]] == [("audio", "sendonly"), ("video", "inactive"), ("video", "sendonly")]
+    assert [[s.ssrc for s in m.ssrc] for m in parsed.media[1:]] == [[11], [], [12]]
+    assert parsed.media[3].msid == "PA_x|TR_v TR_v"
+    assert parsed.media[0].sctp_port == 5000
+    assert parsed.media[0].dtls is not None
+    assert parsed.media[0].dtls.role == "auto"
+
+
+@pytest.mark.parametrize("text", ["", "v=0", "m=", "m=audio", "m=audio x UDP 1", "m=audio 9 X 96\na=rtpmap:y VP8/1", "m=audio 9 X 96\na=extmap:/ x",
+                                  "m=video 9 X 96\na=ssrc:x", "x" * (2 << 20), "m=audio 9 X 96\n" * 600])  # fmt: skip
+def test_what_cannot_be_read(text: str) -> None:
+    with pytest.raises(DescriptionError):
+        read(text)
+
+
+@given(st.lists(st.tuples(st.integers(0, 80), st.text(alphabet=st.characters(codec="utf-8"), max_size=20)), max_size=8), st.integers(0, 3000))
+def test_noise_is_read_or_refused_and_what_is_read_can_be_answered(edits: list[tuple[int, str]], cut: int) -> None:
+    lines = OFFER.split("\r\n")
+    for at, text in edits:
+        line = lines[at % len(lines)]
+        lines[at % len(lines)] = line[: len(line) // 2] + text
+    try:
+        offer = read("\r\n".join(lines)[: cut or None])
+    except DescriptionError:
+        return
+    write_answer(offer, TRANSPORT, 1)

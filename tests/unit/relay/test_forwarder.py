@@ -1,0 +1,330 @@
+"""The hot path without a socket: numbers, history, gaps, keyframes, pauses, by examples and by random lives."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import Any, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidconf.relay.counters import Counters
+from vidconf.relay.forwarder import Down, Upstream, starts_keyframe
+from vidconf.rtp.packets import RtpPacket, build_rtp, parse_rtp
+from vidconf.rtp.vp8 import packetize
+from vidconf.rtp.vp8 import starts_keyframe as reference
+
+KEYFRAME, DELTA = b"\x10\x02\x00\x9d\x01\x2a" + bytes(900), b"\x31" + bytes(500)
+
+
+class FakeClock:
+    """The loop's clock, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.calls: list[tuple[float, Any, list[bool]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, callback: Any) -> Any:
+        live = [True]
+        self.calls.append((when, callback, live))
+
+        class Handle:
+            def cancel(self) -> None:
+                live[0] = False
+
+        return Handle()
+
+    def advance(self, seconds: float) -> None:
+        ends = self.now + seconds
+        while due := [c for c in self.calls if c[0] <= ends and c[2][0]]:
+            first = min(due, key=lambda c: c[0])
+            self.calls.remove(first)
+            self.now = max(self.now, first[0])
+            first[1]()
+        self.now = ends
+
+
+class FakeSession:
+    """Stands where a subscriber's connection would: keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[RtpPacket] = []
+
+    def send(self, packet: bytes) -> None:
+        self.sent.append(parse_rtp(packet))
+
+
+class Scene:
+    """One track, its publisher and its subscribers."""
+
+    def __init__(self, kind: str = "video") -> None:
+        self.clock, self.counters = FakeClock(), Counters()
+        self.gaps = self.asked = 0
+        self.up = Upstream(kind, 96 if kind == "video" else 111, self.counters, cast(Any, self.clock), self._gap)
+        self.up.payload_type, self.up.ssrc = 100, 5
+        self.up.send_keyframe_request = self._asked
+        self.kind = kind
+        self.sequence, self.timestamp, self.picture = 65_530, 0, 0
+
+    def _gap(self) -> None:
+        self.gaps += 1
+
+    def _asked(self) -> None:
+        self.asked += 1
+
+    def subscriber(self) -> tuple[Down, FakeSession]:
+        session = FakeSession()
+        down = Down(self.up, cast(Any, session), random.randrange(1, 1 << 32))
+        self.up.add(down)
+        down.accepted = True
+        self.up.update(down)
+        return down, session
+
+    def packet(self, payload: bytes, **fields: Any) -> bytes:
+        self.sequence = (self.sequence + 1) & 0xFFFF
+        return build_rtp(fields.get("payload_type", 100), self.sequence, self.timestamp, 5, True, payload, fields.get("extensions", ()))
+
+    def send(self, data: bytes) -> None:
+        self.up.received(data, self.clock.now)
+
+    def frame(self, keyframe: bool = False) -> list[bytes]:
+        self.picture += 1
+        self.timestamp += 3000
+        if self.kind == "audio":
+            return [self.packet(b"\xf8" + bytes(40))]
+        return [self.packet(p) for p in packetize(KEYFRAME if keyframe else DELTA, self.picture, 400)]
+
+
+def contiguous(session: FakeSession) -> bool:
+    numbers = [p.sequence for p in session.sent]
+    return all((b - a) & 0xFFFF == 1 for a, b in itertools.pairwise(numbers))
+
+
+def test_nothing_before_a_keyframe_and_all_after_it() -> None:
+    scene = Scene()
+    down, session = scene.subscriber()
+    assert scene.asked == 1
+    for data in scene.frame() + scene.frame():
+        scene.send(data)
+    assert session.sent == []
+    for data in scene.frame(keyframe=True) + scene.frame():
+        scene.send(data)
+    assert starts_keyframe(session.sent[0].payload)
+    assert len(session.sent) == 5
+    assert contiguous(session)
+    assert {(p.ssrc, p.payload_type) for p in session.sent} == {(down.ssrc, 96)}
+    assert scene.up.sent(down) == (5, sum(len(p.payload) for p in session.sent))
+
+
+def test_extensions_csrcs_and_padding_are_taken_off() -> None:
+    scene = Scene("audio")
+    _, session = scene.subscriber()
+    plain = scene.packet(b"\xf8abc", extensions=[(1, b"\x80"), (4, b"0")])
+    padded = bytes((plain[0] | 0x20,)) + plain[1:] + b"\0\0\x03"
+    scene.send(padded)
+    assert (session.sent[0].payload, session.sent[0].extensions, session.sent[0].padding) == (b"\xf8abc", {}, 0)
+    head = scene.packet(b"")
+    csrc = bytes((0x82,)) + head[1:12] + bytes(8) + b"\xf8xyz"
+    scene.send(csrc)
+    assert session.sent[1].payload == b"\xf8xyz"
+
+
+def test_what_is_dropped_on_purpose_leaves_no_gap_and_a_loss_does() -> None:
+    scene = Scene("audio")
+    _, session = scene.subscriber()
+    for _ in range(5):
+        scene.send(scene.frame()[0])
+        empty = scene.packet(b"")
+        scene.send(bytes((empty[0] | 0x20,)) + empty[1:] + b"\0\0\0\x04")  # padding only
+        scene.send(scene.packet(b"\xf8", payload_type=13))  # comfort noise that nobody agreed on
+    assert len(session.sent) == 5
+    assert contiguous(session)
+    scene.packet(b"lost")
+    scene.send(scene.frame()[0])
+    assert (session.sent[-1].sequence - session.sent[-2].sequence) & 0xFFFF == 2
+    assert scene.gaps == 1
+
+
+def test_mute_and_unmute() -> None:
+    scene = Scene()
+    _, session = scene.subscriber()
+    for data in scene.frame(keyframe=True):
+        scene.send(data)
+    count = len(session.sent)
+    scene.up.block(True)
+    for data in scene.frame(keyframe=True) + scene.frame():
+        scene.send(data)
+    assert len(session.sent) == count
+    assert scene.counters.rtp_refused == 5
+    asked = scene.asked
+    scene.up.block(False)
+    scene.clock.advance(0.5)
+    assert scene.asked > asked
+    for data in scene.frame() + scene.frame(keyframe=True) + scene.frame():
+        scene.send(data)
+    assert contiguous(session)
+    assert starts_keyframe(session.sent[count].payload)
+
+
+def test_late_packets_fill_their_gap_once() -> None:
+    scene = Scene("audio")
+    _, session = scene.subscriber()
+    scene.send(scene.frame()[0])
+    lost = scene.frame()[0]
+    scene.send(scene.frame()[0])
+    scene.clock.now += 0.02
+    assert scene.up.due_nacks(scene.clock.now) == [int.from_bytes(lost[2:4], "big")]
+    assert scene.up.due_nacks(scene.clock.now) == []  # not again before a round trip
+    scene.send(lost)
+    scene.send(lost)
+    assert sorted((p.sequence - session.sent[0].sequence) & 0xFFFF for p in session.sent) == [0, 1, 2]
+    assert scene.up.missing == {}
+
+
+def test_rtx_is_unwrapped() -> None:
+    scene = Scene()
+    scene.up.rtx_payload_type = 101
+    _, session = scene.subscriber()
+    first, second, *rest = scene.frame(keyframe=True)
+    scene.send(first)
+    scene.send(rest[0])
+    original = parse_rtp(second)
+    repaired = build_rtp(101, 9, original.timestamp, 6, original.marker, second[2:4] + original.payload, [(4, b"0")])
+    scene.up.received_rtx(repaired, scene.clock.now)
+    scene.up.received_rtx(build_rtp(101, 10, original.timestamp, 6, False, b""), scene.clock.now)  # probing
+    scene.up.received_rtx(repaired, scene.clock.now)
+    assert [(p.sequence - session.sent[0].sequence) & 0xFFFF for p in session.sent] == [0, 2, 1]
+    assert session.sent[2].payload == original.payload
+
+
+def test_it_gives_up_asking() -> None:
+    scene = Scene("audio")
+    scene.send(scene.frame()[0])
+    scene.frame()
+    scene.send(scene.frame()[0])
+    asked = 0
+    for _ in range(1000):
+        scene.clock.now += 0.02
+        asked += len(scene.up.due_nacks(scene.clock.now))
+    assert asked == 10
+    assert not scene.up.missing
+    scene.sequence = (scene.sequence + 20_000) & 0xFFFF
+    scene.send(scene.frame()[0])
+    assert not scene.up.missing  # a new beginning
+
+
+def test_nack_within_the_budget() -> None:
+    scene = Scene("audio")
+    down, session = scene.subscriber()
+    for _ in range(100):
+        scene.send(scene.frame()[0])
+    sent = [p.sequence for p in session.sent]
+    scene.up.resend(down, sent[10:20], scene.clock.now)
+    assert [p.sequence for p in session.sent[100:]] == sent[10:20]
+    assert [p.payload for p in session.sent[100:]] == [p.payload for p in session.sent[10:20]]
+    scene.up.resend(down, [(sent[0] - 5) & 0xFFFF, (sent[-1] + 5) & 0xFFFF], scene.clock.now)
+    assert len(session.sent) == 110
+    for _ in range(20):
+        scene.up.resend(down, sent, scene.clock.now)
+    assert len(session.sent) == 400
+    assert scene.counters.resends_refused > 1000
+
+
+def test_another_ssrc_of_the_same_track_goes_on_without_a_gap() -> None:
+    scene = Scene("audio")
+    _, session = scene.subscriber()
+    scene.send(scene.frame()[0])
+    scene.up.restart()
+    scene.sequence = 1234
+    scene.send(scene.frame()[0])
+    scene.send(scene.frame()[0])
+    assert contiguous(session)
+    assert len(session.sent) == 3
+
+
+def test_reports() -> None:
+    scene = Scene("audio")
+    assert scene.up.report(scene.clock.now) is None
+    for k in range(100):
+        data = scene.frame()[0]
+        scene.clock.now += 0.02
+        if k % 4:
+            scene.send(data)
+    block = scene.up.report(scene.clock.now)
+    assert block is not None
+    assert (block.ssrc, block.lost, block.fraction_lost) == (5, 24, 24 * 256 // 99)
+    scene.up.sender_report(0x1234_5678_9ABC_DEF0, scene.clock.now)
+    scene.clock.now += 2
+    block = scene.up.report(scene.clock.now)
+    assert block is not None
+    assert (block.lsr, block.dlsr, block.fraction_lost) == (0x5678_9ABC, 2 * 65536, 0)
+
+
+@given(st.binary(max_size=40))
+def test_keyframes_are_known_as_the_parser_knows_them(payload: bytes) -> None:
+    assert starts_keyframe(payload) == reference(payload)
+
+
+@given(st.binary(min_size=12, max_size=60))
+def test_noise_raises_nothing(noise: bytes) -> None:
+    scene = Scene()
+    scene.up.extension_id = 3
+    scene.subscriber()
+    scene.up.received(noise, 1.0)
+    scene.up.received(bytes((noise[0] | 0x10,)) + noise[1:12] + b"\xbe\xde\x00\x01" + noise[:4], 1.0)
+    scene.up.received_rtx(noise, 1.0)
+
+
+@given(st.data())
+def test_a_random_life(data: st.DataObject) -> None:
+    """Loss, lateness, repeats, mutes, pauses, newcomers: what a subscriber sees never repeats a number, never shows another
+    payload under one, opens with a keyframe, and has no more gaps than were lost."""
+    scene = Scene()
+    people = [scene.subscriber()]
+    late: list[bytes] = []
+    lost = 0
+    frames = data.draw(st.lists(st.sampled_from("kkddddddddlmups"), min_size=5, max_size=60))
+    for event in ["k", *frames]:
+        scene.clock.advance(0.03)
+        if event in "kd":
+            for packet in scene.frame(keyframe=event == "k"):
+                chance = data.draw(st.integers(0, 19))
+                if chance == 0:
+                    lost += 1
+                elif chance == 1:
+                    late.append(packet)
+                else:
+                    scene.send(packet)
+                    if chance == 2:
+                        scene.send(packet)
+        elif event == "l":
+            for packet in late:
+                scene.send(packet)
+            late.clear()
+        elif event == "m":
+            scene.up.block(not scene.up.blocked)
+        elif event == "u" and len(people) < 4:
+            people.append(scene.subscriber())
+        elif event in "ps":
+            down = people[0][0]
+            down.enabled = event == "s"
+            scene.up.update(down)
+    for down, session in people:
+        numbers = [p.sequence for p in session.sent]
+        assert len(set(numbers)) == len(numbers)
+        if not numbers:
+            continue
+        assert starts_keyframe(session.sent[0].payload)
+        originals = {p.sequence: p.payload for p in session.sent}
+        places = {((number - numbers[0] + 0x8000) & 0xFFFF) - 0x8000 for number in numbers}
+        missing = [(numbers[0] + k) & 0xFFFF for k in range(max(places)) if k not in places]
+        before = len(session.sent)
+        scene.up.resend(down, missing + numbers[-20:], scene.clock.now)
+        for again in session.sent[before:]:
+            assert originals.setdefault(again.sequence, again.payload) == again.payload
+        if down.is_open:  # whatever was not lost on the way in can be had by asking
+            assert max(places) + 1 - len(originals) <= lost + len(late) + scene.counters.rtp_refused

@@ -1,0 +1,202 @@
+"""STUN by hand against aioice's, ICE-lite and DTLS-SRTP over a real socket with our own peer."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+from aioice import stun
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidconf.relay import description
+from vidconf.rtp.packets import build_rtp
+from vidconf.webrtc.description import Section
+from vidconf.webrtc.ice_lite import LiteSession, Port, is_signed, local_addresses, read_check, write_answer
+from vidconf.webrtc.peer import Peer
+
+TRANSACTION = bytes(range(12))
+
+
+def request(name: str = "ours:theirs", password: bytes = b"secret", nominate: bool = True) -> bytes:
+    message = stun.Message(stun.Method.BINDING, stun.Class.REQUEST, transaction_id=TRANSACTION)
+    message.attributes["USERNAME"] = name
+    message.attributes["PRIORITY"] = 5
+    message.attributes["ICE-CONTROLLING"] = 77
+    if nominate:
+        message.attributes["USE-CANDIDATE"] = None
+    message.add_message_integrity(password)
+    message.add_fingerprint()
+    return bytes(message)
+
+
+@pytest.mark.parametrize("nominate", [True, False])
+def test_reads_what_aioice_writes(nominate: bool) -> None:
+    data = request(nominate=nominate)
+    check = read_check(data)
+    assert check is not None
+    assert (check.name, check.nominates, check.transaction) == (b"ours:theirs", nominate, TRANSACTION)
+    assert is_signed(data, check, b"secret")
+    assert not is_signed(data, check, b"another")
+    changed = data[:30] + bytes((data[30] ^ 1,)) + data[31:]
+    again = read_check(changed)
+    assert again is None or not is_signed(changed, again, b"secret")
+
+
+@pytest.mark.parametrize("address", [("192.0.2.7", 40000), ("2001:db8::7", 40000, 0, 0)])
+def test_aioice_reads_what_we_write(address: tuple[str, int]) -> None:
+    data = write_answer(TRANSACTION, address, b"secret")
+    message = stun.parse_message(data)  # raises when the fingerprint is wrong
+    assert message.check_message_integrity(b"secret")
+    assert message.message_class == stun.Class.RESPONSE
+    assert message.attributes["XOR-MAPPED-ADDRESS"] == address[:2]
+
+
+def test_a_mapped_address_is_answered_as_ipv4() -> None:
+    data = write_answer(TRANSACTION, ("::ffff:192.0.2.7", 4000, 0, 0), b"secret")
+    assert stun.parse_message(data).attributes["XOR-MAPPED-ADDRESS"] == ("192.0.2.7", 4000)
+
+
+@given(st.binary(max_size=200), st.integers(0, 100), st.integers(0, 255))
+def test_whatever_comes_is_read_or_refused(noise: bytes, at: int, value: int) -> None:
+    read_check(noise)
+    read_check(b"\x00\x01" + len(noise).to_bytes(2, "big") + b"\x21\x12\xa4\x42" + TRANSACTION + noise)
+    data = bytearray(request())
+    data[at % len(data)] = value
+    check = read_check(bytes(data))
+    assert check is None or check.integrity_at + 24 <= len(data)
+    read_check(bytes(data[: at % len(data)]))
+
+
+def test_a_wildcard_is_bound_address_by_address() -> None:
+    assert local_addresses("192.0.2.1") == ["192.0.2.1"]
+    found = local_addresses("0.0.0.0")
+    assert "127.0.0.1" in found
+    assert "0.0.0.0" not in found
+    assert all(":" not in a for a in found)
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[Port]:
+    opened = await Port.open("127.0.0.1", 0)
+    yield opened
+    await opened.close()
+
+
+async def ask(port: Port, data: bytes, sock: socket.socket) -> bytes | None:
+    sock.sendto(data, ("127.0.0.1", port.port))
+    loop = asyncio.get_running_loop()
+    try:
+        return await asyncio.wait_for(loop.sock_recv(sock, 2048), 0.3)
+    except TimeoutError:
+        return None
+
+
+def a_socket() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+async def test_strangers_get_no_answer_and_leave_no_trace(port: Port) -> None:
+    session = LiteSession(port, lambda data: None, lambda data: None)
+    with a_socket() as sock:
+        for data in (b"", b"\x00", request("nobody:x"), request(f"{session.ufrag}:x", b"wrong"), b"\x80" + bytes(40), b"\x16" + bytes(40)):
+            assert await ask(port, data, sock) is None
+    assert port.by_address == {}
+    assert session.address is None
+    assert port.counters.stun_refused == 3
+    assert port.counters.unknown_address == 3
+
+
+async def test_a_nomination_moves_the_session_and_a_mere_check_does_not(port: Port) -> None:
+    session = LiteSession(port, lambda data: None, lambda data: None)
+    key = session.password.encode()
+    with a_socket() as first, a_socket() as second, a_socket() as third:
+        answer = await ask(port, request(f"{session.ufrag}:x", key, nominate=False), first)
+        assert answer is not None
+        assert stun.parse_message(answer).check_message_integrity(key)
+        assert stun.parse_message(answer).attributes["XOR-MAPPED-ADDRESS"] == first.getsockname()
+        assert session.address == first.getsockname()
+        assert await ask(port, request(f"{session.ufrag}:x", key, nominate=False), second)
+        assert session.address == first.getsockname()
+        assert await ask(port, request(f"{session.ufrag}:x", key), second)
+        assert session.address == second.getsockname()
+        assert list(port.by_address) == [second.getsockname()]
+        # Nobody takes over the address of a living session.
+        other = LiteSession(port, lambda data: None, lambda data: None)
+        assert await ask(port, request(f"{other.ufrag}:x", other.password.encode()), second)
+        assert port.by_address[second.getsockname()] is session
+        assert await ask(port, request(f"{other.ufrag}:x", other.password.encode()), third)
+        assert other.address == third.getsockname()
+    await session.close()
+    await other.close()
+    assert port.by_address == {}
+    assert port.sessions == {}
+
+
+async def test_srtp_before_dtls_is_counted_and_a_failing_handler_costs_its_packet_only(port: Port) -> None:
+    def fail(data: bytes) -> None:
+        raise RuntimeError("a bug")
+
+    session = LiteSession(port, fail, lambda data: None)
+    session.received(b"\x80" + bytes(30))
+    assert port.counters.srtp_refused == 1
+    session._unprotect = lambda data: data
+    session.received(b"\x80" + bytes(30))
+    assert port.counters.faults == 1
+    session.send(b"\x80" + bytes(30))  # not up: counted, not raised
+    assert port.counters.unsent == 1
+    await session.close()
+    await session.close()
+
+
+async def test_no_check_no_connection(port: Port) -> None:
+    session = LiteSession(port, lambda data: None, lambda data: None)
+    assert not await session.connect([("sha-256", "AA:BB")], "server", 0.05)
+    await session.close()
+
+
+async def test_dtls_srtp_with_our_own_peer_and_the_seams_it_stands_on(port: Port) -> None:
+    """aiortc's private `_set_role`, `_rx_srtp`, `_tx_srtp` and duck-typed transport: fails when they are no longer so."""
+    got: list[bytes] = []
+    back: list[bytes] = []
+    session = LiteSession(port, got.append, lambda data: None)
+    peer = Peer("publisher", [], lambda data, now: back.append(data), lambda data, now: None)
+    peer.sections.append(Section("audio", "1", "cid", 77))
+
+    async def answer(sdp: str, offer_id: int) -> None:
+        offer = description.read(sdp)
+        transport = description.Transport(session.ufrag, session.password, session.fingerprint(), port.candidates)
+        connecting.append(asyncio.create_task(session.connect(offer.fingerprints, "server", 5)))
+        peer.accept(description.write_answer(offer, transport, 1), offer_id)
+
+    connecting: list[asyncio.Task[bool]] = []
+    await peer.offer(answer)
+    assert await connecting[0]
+    await asyncio.wait_for(peer.connected.wait(), 5)
+    assert session.is_up
+    packet = build_rtp(111, 5, 6, 77, True, b"sound")
+    peer.send(packet)
+    session.send(build_rtp(111, 9, 6, 78, True, b"back"))
+    for _ in range(100):
+        if got and back:
+            break
+        await asyncio.sleep(0.01)
+    assert got == [packet]
+    assert [data[12:] for data in back] == [b"back"]
+    peer.send(packet)
+    await asyncio.sleep(0.05)
+    assert len(got) == 1
+    assert port.counters.srtp_refused == 1  # a repeat
+    session.forget_incoming(77)
+    session.forget_incoming(78)
+    session.forget_outgoing(78)
+    peer.send(packet)
+    await asyncio.sleep(0.05)
+    assert len(got) == 2  # its state was forgotten
+    await peer.close()
+    await session.close()
