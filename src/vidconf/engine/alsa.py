@@ -35,3 +35,9 @@ def prepare_alsa() -> None:
             library = ctypes.CDLL(name)
             library.snd_lib_error_set_handler.argtypes = [ctypes.c_void_p]
             library.snd_lib_error_set_handler(quiet)
+
+
+def has_plugin(name: str) -> bool:
+    """Whether ALSA can reach the sound server called so (`pulse`, `pipewire`)."""
+    prepare_alsa()
+    return (Path(os.environ.get("ALSA_PLUGIN_DIR", "/")) / f"libasound_module_pcm_{name}.so").is_file()

@@ -1,7 +1,8 @@
 """Cameras, microphones and loudspeakers of this machine. `listed` blocks for some milliseconds: call it in an executor.
 
 Never raises: a sound system that does not answer has no devices. On Linux sound goes through ALSA; where PulseAudio or PipeWire
-serves it, each of their sources and sinks is a device of its own, `pulse:<name>`, named by `pactl` when that is installed.
+serves it, each of their sources and sinks is a device of its own, `pulse:<name>`, when `pactl` to list them and ALSA's plugin
+to reach them are installed.
 """
 
 from __future__ import annotations
@@ -15,17 +16,13 @@ from typing import Any
 
 import av
 
-from vidconf.engine.alsa import prepare_alsa
+from vidconf.engine.alsa import has_plugin, prepare_alsa
 from vidconf.engine.api import Device, Devices
 from vidconf.engine.sources import cameras
 
 log = logging.getLogger("vidconf.devices")
 
 PACTL_TIMEOUT_S = 2.0
-_NO_MICROPHONES = ("null", "lavrate", "samplerate", "speexrate", "jack", "oss", "speex", "upmix", "vdownmix", "pulse")
-"""What ALSA lists besides: filters, and other ways to the same devices."""
-
-
 def listed() -> Devices:
     """What there is now. `default` always works as an id besides."""
     return Devices(cameras=_cameras(), microphones=_microphones(), speakers=_speakers())
@@ -51,7 +48,8 @@ def _microphones() -> tuple[Device, ...]:
     except (av.FFmpegError, ValueError, OSError) as error:
         log.info("microphones cannot be listed: %s", error)
         return ()
-    return tuple(Device(f"alsa:{d.name}", d.description or d.name) for d in names if d.name not in _NO_MICROPHONES)
+    # each card comes under several names; this is the one that takes any format. The rest are filters, and `default` is implied.
+    return tuple(Device(f"alsa:{d.name}", " ".join((d.description or d.name).split())) for d in names if d.name.startswith("plughw:"))
 
 
 def _speakers() -> tuple[Device, ...]:
@@ -75,7 +73,7 @@ def _speakers() -> tuple[Device, ...]:
 def _pulse(kind: str) -> list[tuple[str, str]]:
     """(name, description) of PulseAudio's `sources` or `sinks`; none where it is not, or does not answer."""
     program = shutil.which("pactl") if sys.platform == "linux" else None
-    if program is None:
+    if program is None or not has_plugin("pulse"):
         return []
     try:
         done = subprocess.run([program, "--format=json", "list", kind], capture_output=True, timeout=PACTL_TIMEOUT_S, check=True)

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import av
 
-from vidconf.engine.alsa import prepare_alsa
+from vidconf.engine.alsa import has_plugin, prepare_alsa
 
 log = logging.getLogger("vidconf.capture")
 
@@ -154,14 +154,22 @@ def _open_microphone(device: str) -> Any:
     if sys.platform != "linux":
         raise SourceError("no_device", f"microphones of {sys.platform} are not supported in this version")
     prepare_alsa()
-    try:
-        return av.open(device.removeprefix("alsa:"), format="alsa", options={"sample_rate": "48000", "channels": "1"}, timeout=5.0)
-    except (av.FFmpegError, OSError) as error:
-        code = getattr(error, "errno", 0)
-        if code in (errno.EIO, errno.ECONNREFUSED, errno.ENOENT):
-            # FFmpeg says EIO for whatever ALSA could not open
-            raise SourceError("no_device" if device == "default" else "not_found", str(error)) from error
-        raise
+    names = [device.removeprefix("alsa:")]
+    if device == "default":
+        # where nobody made the sound server ALSA's default
+        names += [server for server in ("pipewire", "pulse") if has_plugin(server)]
+    problem: Exception = OSError(errno.ENODEV, "no microphone")
+    for name in names:
+        try:
+            return av.open(name, format="alsa", options={"sample_rate": "48000", "channels": "1"}, timeout=5.0)
+        except (av.FFmpegError, OSError) as error:
+            problem = error
+            if getattr(error, "errno", 0) in (errno.EBUSY, errno.EACCES, errno.EPERM):
+                break
+    if getattr(problem, "errno", 0) in (errno.EIO, errno.ECONNREFUSED, errno.ENOENT):
+        # FFmpeg says EIO for whatever ALSA could not open
+        raise SourceError("no_device" if device == "default" else "not_found", str(problem)) from problem
+    raise problem
 
 
 def _explain(error: Exception, device: str) -> SourceError:

@@ -305,7 +305,7 @@ def test_a_card_that_pauses_for_a_moment_is_kept(card: Card) -> None:
 
 
 @pytest.fixture
-def pulse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def pulse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
     """A PulseAudio of our own: two sinks, and a microphone that hears what the second one plays."""
     program = shutil.which("pulseaudio")
     if program is None or not Path("/usr/lib/x86_64-linux-gnu/alsa-lib/libasound_module_pcm_pulse.so").exists():
@@ -325,13 +325,13 @@ def pulse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     try:
         if not until(lambda: (tmp_path / "native").exists()):
             pytest.skip("PulseAudio does not start here")
-        yield tmp_path
+        yield server
     finally:
         server.terminate()
         server.wait(10)
 
 
-def test_real_devices_are_listed_played_and_heard_and_their_end_is_told(pulse: Path) -> None:
+def test_real_devices_are_listed_played_and_heard_and_their_end_is_told(pulse: subprocess.Popen[bytes]) -> None:
     listed = devices.listed()
     if shutil.which("pactl"):
         assert [d.id for d in listed.microphones] == ["pulse:mic.usb"]
@@ -347,7 +347,8 @@ def test_real_devices_are_listed_played_and_heard_and_their_end_is_told(pulse: P
     assert not heard.errors
     assert not errors
     assert max(level(pcm) for pcm in blocks[-60:]) > 0.25, "what the loudspeaker played came in at the microphone"
-    microphone.stop()
+    pulse.terminate()
+    assert until(lambda: heard.errors == ["speaker_lost"] and errors == ["device_lost"], 10)
     microphone.join(2)
     assert not microphone.is_alive()
     heard.end()
