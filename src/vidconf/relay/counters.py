@@ -14,7 +14,6 @@ class Counters:
     """Packets of a track that is muted or not permitted."""
     rtcp_malformed: int = 0
     rtcp_over_limit: int = 0
-    packets_in: int = 0
     packets_resent: int = 0
     resends_refused: int = 0
     nacks_sent: int = 0

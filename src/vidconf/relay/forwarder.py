@@ -13,7 +13,6 @@ queued, awaited or decoded. Numbers:
 from __future__ import annotations
 
 import secrets
-import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -33,9 +32,6 @@ REORDER_S = 0.010
 """A packet may be so late before it is asked for again."""
 RESENDS_PER_S = 300
 """For one subscriber and track: what asks for more is not repaired by more packets."""
-
-_HEADER = struct.Struct("!HHII")
-_pack = _HEADER.pack
 
 Kept = tuple[int, int, int, bytes]
 """index, first 16 bits of the header, timestamp, payload."""
@@ -206,11 +202,11 @@ class Upstream:
             self._look(index, body)
         if in_order:
             for down in self.open:
-                down.session.send(_pack(word, (index + down.add) & 0xFFFF, timestamp, down.ssrc) + body)
+                down.session.send(word, (index + down.add) & 0xFFFF, timestamp, down.ssrc, body)
         else:
             for down in self.open:
                 if index >= down.first:
-                    down.session.send(_pack(word, (index + down.add) & 0xFFFF, timestamp, down.ssrc) + body)
+                    down.session.send(word, (index + down.add) & 0xFFFF, timestamp, down.ssrc, body)
 
     def received_rtx(self, data: bytes, now: float) -> None:
         """A packet of the RTX SSRC (RFC 4588): the original number stands before the payload."""
@@ -319,7 +315,7 @@ class Upstream:
                 continue
             tokens -= 1
             self._counters.packets_resent += 1
-            down.session.send(_pack(kept[1], number & 0xFFFF, kept[2], down.ssrc) + kept[3])
+            down.session.send(kept[1], number & 0xFFFF, kept[2], down.ssrc, kept[3])
         down.resend_tokens = tokens
 
     # ---- who receives

@@ -111,7 +111,7 @@ async def _serve(options: Options) -> None:
 async def _report(relay: Relay) -> None:
     """Once a minute what was dropped, when something new was."""
     before: dict[str, int] = {}
-    quiet = {"checks", "packets_in", "joins", "packets_resent", "keyframes_asked", "nacks_sent"}
+    quiet = {"checks", "joins", "moves", "packets_resent", "keyframes_asked", "nacks_sent"}
     while True:
         await asyncio.sleep(REPORT_S)
         counted = {**relay.counters.as_dict(), **relay.port.counters.as_dict()}

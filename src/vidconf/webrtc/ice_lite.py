@@ -266,8 +266,11 @@ class LiteSession:
         self.closed = False
         self._reached = asyncio.Event()
         self._handshake: asyncio.Queue[bytes] = asyncio.Queue(HANDSHAKE_QUEUE)
-        self._sendto: Callable[[bytes, Address], int] | None = None
-        self._protect: Callable[[bytes], bytes] | None = None
+        self._sendto: Callable[[bytes | memoryview, Address], int] | None = None
+        self._media: seams.Protect | None = None
+        self.send: Callable[[int, int, int, int, bytes], None] = self._not_up
+        """(first 16 bits, sequence, timestamp, ssrc, payload): protect and send one RTP packet now. What the socket cannot take
+        is lost, as on any network. Set anew with each address: a closure spares the hot path its look-ups."""
         self._protect_rtcp: Callable[[bytes], bytes] | None = None
         self._unprotect: Callable[[bytes], bytes] | None = None
         self._unprotect_rtcp: Callable[[bytes], bytes] | None = None
@@ -308,12 +311,13 @@ class LiteSession:
         assert rx is not None
         assert tx is not None
         self._unprotect, self._unprotect_rtcp = rx.unprotect, rx.unprotect_rtcp
-        self._protect, self._protect_rtcp = tx.protect, tx.protect_rtcp
+        self._media, self._protect_rtcp = seams.protect_in_place(tx), tx.protect_rtcp
+        self._prepare()
         return True
 
     @property
     def is_up(self) -> bool:
-        return self._protect is not None and self.dtls.state == "connected"
+        return self._media is not None and self.dtls.state == "connected"
 
     def move(self, address: Address, listener: _Listener) -> None:
         """The client is at `address` now, first found or changed: a new network costs nothing but this."""
@@ -323,7 +327,25 @@ class LiteSession:
                 del self.port.by_address[self.address]
         self.port.by_address[address] = self
         self.address, self.listener, self._sendto = address, listener, listener.sendto
+        self._prepare()
         self._reached.set()
+
+    def _prepare(self) -> None:
+        protect, sendto, address, counters = self._media, self._sendto, self.address, self.port.counters
+        if protect is None or sendto is None or address is None:
+            self.send = self._not_up
+            return
+
+        def send(word: int, sequence: int, timestamp: int, ssrc: int, payload: bytes) -> None:
+            try:
+                sendto(protect(word, sequence, timestamp, ssrc, payload), address)
+            except (OSError, SrtpError):
+                counters.unsent += 1
+
+        self.send = send
+
+    def _not_up(self, word: int, sequence: int, timestamp: int, ssrc: int, payload: bytes) -> None:
+        self.port.counters.unsent += 1
 
     # ---- packets
 
@@ -350,15 +372,8 @@ class LiteSession:
         else:
             self.port.counters.unknown_address += 1
 
-    def send(self, packet: bytes) -> None:
-        """Protect and send one RTP packet now; what the socket cannot take is lost, as on any network."""
-        try:
-            self._sendto(self._protect(packet), self.address)  # type: ignore[misc, arg-type]
-        except (OSError, SrtpError, TypeError):
-            self.port.counters.unsent += 1
-
     def send_rtcp(self, packet: bytes) -> None:
-        """The same for one RTCP compound."""
+        """Protect and send one RTCP compound now."""
         try:
             self._sendto(self._protect_rtcp(packet), self.address)  # type: ignore[misc, arg-type]
         except (OSError, SrtpError, TypeError):
@@ -381,4 +396,5 @@ class LiteSession:
         await self.dtls.stop()
         if self.address is not None and self.port.by_address.get(self.address) is self:
             del self.port.by_address[self.address]
-        self._sendto = self._protect = self._protect_rtcp = None
+        self._sendto = self._media = self._protect_rtcp = None
+        self._prepare()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import struct
 from typing import Any, cast
 
 from hypothesis import given
@@ -54,8 +55,8 @@ class FakeSession:
     def __init__(self) -> None:
         self.sent: list[RtpPacket] = []
 
-    def send(self, packet: bytes) -> None:
-        self.sent.append(parse_rtp(packet))
+    def send(self, word: int, sequence: int, timestamp: int, ssrc: int, payload: bytes) -> None:
+        self.sent.append(parse_rtp(struct.pack("!HHII", word, sequence, timestamp, ssrc) + payload))
 
 
 class Scene:

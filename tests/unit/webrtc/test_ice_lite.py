@@ -148,7 +148,7 @@ async def test_srtp_before_dtls_is_counted_and_a_failing_handler_costs_its_packe
     session._unprotect = lambda data: data
     session.received(b"\x80" + bytes(30))
     assert port.counters.faults == 1
-    session.send(b"\x80" + bytes(30))  # not up: counted, not raised
+    session.send(0x8000, 1, 2, 3, bytes(30))  # not up: counted, not raised
     assert port.counters.unsent == 1
     await session.close()
     await session.close()
@@ -181,7 +181,10 @@ async def test_dtls_srtp_with_our_own_peer_and_the_seams_it_stands_on(port: Port
     assert session.is_up
     packet = build_rtp(111, 5, 6, 77, True, b"sound")
     peer.send(packet)
-    session.send(build_rtp(111, 9, 6, 78, True, b"back"))
+    assert isinstance(session._media(0x806F, 8, 6, 79, b"x"), memoryview)  # pylibsrtp's private parts are as expected
+    session.send(0x806F, 9, 6, 78, b"back")
+    session.send(0x806F, 10, 6, 78, bytes(3000))
+    assert port.counters.unsent == 1
     for _ in range(100):
         if got and back:
             break
