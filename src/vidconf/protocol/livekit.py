@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -147,7 +148,7 @@ def make_token(
 ) -> str:  # fmt: skip
     """An access token. `iat` is there so that it can be told from one made after a removal."""
     at = time.time() if now is None else now
-    claims: dict[str, Any] = {"iss": key, "nbf": int(at), "iat": round(at, 3), "exp": int(at + ttl_s)}
+    claims: dict[str, Any] = {"iss": key, "nbf": int(at), "iat": math.floor(at * 1000) / 1000, "exp": int(at + ttl_s)}
     claims |= {k: v for k, v in (("sub", identity), ("name", name), ("metadata", metadata), ("sha256", sha256)) if v}
     if attributes:
         claims["attributes"] = dict(attributes)

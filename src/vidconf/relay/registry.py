@@ -38,7 +38,7 @@ class Relay:
         self.refresh_every_s = REFRESH_EVERY_S
         self._removed: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._revoked: OrderedDict[bytes, None] = OrderedDict()
-        self._tokens: dict[str, list[bytes]] = {}
+        self._tokens: OrderedDict[tuple[str, str], list[bytes]] = OrderedDict()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -93,20 +93,21 @@ class Relay:
 
     def remember(self, participant: Participant, token: str) -> None:
         """A token that opens the door for this participant; removing it makes the token worthless."""
-        tokens = self._tokens.setdefault(participant.sid, [])
+        name = (participant.room.name, participant.identity)
+        tokens = self._tokens.setdefault(name, [])
+        self._tokens.move_to_end(name)
         tokens.append(_digest(token))
         del tokens[:-8]
-
-    def forget(self, participant: Participant) -> None:
-        self._tokens.pop(participant.sid, None)
+        while len(self._tokens) > limits.REMOVED:
+            self._tokens.popitem(last=False)
 
     def expel(self, room: Room, participant: Participant | None, identity: str, revoke_before: float = 0.0) -> None:
         """RemoveParticipant: out, and what it holds from before is refused from now on, also when it is not there."""
         self._removed.pop((room.name, identity), None)
         self._removed[room.name, identity] = max(time.time(), min(revoke_before, time.time() + 1))
+        for digest in self._tokens.pop((room.name, identity), ()):
+            self._revoked[digest] = None
         if participant is not None:
-            for digest in self._tokens.pop(participant.sid, ()):
-                self._revoked[digest] = None
             room.remove(participant, Reason.PARTICIPANT_REMOVED, Action.DISCONNECT)
         for known in (self._removed, self._revoked):
             while len(known) > limits.REMOVED:
