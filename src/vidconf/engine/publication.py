@@ -274,7 +274,9 @@ class VideoPublication(Publication):
         self._slot: tuple[int, av.VideoFrame, float] | None = None
         self._wake = threading.Condition()
         self._in_flight = 0
-        self._keyframe_wanted = True
+        self._keyframe_wanted = False
+        self._broken = True
+        """What was encoded last has not left, or nothing has: only a keyframe may follow, throttle or not."""
         self._target_bps = 0
         self._picture_id = 0
         self._old: list[threading.Thread] = []
@@ -345,12 +347,12 @@ class VideoPublication(Publication):
         if self.muted:
             self._stop_capture()
         else:
-            self._keyframe_wanted = True
+            self._broken = True
             self.error = ""
             self._start_capture()
 
     def _bound(self) -> None:
-        self._keyframe_wanted = True
+        self._broken = True
 
     # capture thread
     def _captured(self, generation: int, frame: av.VideoFrame, at: float) -> None:
@@ -390,9 +392,9 @@ class VideoPublication(Publication):
                 elif self._target_bps:
                     encoder.set_bitrate(min(self.ceiling_bps, self._target_bps))
                 now = time.monotonic()
-                keyframe = self._keyframe_wanted and now - last_keyframe >= KEYFRAME_GAP_S
+                keyframe = self._broken or (self._keyframe_wanted and now - last_keyframe >= KEYFRAME_GAP_S)
                 if keyframe:
-                    self._keyframe_wanted, last_keyframe = False, now
+                    self._broken, self._keyframe_wanted, last_keyframe = False, False, now
                 data = encoder.encode(frame, keyframe)
             except CodecError as error:
                 encoder = None
@@ -414,7 +416,7 @@ class VideoPublication(Publication):
             self._in_flight -= 1
         stream, pacer = self.stream, self.pacer
         if self.muted or self.closed or stream is None or pacer is None or generation != self._generation:
-            self._keyframe_wanted = True
+            self._broken = True
             return
         self._picture_id = (self._picture_id + 1) & 0x7FFF
         self.frames += 1

@@ -94,6 +94,8 @@ class Session:
         self._connection: Connection | None = None
         self._run: asyncio.Task[None] | None = None
         self._join: api.Join | None = None
+        self._next: api.Join | None = None
+        self._leaving = False
         self._refreshed = ""
         """The newest token the server gave us."""
         self._new_join = asyncio.Event()
@@ -264,7 +266,10 @@ class Session:
 
     # ---- the state machine
     def _start(self, join: api.Join) -> None:
-        self._join, self._refreshed = join, ""
+        if self._leaving and self._run is not None and not self._run.done():
+            self._next = join           # once the one that is being left has ended
+            return
+        self._join, self._refreshed, self._leaving = join, "", False
         self.playout.start()
         if self._run is not None and not self._run.done():
             self._new_join.set()
@@ -274,8 +279,15 @@ class Session:
         self._new_join.clear()
         self.times = {"started": time.monotonic()}
         self._run = asyncio.create_task(self._live(), name="session")
+        self._run.add_done_callback(self._start_next)
+
+    def _start_next(self, ended: asyncio.Task[None]) -> None:
+        join, self._next = self._next, None
+        if join is not None and ended is self._run:
+            self._start(join)
 
     def _stop(self, reason: str) -> None:
+        self._next, self._leaving = None, True
         if self._run is not None and not self._run.done():
             self._run.cancel()
         elif self.state not in ("idle", "closed"):

@@ -64,7 +64,7 @@ def parse(text: str) -> SessionDescription:
         if not description.media:
             raise DescriptionError("session description without a section")
         for media in description.media:
-            if media.ice is None or media.ice.usernameFragment is None or media.dtls is None or not media.dtls.fingerprints:
+            if media.ice is None or media.ice.usernameFragment is None or media.ice.password is None or media.dtls is None or not media.dtls.fingerprints:
                 raise DescriptionError("a section lacks ICE or DTLS parameters")
     except DescriptionError:
         raise

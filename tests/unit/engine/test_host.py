@@ -45,6 +45,13 @@ class Heard:
         raise AssertionError(f"no {kind.__name__} {fields}; last: {self.events[-5:]}")
 
 
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.fixture
 async def host():
     engine = EngineHost(speaker="none")
@@ -109,7 +116,7 @@ async def test_close_leaves_no_process() -> None:
     pid = engine.pid
     assert pid is not None
     await engine.close()
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert not alive(pid)
 
 
 async def test_a_stalled_window_neither_blocks_nor_bloats_the_engine(host: EngineHost) -> None:
@@ -122,7 +129,7 @@ async def test_a_stalled_window_neither_blocks_nor_bloats_the_engine(host: Engin
     assert len(heard.events) < before + 200
 
 
-async def test_the_engine_dies_with_its_parent() -> None:
+def test_the_engine_dies_with_its_parent() -> None:
     code = textwrap.dedent("""
         import asyncio, sys
         from vidconf.engine.host import EngineHost
@@ -138,14 +145,14 @@ async def test_the_engine_dies_with_its_parent() -> None:
     """)
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    pid = int(await asyncio.to_thread(parent.stdout.readline))
+    pid = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
     parent.stdout.close()
     ends = time.monotonic() + 8
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < ends:
-        await asyncio.sleep(0.05)
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    while alive(pid) and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert not alive(pid)
 
 
 async def test_garbage_lines_cost_nothing() -> None:

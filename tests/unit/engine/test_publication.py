@@ -1,0 +1,272 @@
+"""One's own sources: the valve above all, then devices, keyframes, numbering and repair."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from typing import Any
+
+import av
+import pytest
+
+from vidconf.engine import api, stamp
+from vidconf.engine.outgoing import BURST, MAX_PACED, OutgoingStream, Pacer, TransportNumbers
+from vidconf.engine.publication import AudioPublication, Publication, VideoPublication, VideoShape, _stamped
+from vidconf.rtp.packets import RtpPacket, parse_rtp
+from vidconf.rtp.rtcp import ReportBlock, TransportFeedback, parse_rtcp
+from vidconf.rtp.vp8 import starts_keyframe
+
+SINE = "lavfi:sine=frequency=440:sample_rate=48000"
+PICTURE = "lavfi:testsrc2=size=160x90:rate=25"
+SHAPE = VideoShape(160, 90, 25, 300_000)
+
+
+class Owner:
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.events: list[api.EngineEvent] = []
+        self.changes: list[tuple[str, bool]] = []
+
+    def emit(self, event: api.EngineEvent) -> None:
+        self.events.append(event)
+
+    def publication_changed(self, publication: Publication) -> None:
+        self.changes.append((publication.source, publication.muted))
+
+
+class Wire:
+    """Takes packets; fails the test when one comes while the publication is muted."""
+
+    def __init__(self, number_id: int = 0) -> None:
+        self.packets: list[RtpPacket] = []
+        self.publication: Publication | None = None
+        self.leaks = 0
+        self.pacer = Pacer(lambda: None)
+        self.numbers = TransportNumbers()
+        self.number_id = number_id
+
+    def send(self, data: bytes) -> bool:
+        if self.publication is not None and self.publication.muted:
+            self.leaks += 1
+        self.packets.append(parse_rtp(data))
+        return True
+
+    def stream(self, clock_hz: int = 48_000) -> OutgoingStream:
+        return OutgoingStream(
+            send=self.send, payload_type=111, clock_hz=clock_hz, mid="1", mid_id=1, level_id=2, number_id=self.number_id, numbers=self.numbers,
+            ssrc=random.randrange(1, 1 << 32),
+        )
+
+
+@pytest.fixture
+async def owner() -> Owner:
+    return Owner()
+
+
+async def settled(condition: Any, timeout_s: float = 4) -> bool:
+    ends = time.monotonic() + timeout_s
+    while time.monotonic() < ends:
+        if condition():
+            return True
+        await asyncio.sleep(0.005)
+    return bool(condition())
+
+
+async def end(publication: Publication) -> None:
+    publication.close()
+    for thread in publication.threads():
+        await asyncio.to_thread(thread.join, 2)
+    assert publication.threads() == []
+
+
+async def test_sound_leaves_in_order_with_its_level(owner: Owner) -> None:
+    wire = Wire()
+    microphone = AudioPublication(owner, "microphone", SINE, muted=False)
+    microphone.start()
+    microphone.bind(wire.stream(), wire.pacer)
+    assert await settled(lambda: len(wire.packets) > 20)
+    await end(microphone)
+    first, *rest = wire.packets
+    assert first.marker
+    assert not any(p.marker for p in rest)
+    stamps = [p.timestamp for p in wire.packets]
+    assert all(b - a == 960 for a, b in itertools.pairwise(stamps)), stamps
+    numbers = [p.sequence for p in wire.packets]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    level = first.extensions[2][0]
+    assert level & 0x80
+    assert 10 < level & 0x7F < 40
+    assert first.extensions[1] == b"1"
+    assert any(isinstance(e, api.LocalLevel) and e.level > 0.05 for e in owner.events)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_the_valve(owner: Owner, seed: int) -> None:
+    """Whatever is pressed and whatever connections come and go: nothing leaves while muted, everything else does."""
+    chance = random.Random(seed)
+    wire = Wire()
+    sound = AudioPublication(owner, "microphone", SINE, muted=True)
+    picture = VideoPublication(owner, "camera", PICTURE, muted=True, shape=SHAPE)
+    leaks = 0
+    for publication in (sound, picture):
+        publication.start()
+    for _ in range(60):
+        publication = chance.choice((sound, picture))
+        match chance.randrange(5):
+            case 0:
+                publication.set_muted(True)
+            case 1:
+                publication.set_muted(False)
+            case 2:
+                own = Wire()
+                own.publication = publication
+                publication.bind(own.stream(), own.pacer)
+                wire = own
+            case 3:
+                publication.unbind()
+            case _:
+                publication.request_keyframe()
+        await asyncio.sleep(chance.choice((0, 0, 0.01, 0.04)))
+        leaks += wire.leaks
+    assert leaks == 0
+    last = Wire()
+    sound.set_muted(True)
+    sound.bind(last.stream(), last.pacer)
+    await asyncio.sleep(0.2)
+    assert last.packets == []
+    sound.set_muted(False)
+    assert await settled(lambda: len(last.packets) > 3)
+    await end(sound)
+    await end(picture)
+
+
+async def test_muted_from_the_start_still_shows_a_level(owner: Owner) -> None:
+    wire = Wire()
+    microphone = AudioPublication(owner, "microphone", SINE, muted=True)
+    microphone.start()
+    microphone.bind(wire.stream(), wire.pacer)
+    assert await settled(lambda: any(isinstance(e, api.LocalLevel) for e in owner.events))
+    assert wire.packets == []
+    assert microphone.state == "muted"
+    await end(microphone)
+
+
+async def test_pictures_and_keyframes_on_request(owner: Owner) -> None:
+    wire = Wire()
+    camera = VideoPublication(owner, "camera", PICTURE, muted=False, shape=SHAPE)
+    camera.start()
+    camera.bind(wire.stream(90_000), wire.pacer)
+    assert await settled(lambda: camera.frames > 10)
+    keyframes = [p for p in wire.packets if starts_keyframe(p.payload)]
+    assert len(keyframes) == 1
+    for _ in range(50):
+        camera.request_keyframe()       # a storm of requests is one keyframe, at most every 300 ms
+        await asyncio.sleep(0.01)
+    assert 1 <= sum(starts_keyframe(p.payload) for p in wire.packets) - 1 <= 3
+    frames = camera.frames
+    camera.wanted = False
+    await asyncio.sleep(0.15)
+    stopped = camera.frames
+    await asyncio.sleep(0.2)
+    assert camera.frames == stopped, "nobody watches, nothing is encoded"
+    camera.wanted = True
+    assert await settled(lambda: camera.frames > frames + 5)
+    await end(camera)
+
+
+async def test_a_muted_camera_is_closed_and_opens_again(owner: Owner) -> None:
+    wire = Wire()
+    camera = VideoPublication(owner, "camera", PICTURE, muted=False, shape=SHAPE)
+    camera.start()
+    camera.bind(wire.stream(90_000), wire.pacer)
+    assert await settled(lambda: camera.frames > 3)
+    camera.set_muted(True)
+    assert camera._capture is None
+    assert await settled(lambda: len(camera.threads()) == 1), "only the encoder's thread is left"
+    count = len(wire.packets)
+    await asyncio.sleep(0.15)
+    assert len(wire.packets) == count
+    camera.set_muted(False)
+    assert await settled(lambda: len(wire.packets) > count)
+    assert starts_keyframe(wire.packets[count].payload)
+    assert owner.changes == [("camera", True), ("camera", False)]
+    await end(camera)
+
+
+async def test_switching_the_device_keeps_the_track(owner: Owner) -> None:
+    wire = Wire()
+    camera = VideoPublication(owner, "camera", PICTURE, muted=False, shape=SHAPE)
+    camera.start()
+    camera.bind(wire.stream(90_000), wire.pacer)
+    assert await settled(lambda: camera.frames > 3)
+    ssrc = wire.packets[0].ssrc
+    camera.switch("lavfi:testsrc=size=120x90:rate=10")
+    assert await settled(lambda: (camera.width, camera.height) == (120, 90))
+    assert {p.ssrc for p in wire.packets} == {ssrc}
+    await end(camera)
+
+
+async def test_a_device_that_is_not_there(owner: Owner) -> None:
+    camera = VideoPublication(owner, "camera", "/dev/no-such-video", muted=False, shape=SHAPE)
+    camera.start()
+    assert await settled(lambda: camera.error != "")
+    assert camera.state == "off"
+    assert isinstance(owner.events[-1], api.SourceChanged)
+    assert owner.events[-1].error in ("no_device", "not_found")
+    camera.switch(PICTURE)
+    assert camera.state == "on"
+    await end(camera)
+
+
+def test_a_stamp_is_painted_into_a_copy() -> None:
+    frame = av.VideoFrame(320, 180, "yuv420p")
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    painted = _stamped(frame, time.monotonic() - 0.1)
+    code = stamp.read(painted)
+    assert code is not None
+    assert 80 < stamp.age_ms(code) < 250
+    assert not any(bytes(frame.planes[0])), "the decoder's own picture is untouched"
+
+
+async def test_a_burst_is_spread_and_a_flood_let_go() -> None:
+    wire, overflows = Wire(), []
+    pacer = Pacer(lambda: overflows.append(1))
+    stream = wire.stream()
+    pacer.push(stream, [stream.packet(b"x", 1, marker=False) for _ in range(60)])
+    assert len(wire.packets) == BURST
+    assert await settled(lambda: len(wire.packets) == 60)
+    assert [p.sequence for p in wire.packets] == list(range(wire.packets[0].sequence, wire.packets[0].sequence + 60))
+    pacer.push(stream, [stream.packet(b"x", 1, marker=False) for _ in range(MAX_PACED + BURST + 1)])
+    assert overflows == [1]
+    pacer.push(stream, [stream.packet(b"x", 1, marker=False) for _ in range(40)])
+    pacer.drop(stream)
+    count = len(wire.packets)
+    await asyncio.sleep(0.05)
+    assert len(wire.packets) == count
+    pacer.close()
+
+
+async def test_numbers_history_and_reports() -> None:
+    wire = Wire(number_id=3)
+    stream = wire.stream()
+    assert stream.sender_report(time.monotonic()) is None
+    for k in range(5):
+        stream.transmit(stream.packet(bytes((k,)), 960 * k, marker=False), time.monotonic())
+    numbers = [int.from_bytes(p.extensions[3], "big") for p in wire.packets]
+    assert numbers == list(range(numbers[0], numbers[0] + 5))
+    stream.repeat([wire.packets[2].sequence, 4242], time.monotonic())
+    again = wire.packets[-1]
+    assert (again.sequence, again.payload) == (wire.packets[2].sequence, b"\x02")
+    assert int.from_bytes(again.extensions[3], "big") == numbers[0] + 5, "a repetition has a number of its own"
+    results = wire.numbers.report(TransportFeedback(1, 2, numbers[0], 10, 0, (0, None, 250)))
+    assert [r.received_at is None for r in results] == [False, True, False]
+    assert 1 in again.extensions
+    stream.note_report(ReportBlock(stream.ssrc, 64, 3, 5, 7))
+    assert stream.fraction_lost == 0.25
+    assert 1 not in parse_rtp(bytes(stream.packet(b"", 0, marker=False))).extensions, "once it is known, mid need not travel"
+    report = stream.sender_report(time.monotonic())
+    assert report is not None
+    assert parse_rtcp(report)[0].packets == 5  # type: ignore[union-attr]

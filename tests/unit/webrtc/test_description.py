@@ -1,0 +1,128 @@
+"""Offers and answers as text: real ones, our own, and hostile ones."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiortc import RTCIceGatherer, RTCIceTransport
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidconf.webrtc.description import (
+    EXTENSIONS,
+    LEVEL,
+    MID,
+    TRANSPORT_CC,
+    DescriptionError,
+    Section,
+    answer_to,
+    extension_ids,
+    offer_of,
+    parse,
+    remote_tracks,
+    transport_of,
+)
+from vidconf.webrtc.seams import PacketTransport
+
+OFFER = (Path(__file__).parents[2] / "data" / "livekit-offer.sdp").read_bytes().decode()
+"""Of livekit-server 1.13.5 to a subscriber, one camera and one microphone."""
+
+
+@pytest.fixture
+async def transport() -> tuple[RTCIceGatherer, PacketTransport]:
+    gatherer = RTCIceGatherer(iceServers=[])
+    return gatherer, PacketTransport(RTCIceTransport(gatherer), lambda data, now: None, lambda data, now: None)
+
+
+def test_tracks_of_a_real_offer() -> None:
+    offer = parse(OFFER)
+    tracks = {t.kind: t for t in remote_tracks(offer)}
+    assert set(tracks) == {"audio", "video"}
+    assert tracks["audio"].payload_types[111] == "opus"
+    assert "vp8" in tracks["video"].payload_types.values()
+    for track in tracks.values():
+        assert len(track.ssrcs) == 1
+        assert not set(track.repair) & set(track.ssrcs), "a repair SSRC is no track's"
+    ice, dtls = transport_of(offer)
+    assert ice.usernameFragment
+    assert dtls.fingerprints
+
+
+async def test_every_section_is_answered_in_its_place(transport: Any) -> None:
+    offer = parse(OFFER)
+    answer = parse(answer_to(offer, *transport, 1))
+    assert [m.rtp.muxId for m in answer.media] == [m.rtp.muxId for m in offer.media]
+    assert [m.kind for m in answer.media] == [m.kind for m in offer.media]
+    for media in answer.media:
+        assert media.dtls is not None
+        assert media.dtls.role == "client"
+        if media.kind != "application":
+            assert media.direction == "recvonly"
+            assert {c.name for c in media.rtp.codecs} <= {"opus", "VP8", "rtx"}
+
+
+async def test_what_we_cannot_receive_is_refused_in_its_place(transport: Any) -> None:
+    text = OFFER.replace("opus/48000/2", "speex/48000/2")
+    answer = answer_to(parse(text), *transport, 1)
+    assert "m=audio 0 " in answer
+    parse(OFFER)
+
+
+async def test_our_offer_reads_back(transport: Any) -> None:
+    sections = [Section("audio", "1", "cid-a", 1111), Section("video", "2", "cid-v", 2222), Section("video", "3", active=False)]
+    offer = parse(offer_of(sections, *transport, 3))
+    assert [m.kind for m in offer.media] == ["application", "audio", "video", "video"]
+    assert offer.media[1].msid == "- cid-a"
+    assert offer.media[2].ssrc[0].ssrc == 2222
+    assert offer.media[3].direction == "inactive"
+    assert not offer.media[3].ssrc
+    ids = extension_ids(offer)
+    assert ids["1"] == {MID: EXTENSIONS[MID], LEVEL: EXTENSIONS[LEVEL]}, "audio is not numbered: the server would call it lost"
+    assert ids["2"] == {MID: EXTENSIONS[MID], TRANSPORT_CC: EXTENSIONS[TRANSPORT_CC]}
+
+
+@given(st.text(max_size=2000))
+def test_any_text_parses_or_is_an_error(text: str) -> None:
+    try:
+        parse(text)
+    except DescriptionError:
+        pass
+
+
+@given(st.integers(0, 1 << 32), st.integers(1, 12))
+def test_a_mangled_offer_parses_or_is_an_error(seed: int, changes: int) -> None:
+    chance = random.Random(seed)
+    lines = OFFER.split("\r\n")
+    for _ in range(changes):
+        at = chance.randrange(len(lines))
+        match chance.randrange(5):
+            case 0:
+                del lines[at]
+            case 1:
+                lines[at] = lines[at][: chance.randrange(len(lines[at]) + 1)]
+            case 2:
+                lines.insert(at, lines[chance.randrange(len(lines))])
+            case 3:
+                lines[at] = lines[at].replace(chance.choice("0123456789:= "), chance.choice(("-1", "", "99999999999999999999", "x")))
+            case _:
+                lines[at] += chance.choice((" 0", ":", "\0", "=a", " Ω"))
+    try:
+        description = parse("\r\n".join(lines))
+    except DescriptionError:
+        return
+    remote_tracks(description)
+    extension_ids(description)
+
+
+def test_too_large_is_an_error() -> None:
+    with pytest.raises(DescriptionError):
+        parse(OFFER + "a=x:" + "y" * (1 << 20))
+
+
+@pytest.mark.parametrize("line", ["a=fingerprint", "a=ice-ufrag", "a=ice-pwd"])
+def test_a_description_without_keys_is_an_error(line: str) -> None:
+    with pytest.raises(DescriptionError):
+        parse("\r\n".join(part for part in OFFER.split("\r\n") if not part.startswith(line)))

@@ -1,0 +1,217 @@
+"""Two of our peers, one over the other's descriptions, on loopback; and the private names that `seams` rests on."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aioice
+import aiortc
+import pytest
+from aiortc import RTCDtlsTransport, RTCIceGatherer, RTCIceTransport
+
+from vidconf.rtp.packets import build_rtp, parse_rtp
+from vidconf.rtp.rtcp import Pli
+from vidconf.webrtc import seams
+from vidconf.webrtc.description import DescriptionError, Section
+from vidconf.webrtc.peer import Peer, ice_servers
+
+PACKET = build_rtp(96, 1, 2, 3333, True, b"payload")
+
+
+class Pair:
+    def __init__(self) -> None:
+        self.rtp: list[bytes] = []
+        self.rtcp: list[bytes] = []
+        self.back: list[bytes] = []
+        self.publisher = Peer("publisher", [], lambda data, now: None, lambda data, now: self.back.append(data))
+        self.subscriber = Peer("subscriber", [], self._on_rtp, lambda data, now: self.rtcp.append(data))
+        self.raises = False
+
+    def _on_rtp(self, data: bytes, now: float) -> None:
+        if self.raises:
+            raise RuntimeError("a handler that fails")
+        self.rtp.append(data)
+
+    async def negotiate(self) -> None:
+        async def send(sdp: str, offer_id: int) -> None:
+            await self.subscriber.answer(sdp, lambda answer: self.publisher.accept(answer, offer_id))
+
+        await self.publisher.offer(send)
+
+    async def connect(self) -> Pair:
+        self.publisher.sections.append(Section("video", "1", "cid", 3333))
+        await self.negotiate()
+        await asyncio.wait_for(asyncio.gather(self.publisher.connected.wait(), self.subscriber.connected.wait()), 8)
+        return self
+
+    async def close(self) -> None:
+        await asyncio.gather(self.publisher.close(), self.subscriber.close())
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    made = Pair()
+    yield made
+    await made.close()
+
+
+async def settled(condition: Any, timeout_s: float = 3) -> bool:
+    for _ in range(int(timeout_s / 0.01)):
+        if condition():
+            return True
+        await asyncio.sleep(0.01)
+    return bool(condition())
+
+
+async def test_packets_go_both_ways(pair: Pair) -> None:
+    await pair.connect()
+    assert pair.publisher.send(PACKET)
+    assert await settled(lambda: pair.rtp == [PACKET])
+    assert parse_rtp(pair.rtp[0]).payload == b"payload"
+    assert pair.subscriber.send(Pli(1, 3333).to_bytes())
+    assert await settled(lambda: pair.back == [Pli(1, 3333).to_bytes()])
+
+
+async def test_negotiating_again_changes_sections_and_not_the_connection(pair: Pair) -> None:
+    await pair.connect()
+    ice = pair.publisher.ice
+    for number in range(2, 5):
+        pair.publisher.sections.append(Section("audio", str(number), f"cid{number}", number))
+    await asyncio.gather(*(pair.negotiate() for _ in range(5)))
+    assert pair.publisher.ice is ice
+    assert pair.publisher.remote is not None
+    assert len(pair.publisher.remote.media) == 5
+    assert pair.publisher.send(PACKET)
+    assert await settled(lambda: pair.rtp == [PACKET])
+
+
+async def test_a_handler_that_raises_costs_one_packet(pair: Pair) -> None:
+    await pair.connect()
+    pair.raises = True
+    pair.publisher.send(PACKET)
+    assert await settled(lambda: pair.subscriber.dtls.faults == 1)
+    pair.raises = False
+    pair.publisher.send(build_rtp(96, 2, 2, 3333, True, b"after"))
+    assert await settled(lambda: len(pair.rtp) == 1)
+    assert not pair.subscriber.failed.is_set()
+
+
+async def test_garbage_on_the_socket_costs_nothing(pair: Pair) -> None:
+    await pair.connect()
+    candidates = [c for c in pair.subscriber.gatherer.getLocalCandidates() if ":" not in c.ip]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for candidate in candidates:
+            for datagram in (b"", b"\0", b"\0" * 20, b"\x00\x01\x00\x00\x21\x12\xa4\x42" + b"x" * 12, b"\x00\x01\xff\xff" + b"\x21\x12\xa4\x42" * 6,
+                             b"\x16\xfe\xfd" + b"z" * 40, b"\x80" * 60, b"\x80\xc8" + b"\0" * 30, b"\x01" * 3000, bytes(range(256))):  # fmt: skip
+                stranger.sendto(datagram, (candidate.ip, candidate.port))
+    await asyncio.sleep(0.1)
+    pair.publisher.send(PACKET)
+    assert await settled(lambda: pair.rtp == [PACKET])
+    assert not pair.subscriber.failed.is_set()
+    assert pair.subscriber.dtls.malformed > 0
+
+
+async def test_the_other_sides_farewell_is_noticed(pair: Pair) -> None:
+    await pair.connect()
+    await pair.publisher.close()
+    await asyncio.wait_for(pair.subscriber.failed.wait(), 3)
+
+
+@pytest.mark.timeout(40)
+async def test_a_dead_way_is_noticed(pair: Pair) -> None:
+    """Nothing comes and nothing answers, as behind a pulled plug: both ends know within seconds."""
+    await pair.connect()
+    for peer in (pair.publisher, pair.subscriber):
+        for protocol in peer.ice._connection._protocols:
+            protocol.datagram_received = lambda data, address: None
+    began = asyncio.get_running_loop().time()
+    await asyncio.wait_for(pair.subscriber.failed.wait(), 12)
+    assert 2 < asyncio.get_running_loop().time() - began < 11
+
+
+async def test_a_quiet_way_is_no_dead_way(pair: Pair) -> None:
+    await pair.connect()
+    await asyncio.sleep(3)
+    assert not pair.subscriber.failed.is_set()
+    assert not pair.publisher.failed.is_set()
+
+
+async def test_a_data_channel(pair: Pair) -> None:
+    channel = pair.publisher.open_channel("_reliable")
+    said: list[Any] = []
+    pair.subscriber.sctp.on("datachannel", lambda theirs: theirs.on("message", said.append))
+    await pair.connect()
+    assert await settled(lambda: channel.readyState == "open", 5)
+    channel.send("hello")
+    assert await settled(lambda: said == ["hello"])
+
+
+async def test_close_leaves_no_task() -> None:
+    before = asyncio.all_tasks()
+    pair = await Pair().connect()
+    await pair.close()
+    await pair.close()
+    assert not pair.publisher.send(PACKET)
+    assert await settled(lambda: not asyncio.all_tasks() - before), asyncio.all_tasks() - before
+
+
+async def test_close_before_anything_began() -> None:
+    before = asyncio.all_tasks()
+    pair = Pair()
+    await pair.close()
+    with pytest.raises(ConnectionError):
+        await pair.negotiate()
+    assert await settled(lambda: not asyncio.all_tasks() - before)
+
+
+async def test_hostile_descriptions_and_candidates(pair: Pair) -> None:
+    with pytest.raises(DescriptionError):
+        await pair.subscriber.answer("v=0\r\nm=nonsense", lambda answer: None)
+    for line in ("candidate:x", "candidate:1 1 udp notanumber 127.0.0.1 5 typ host", "\0", "candidate:1 1 udp 1 not.an.address 5 typ host"):
+        try:
+            await pair.subscriber.add_candidate(line)
+        except DescriptionError:
+            continue
+    for _ in range(500):
+        await pair.subscriber.add_candidate("candidate:1 1 udp 1 127.0.0.1 9 typ host")
+    assert pair.subscriber._candidates <= 64
+
+
+def test_ice_servers_are_always_a_list() -> None:
+    assert ice_servers(()) == []
+    (server,) = ice_servers([{"urls": ["turn:h:1"], "username": "u", "credential": "c"}])
+    assert (server.urls, server.username, server.credential) == (["turn:h:1"], "u", "c")
+
+
+class TestSeams:
+    """Each fails when a new aiortc or aioice no longer is what `seams` was written for."""
+
+    def test_versions(self) -> None:
+        assert aiortc.__version__.startswith("1.16.")
+        assert aioice.__version__.startswith("0.13.")
+
+    async def test_private_names(self) -> None:
+        ice = RTCIceTransport(RTCIceGatherer(iceServers=[]))
+        seams.set_ice_controlling(ice, True)
+        assert ice.role == "controlling"
+        seams.set_ice_controlling(ice, False)
+        assert ice.role == "controlled"
+        connection = ice._connection
+        assert isinstance(connection._protocols, list)
+        assert isinstance(connection._nominated, dict)
+        assert list(inspect.signature(connection.build_request).parameters) == ["pair", "nominate"]
+        dtls = seams.PacketTransport(ice, lambda data, now: None, lambda data, now: None)
+        seams.set_dtls_role(dtls, "client")
+        assert dtls._role == "client"
+        assert seams.receive_session(dtls) is None
+        assert seams.send_session(dtls) is None
+
+    def test_overridden_methods_still_exist(self) -> None:
+        assert list(inspect.signature(RTCDtlsTransport._handle_rtp_data).parameters) == ["self", "data", "arrival_time_ms"]
+        assert list(inspect.signature(RTCDtlsTransport._handle_rtcp_data).parameters) == ["self", "data"]
+        received = aioice.ice.StunProtocol.datagram_received
+        assert list(inspect.signature(received).parameters) == ["self", "data", "addr"]
