@@ -199,6 +199,8 @@ class Chat(Command):
     name: ClassVar[str] = "chat"
     text: str
     to: str | None = None
+    key: str = ""
+    """Made by the client (random): the same message sent again after a lost answer is taken once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -545,6 +547,8 @@ class ChatSent(Event):
     sender_name: str
     text: str
     to: str | None = None
+    key: str = ""
+    """The command's: its sender knows by it that this one arrived."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,8 @@ class ChatMessage:
     text: str
     to: str | None = None
     """Participant id of a private message; None: everybody in the room."""
+    key: str = ""
+    """Its sender's own mark on it; tells a repetition."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,7 +279,7 @@ def _spotlit(state: Meeting, recorded: m.Recorded, event: m.Spotlit) -> Meeting:
 
 def _chat_sent(state: Meeting, recorded: m.Recorded, event: m.ChatSent) -> Meeting:
     # The event's number names the message: both parties, and only they and the room, have seen it.
-    message = ChatMessage(str(recorded.seq), recorded.at, event.sender, event.sender_name, event.text, event.to)
+    message = ChatMessage(str(recorded.seq), recorded.at, event.sender, event.sender_name, event.text, event.to, event.key)
     return replace(state, chat=(*state.chat, message))
 
 

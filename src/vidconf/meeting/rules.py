@@ -21,6 +21,9 @@ CHAT_LIMIT = 4000
 """Characters of one message."""
 CHAT_MESSAGES = 20_000
 """Messages a meeting keeps; it refuses more rather than forget any."""
+CHAT_KEY_LIMIT = 64
+CHAT_KEYS_KEPT = 500
+"""How many messages back a repetition is recognised."""
 REACTION_LIMIT = 12
 """Code points of one reaction: the longest emoji sequences are shorter."""
 
@@ -124,6 +127,10 @@ def _spotlight(asked: Asked, command: m.Spotlight) -> Iterator[m.Event]:
 def _chat(asked: Asked, command: m.Chat) -> Iterator[m.Event]:
     sender = asked.present()
     state = asked.state
+    if len(command.key) > CHAT_KEY_LIMIT:
+        raise Refused("malformed", field="key", reason=f"longer than {CHAT_KEY_LIMIT}")
+    if command.key and any(said.key == command.key and said.sender == sender.id for said in state.chat[-CHAT_KEYS_KEPT:]):
+        return  # sent again because its answer was lost
     may_write = (
         state.permissions.chat == "all"
         or is_moderator(sender)
@@ -144,7 +151,7 @@ def _chat(asked: Asked, command: m.Chat) -> Iterator[m.Event]:
         if command.to == sender.id:
             raise Refused("not_yourself")
         asked.one_in_room(command.to)
-    yield m.ChatSent(sender.id, sender.name, text, command.to)
+    yield m.ChatSent(sender.id, sender.name, text, command.to, command.key)
 
 
 def _react(asked: Asked, command: m.React) -> Iterator[m.Event]:
