@@ -22,7 +22,7 @@ from vidconf.engine.decoders import DecoderPool
 from vidconf.engine.playout import Playout
 from vidconf.engine.publication import AudioPublication, Publication, VideoPublication, VideoShape
 from vidconf.engine.reconnect import FIRST_JOIN_PATIENCE_S, HOPELESS, REFUSED, Backoff, usable
-from vidconf.engine.signalling import SignalError, token_expiry
+from vidconf.engine.signalling import SignalError, plausible_token, token_expiry
 from vidconf.engine.subscription import Subscription
 from vidconf.engine.transport import Connection
 from vidconf.protocol.livekit import SOURCE_NAMES
@@ -96,6 +96,7 @@ class Session:
         self._join: api.Join | None = None
         self._next: api.Join | None = None
         self._leaving = False
+        self._closings: set[asyncio.Task[None]] = set()
         self._refreshed = ""
         """The newest token the server gave us."""
         self._new_join = asyncio.Event()
@@ -140,6 +141,8 @@ class Session:
         self._stop("left")
         if self._run is not None:
             await asyncio.wait([self._run], timeout=5)
+        if self._closings:
+            await asyncio.wait(self._closings, timeout=5)
         threads = []
         for publication in list(self.publications.values()):
             self._close_publication(publication)
@@ -373,7 +376,10 @@ class Session:
         connection, self._connection = self._connection, None
         if connection is not None:
             self.malformed += connection.malformed + connection.signalling.malformed
-            await asyncio.shield(connection.close(farewell=farewell))
+            closing = asyncio.create_task(connection.close(farewell=farewell), name="connection closes")
+            self._closings.add(closing)
+            closing.add_done_callback(self._closings.discard)
+            await asyncio.shield(closing)
         for subscription in self._subscriptions.values():
             subscription.wants_sent = None
 
@@ -430,7 +436,8 @@ class Session:
                     if identity:
                         self.emit(api.Quality(identity, _QUALITIES.get(update.quality, "good")))
             case "refresh_token":
-                self._refreshed = message.refresh_token
+                if plausible_token(message.refresh_token):
+                    self._refreshed = message.refresh_token
 
     def _take_participant(self, info: models.ParticipantInfo) -> None:
         if info.sid == self._own_sid or info.identity == self.identity:

@@ -12,6 +12,7 @@ import base64
 import binascii
 import json
 import logging
+import re
 import ssl
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from google.protobuf.message import DecodeError
 from livekit.protocol import rtc
 
 from vidconf import __version__
-from vidconf.protocol.livekit import PROTOCOL
+from vidconf.protocol.livekit import MAX_TOKEN_BYTES, PROTOCOL
 
 log = logging.getLogger("vidconf.signalling")
 
@@ -37,6 +38,7 @@ MAX_QUEUED = 512
 MAX_MALFORMED = 100
 """A server that says only nonsense is none."""
 
+_TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 _STATUS_CODES = {401: "token_refused", 403: "refused", 404: "no_room", 429: "server_busy", 500: "server_busy", 502: "server_busy",
                  503: "server_busy", 504: "server_busy"}
 
@@ -69,6 +71,11 @@ def websocket_url(url: str, *, auto_subscribe: bool, adaptive_stream: bool) -> s
         "adaptive_stream": int(adaptive_stream),
     })
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/rtc", query, ""))
+
+
+def plausible_token(token: str) -> bool:
+    """Whether it looks like a JWT at all: a server's nonsense must not take the place of a token that works."""
+    return len(token) <= MAX_TOKEN_BYTES and _TOKEN.fullmatch(token) is not None
 
 
 def token_expiry(token: str) -> float | None:

@@ -40,6 +40,8 @@ from vidconf.webrtc.seams import (
 log = logging.getLogger("vidconf.transport")
 
 ANSWER_TIMEOUT_S = 15.0
+GATHER_TIMEOUT_S = 6.0
+"""aioice waits five seconds for a STUN server that does not answer."""
 ANSWER_TRAVELS_S = 0.015
 PROBE_AFTER_S = 1.5
 PROBE_EVERY_S = 0.5
@@ -73,6 +75,7 @@ class Peer:
         self._turn = asyncio.Lock()
         self._start: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._gathering: asyncio.Task[None] | None = None
         self._gathered = False
         self._answered: asyncio.Future[str] | None = None
         self._offer_id = 0
@@ -149,6 +152,8 @@ class Peer:
             if task and not task.done():
                 task.cancel()
                 await asyncio.wait([task], timeout=1)
+        if self._gathering and not self._gathering.done():
+            await asyncio.wait([self._gathering], timeout=GATHER_TIMEOUT_S)
         for part in (self.sctp, self.dtls, self.ice):
             try:
                 await asyncio.wait_for(part.stop(), 2)
@@ -159,10 +164,14 @@ class Peer:
     async def _gather(self) -> None:
         if self.closed:
             raise ConnectionError("the peer is closed")
+        if self._gathering is None:
+            self._gathering = asyncio.create_task(self.gatherer.gather(), name=f"{self.name} gathers")
         if not self._gathered:
-            self._gathered = True
-            await self.gatherer.gather()
-            tap_datagrams(self.ice, self.dtls)
+            # shielded: cut off in the middle, aioice would forget the sockets it has opened
+            await asyncio.shield(self._gathering)
+            if not self._gathered:
+                self._gathered = True
+                tap_datagrams(self.ice, self.dtls)
 
     def _begin(self, remote: SessionDescription, *, controlling: bool, role: str, delay_s: float = 0.0) -> None:
         if self._start is None and not self.closed:

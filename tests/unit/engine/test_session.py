@@ -162,9 +162,19 @@ async def test_sources_open_mute_switch_and_close_without_a_server() -> None:
     engine.send(api.SetVolume("nobody", 5))
     engine.send(api.Record("/no/such/folder/x.wav"))
     engine.send(api.ListDevices())
-    await asyncio.sleep(0.3)
+    told: list[api.EngineEvent] = []
+
+    async def collect() -> None:
+        async for event in engine.events():
+            told.append(event)
+
+    task = asyncio.create_task(collect())
+    for _ in range(500):
+        if any(isinstance(e, api.Devices) for e in told):
+            break
+        await asyncio.sleep(0.01)
     await engine.close()
-    told = [event async for event in engine.events()]
+    await task
     states = [(e.state, e.device) for e in told if isinstance(e, api.SourceChanged)]
     assert [s for s, _ in states] == ["on", "muted", "muted", "off", "muted", "off"]
     assert any(isinstance(e, api.Devices) for e in told)
