@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import array
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 np: ModuleType | None
@@ -75,15 +76,20 @@ class Mixer:
 
     def _mix_plain(self, parts: Sequence[Part], size: int) -> bytes:
         count = size // 2
-        total = [0.0] * count
+        total: list[float] = [0] * count
         for pcm, first, last in parts:
-            samples = array.array("h", pcm)[:count]
-            step = (last - first) / max(1, len(samples) - 1)
-            for k, value in enumerate(samples):
-                total[k] += value * (first + step * k)
-        start, end = self._limit(max(abs(v) for v in total))
-        step = (end - start) / max(1, count - 1)
-        return array.array("h", (max(-FULL, min(FULL, int(v * (start + step * k)))) for k, v in enumerate(total))).tobytes()
+            samples: Iterable[float] = array.array("h", pcm[: 2 * min(count, len(pcm) // 2)].ljust(size, b"\0"))
+            if first != last:
+                length = max(1, min(count, len(pcm) // 2) - 1)
+                samples = (v * (first + (last - first) * k / length) for k, v in enumerate(samples))
+            elif first != 1.0:
+                samples = map(first.__mul__, samples)
+            total = list(map(operator.add, total, samples))
+        start, end = self._limit(max(max(total), -min(total)))
+        if start != 1.0 or end != 1.0:
+            step = (end - start) / max(1, count - 1)
+            total = [v * (start + step * k) for k, v in enumerate(total)]
+        return array.array("h", map(int, total)).tobytes()     # nothing is above FULL any more
 
 
 def crossfade(old: bytes, new: bytes) -> bytes:
