@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import select
@@ -13,6 +14,10 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+def _die_with_parent() -> None:  # runs in the child, before exec: a killed test leaves no relay behind
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
 
 KEY, SECRET = "testkey", "a secret of the tests that is long enough"
 
@@ -29,8 +34,9 @@ class RelayProcess:
 
     def __enter__(self) -> RelayProcess:
         self._process = subprocess.Popen(
-            self._argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env={**os.environ, "VIDCONF_RELAY_KEY": f"{KEY}:{SECRET}"}
-        )
+            self._argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env={**os.environ, "VIDCONF_RELAY_KEY": f"{KEY}:{SECRET}"},
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )  # fmt: skip
         assert self._process.stdout is not None
         readable, _, _ = select.select([self._process.stdout], [], [], 20)
         line = self._process.stdout.readline().decode() if readable else ""

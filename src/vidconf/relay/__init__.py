@@ -1,0 +1,11 @@
+"""The small SFU that speaks LiveKit: its own process, one loop, one UDP port (ICE-lite). Run by cli/relay.py; `serve` starts it.
+
+    process       what the process is made of, and its end
+    signalling    HTTP and WebSocket; what a client asks is in requests
+    registry      all rooms, tokens, what was removed            twirp, webhooks   the API above it
+    room          who gets what of whom, what is told to whom    participant       one connection: permission, outbox
+    publishing    a client's offer, SSRCs, feedback              subscribing       our offers, NACK, data channels
+    forwarder     the hot path: one packet in, one a subscriber out; keyframes, speakers, quality, limits beside it
+
+Whatever is wrong with what a client sends is counted (counters, /debug/counters on loopback) and dropped, or answered by code.
+"""
