@@ -23,6 +23,8 @@ BLOCK_S = 0.02
 RATE_HZ = 48_000
 BLOCK = 960
 STILL_FPS = 5
+DEAD_AFTER_S = 5.0
+"""A camera or microphone that delivers nothing for so long is lost."""
 MAX_LATE_S = 0.25
 """A paced source that is further behind jumps to now."""
 MAX_SLIP = 960
@@ -38,6 +40,9 @@ class _Capture(threading.Thread):
         self.device = device
         self._on_error = on_error
         self._stopping = threading.Event()
+        self._telling = threading.Lock()
+        self._alive_at = 0.0
+        """When a live device last delivered."""
 
     def stop(self) -> None:
         """Ask the thread to end; it closes the device itself."""
@@ -46,18 +51,38 @@ class _Capture(threading.Thread):
     def run(self) -> None:
         try:
             self._capture()
-            if not self._stopping.is_set():
-                self._on_error("device_lost", self.device)
+            self._fail("device_lost", self.device)
         except SourceError as error:
-            if not self._stopping.is_set():
-                self._on_error(error.code, error.detail)
+            self._fail(error.code, error.detail)
         except (av.FFmpegError, OSError) as error:
-            if not self._stopping.is_set():
-                self._on_error("device_lost", str(error))
+            self._fail("device_lost", str(error))
         except Exception as error:
             log.exception("%s ended", self.name)
-            if not self._stopping.is_set():
-                self._on_error("device_lost", repr(error))
+            self._fail("device_lost", repr(error))
+
+    def _fail(self, code: str, detail: str) -> None:
+        """Tell it, once; not when it was stopped."""
+        with self._telling:
+            if self._stopping.is_set():
+                return
+            self._stopping.set()
+        self._on_error(code, detail)
+
+    def _live_frames(self, frames: Iterator[Any]) -> Iterator[Any]:
+        """`frames` of a device, given up when it hangs: a driver, or a sound server that is gone, may keep a read for ever. The
+        thread then ends when (if) the read does."""
+        self._alive_at = time.monotonic()
+        threading.Thread(target=self._watch, name=f"{self.name} watch", daemon=True).start()
+        for frame in frames:
+            self._alive_at = time.monotonic()
+            yield frame
+            if self._stopping.is_set():
+                return
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(DEAD_AFTER_S / 5) and self.is_alive():
+            if time.monotonic() - self._alive_at > DEAD_AFTER_S:
+                self._fail("device_lost", f"nothing came for {DEAD_AFTER_S:.0f} s")
 
     def _capture(self) -> None:
         raise NotImplementedError
@@ -78,10 +103,8 @@ def _paced(capture: _Capture, opened: Opened, kind: str) -> Iterator[tuple[Any, 
     stream = container.streams.video[0] if kind == "video" else container.streams.audio[0]
     stream.thread_count = 1
     if opened.live:
-        for frame in container.decode(stream):
+        for frame in capture._live_frames(container.decode(stream)):
             yield frame, None
-            if capture._stopping.is_set():
-                return
         return
     position = opened.position_s()
     base = time.monotonic() - position

@@ -9,6 +9,7 @@ import time
 import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import pytest
@@ -274,3 +275,34 @@ def test_level_of_a_wav_as_microphone(seen: Seen, tmp_path: Path) -> None:
     seen.microphone(str(tmp_path / "tone.wav"))
     assert until(lambda: len(seen.blocks) > 60)
     assert all(0.2 < level(pcm) < 0.22 for _, pcm in seen.blocks[2:60])
+
+
+def test_a_device_that_hangs_is_told_once_and_may_wake_too_late(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    class Hanging:
+        """A container whose third frame comes late."""
+
+        def __init__(self) -> None:
+            self.streams = SimpleNamespace(video=[SimpleNamespace()], audio=[])
+
+        def decode(self, stream: object) -> Iterator[av.VideoFrame]:
+            for k in range(100):
+                if k == 2:
+                    gate.wait(10)
+                yield av.VideoFrame(160, 90, "yuv420p")
+                time.sleep(0.05)
+
+        def close(self) -> None:
+            gate.set()
+
+    monkeypatch.setattr(capture, "DEAD_AFTER_S", 0.4)
+    monkeypatch.setattr(capture, "open_source", lambda *_: sources.Opened(Hanging(), live=True))
+    camera = seen.camera("/dev/video0")
+    assert seen.failed.wait(5)
+    gate.set()
+    camera.join(2)
+    assert not camera.is_alive()
+    assert [code for code, _ in seen.errors] == ["device_lost"]
+    assert len(seen.frames) == 2
+    assert until(lambda: not [t for t in threading.enumerate() if t.name == "camera watch"])
