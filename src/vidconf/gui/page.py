@@ -32,7 +32,7 @@ class Page(QWidget):
 
     def __init__(self, store: StateSource, actions: Any, kind: str = "plain") -> None:
         super().__init__()
-        self.store, self.actions = store, actions
+        self.store, self.do = store, actions
         self.setProperty("page", kind)
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self._unsubscribe: Callable[[], None] | None = store.subscribe(self._on_state)

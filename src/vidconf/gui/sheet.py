@@ -9,6 +9,7 @@ from __future__ import annotations
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QDialog, QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from shiboken6 import isValid
 
 from vidconf import words
 from vidconf.gui.parts import Item, Text, glyph, pack, row, scroll, tool
@@ -26,6 +27,7 @@ class Sheet(QDialog):
 
     def __init__(self, window: QWidget, title: str, *, width: int = 560, symbol: str = "", tone: str = "", fill: bool = False) -> None:
         super().__init__(window, Qt.WindowType.Widget)
+        self._window = window
         self._width, self._fill = width, fill
         self._before: QWidget | None = None
         self.setProperty("page", "veil")
@@ -60,9 +62,8 @@ class Sheet(QDialog):
     # ---- showing
     def open(self) -> None:
         """Show over the window and take the keyboard; returns at once."""
-        window = self.parentWidget()
-        self._before = window.focusWidget()
-        self.setGeometry(window.rect())
+        self._before = self._window.focusWidget()
+        self.setGeometry(self._window.rect())
         self.show()
         self.raise_()
         self._place()
@@ -74,16 +75,15 @@ class Sheet(QDialog):
         return None
 
     def done(self, result: int) -> None:
-        before, window = self._before, self.parentWidget()
-        if window is not None:
-            window.removeEventFilter(self)
+        before = self._before
+        self._window.removeEventFilter(self)
         super().done(result)
-        if before is not None and window is not None and before.isVisibleTo(window):
+        if before is not None and isValid(before) and before.isVisibleTo(self._window):
             before.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if watched is self.parentWidget() and event.type() == QEvent.Type.Resize:
-            self.setGeometry(self.parentWidget().rect())
+        if watched is self._window and event.type() == QEvent.Type.Resize:
+            self.setGeometry(self._window.rect())
         return super().eventFilter(watched, event)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -106,12 +106,9 @@ class Sheet(QDialog):
         if self._fill:
             height = most
         else:
-            head = self.card.layout().itemAt(0).layout()
             foot = self.foot.sizeHint().height() if self.foot.count() else 0
             self.foot.setContentsMargins(24, 8, 24, 18 if self.foot.count() else 10)
-            inner = self._inner.layout()
-            wanted = inner.heightForWidth(width - 2) if inner.hasHeightForWidth() else inner.sizeHint().height()
-            top = head.heightForWidth(width - 2) if head.hasHeightForWidth() else head.sizeHint().height()
+            wanted, top = _height(self.body, width - 2), _height(self.head, width - 2)
             height = min(most, wanted + top + foot + (0 if self.foot.count() else 10) + 4)
         self.card.setGeometry((self.width() - width) // 2, max(EDGE, (self.height() - height) // 2), width, height)
 
@@ -127,7 +124,7 @@ class Sheet(QDialog):
         held = self.focusWidget()
         chain: list[QWidget] = []
         widget = self.nextInFocusChain()
-        while widget is not self and len(chain) < 500:
+        while widget is not None and widget is not self and len(chain) < 500:
             if self.isAncestorOf(widget) and widget.isEnabled() and widget.isVisible() and widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
                 chain.append(widget)
             widget = widget.nextInFocusChain()
@@ -137,8 +134,13 @@ class Sheet(QDialog):
         reason = Qt.FocusReason.TabFocusReason if forward else Qt.FocusReason.BacktabFocusReason
         chosen = chain[(here + (1 if forward else -1)) % len(chain)]
         chosen.setFocus(reason)
-        self._area.ensureWidgetVisible(chosen) if self._inner.isAncestorOf(chosen) else None
+        if self._inner.isAncestorOf(chosen):
+            self._area.ensureWidgetVisible(chosen)
         return True
+
+
+def _height(layout: QBoxLayout, width: int) -> int:
+    return layout.heightForWidth(width) if layout.hasHeightForWidth() else layout.sizeHint().height()
 
 
 def _add(layout: QBoxLayout, items: tuple[Item, ...]) -> None:
