@@ -116,8 +116,9 @@ def _step(where: Where, happening: Happening) -> Where:
         case LinkOpened(link=link) if where.phase in ("home", "sign_in", "prejoin", "ended"):
             return replace(where, phase="prejoin", link=link, join_error="", join_detail={}, end_reason="", end_detail={})
         case Failed(code=code, detail=detail) if where.phase in ("home", "sign_in", "prejoin", "joining", "ended"):
-            phase: Phase = "prejoin" if where.phase == "joining" else where.phase
-            return replace(where, phase=phase, join_error=code, join_detail=detail)
+            if where.phase == "joining":
+                return replace(where, phase="prejoin", control="idle", join_error=code, join_detail=detail)
+            return replace(where, join_error=code, join_detail=detail)
         case SignInOpened() if where.phase in ("home", "ended"):
             return replace(where, phase="sign_in", join_error="", join_detail={}, end_reason="", end_detail={})
         case SignInDone():

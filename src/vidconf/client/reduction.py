@@ -88,6 +88,9 @@ def _answered(state: ClientState, change: c.Answered) -> ClientState:
 def _snapshot(state: ClientState, change: c.SnapshotTaken) -> ClientState:
     held = state.meeting if state.me == change.me else None
     state = replace(state, meeting=change.meeting, me=change.me)
+    if any(track.participant != change.me for id_, track in state.tracks.items() if id_.startswith("local:")):
+        owned = {id_: replace(t, participant=change.me) if id_.startswith("local:") else t for id_, t in state.tracks.items()}
+        state = replace(state, tracks=owned)
     if held is not None and held.id == change.meeting.id and held.chat and len(change.meeting.chat) > len(held.chat):
         known = {message.id for message in held.chat}
         missed = [message for message in change.meeting.chat if message.id not in known and message.sender != change.me]
@@ -145,8 +148,9 @@ def _stand(state: ClientState, at: float) -> ClientState:
 
 def _forgotten(state: ClientState, change: c.MeetingForgotten) -> ClientState:
     return replace(
-        state, me=None, meeting=None, tracks=_EMPTY, speaking=(), quality=_EMPTY, pending=frozenset(), unread_chat=0, unsent_chat=(),
+        state, me=None, meeting=None, tracks=_EMPTY, speaking=(), quality=_EMPTY, pending=frozenset(), unread_chat=0,
         reactions=(), stats={}, unmute_asked=False, talk_held=False, volumes=_only_speaker(state.volumes), lobby_since=None,
+        main_speaker=None,
     )  # fmt: skip
 
 
@@ -183,12 +187,11 @@ def _chat_settled(state: ClientState, change: c.ChatSettled) -> ClientState:
 # ---- one's own sources ---------------------------------------------------------------------------------------------------
 
 
-def _put_source(state: ClientState, source: str, **fields: Any) -> ClientState:
-    held = state.sources.get(source, LocalSource())
+def _put_source(before: ClientState, source: str, /, **fields: Any) -> ClientState:
+    held = before.sources.get(source, LocalSource())
     after = replace(held, **fields)
-    if "pending" not in fields:
-        after = replace(after, pending=after.state != after.wanted)
-    return state if after == held else replace(state, sources={**state.sources, source: after})
+    after = replace(after, pending=after.state != after.wanted)
+    return before if after == held else replace(before, sources={**before.sources, source: after})
 
 
 def _source_wanted(state: ClientState, change: c.SourceWanted) -> ClientState:
@@ -214,6 +217,9 @@ def _engine(state: ClientState, change: c.EngineSaid) -> ClientState:
                 # What was shown is gone with the session (or the crashed engine); one's own pictures come again with it.
                 kept = {} if reason == "engine_crashed" else {id_: t for id_, t in state.tracks.items() if id_.startswith("local:")}
                 state = replace(state, tracks=kept, speaking=(), quality=_EMPTY)
+            if reason == "engine_crashed":
+                for own in LOCAL_SOURCES:
+                    state = _put_source(state, own, state="off", level=0.0)
             return navigate(state, phases.MediaChanged(media, reason))
         case api.TrackAdded(track=track):
             local = track.startswith("local:")
@@ -235,6 +241,8 @@ def _engine(state: ClientState, change: c.EngineSaid) -> ClientState:
                 added = TrackView(track, "", state.me or "", source, "video")
                 state = replace(state, tracks={**state.tracks, track: added})
             return _put_track(state, track, ring=ring)
+        case api.RingClosed(track=track) if track.startswith("local:"):
+            return _engine(state, c.EngineSaid(api.TrackRemoved(track)))
         case api.RingClosed(track=track):
             return _put_track(state, track, ring=None, first_frame=False)
         case api.LocalLevel(level=level):

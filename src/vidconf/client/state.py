@@ -172,6 +172,8 @@ class ClientState:
     """By track id; one's own are `local:<source>`."""
     speaking: tuple[tuple[str, float], ...] = ()
     """Participant ids with levels, loudest first, hysteresis applied."""
+    main_speaker: str | None = None
+    """Whom the speaker view shows large; stays while all are silent."""
     quality: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     """Participant → excellent | good | poor | lost."""
     devices: api.Devices | None = None
