@@ -39,11 +39,11 @@ class FocusRing(QWidget):
             self.follow(now)
 
     def follow(self, target: QWidget | None) -> None:
-        for widget in self._watched:
-            widget.removeEventFilter(self)
+        for held in self._watched:
+            held.removeEventFilter(self)
         self._watched = []
         self.target = target
-        widget = target
+        widget: QWidget | None = target
         while widget is not None and widget is not self.parentWidget():
             widget.installEventFilter(self)
             self._watched.append(widget)
