@@ -19,7 +19,7 @@ from typing import Any, Literal
 from vidconf.client import changes as c
 from vidconf.client import phases
 from vidconf.client.actions import Actions
-from vidconf.client.connection import AskError, ControlConnection, Refused
+from vidconf.client.connection import AskError, ControlConnection, ReconnectPolicy, Refused
 from vidconf.client.credentials import Credentials
 from vidconf.client.entry import Entry
 from vidconf.client.media_link import MediaLink
@@ -55,12 +55,13 @@ class Client:
     def __init__(
         self, engine: api.Engine, settings: Settings, credentials: Credentials, *, tls: ssl.SSLContext | None = None,
         identity: Identity | None = None, lobby_timeout_s: float | None = None,
+        reconnect: ReconnectPolicy | None = None,
     ) -> None:  # fmt: skip
         self.engine, self.settings, self.credentials, self.tls = engine, settings, credentials, tls
         self.identity = identity or Identity()
-        self._lobby_timeout_s = lobby_timeout_s
+        self._lobby_timeout_s, self._reconnect = lobby_timeout_s, reconnect
         chosen = ChosenDevices(settings.text("microphone"), settings.text("camera"), settings.text("speaker"))
-        self.store = Store(ClientState(chosen=chosen))
+        self.store = Store(ClientState(chosen=chosen, name=settings.text("name"), server=settings.text("server")))
         self.connection: ControlConnection | None = None
         self.media = MediaLink(self.store, engine, self.ask)
         self.outbox = Outbox(self.store, self.ask)
@@ -92,6 +93,7 @@ class Client:
         self._closed = True
         await self.entry.leave()
         await self.disconnect()
+        self.close_devices()
         await self.outbox.close()
         await self.media.close()
         for task in list(self._tasks):
@@ -208,7 +210,7 @@ class Client:
 
     async def connect(self, rest: Rest, token: str) -> None:
         await self.disconnect()
-        self.connection = ControlConnection(rest, token, _Line(self))
+        self.connection = ControlConnection(rest, token, _Line(self), policy=self._reconnect)
         self.connection.start()
 
     async def disconnect(self) -> None:
@@ -269,5 +271,4 @@ class _Line:
 
     def control_refused(self, code: str, detail: dict[str, Any]) -> None:
         if self._ours():
-            self._client.entry.seated()
             self._client.spawn(self._client.entry.refused(code, detail), "seat refused")

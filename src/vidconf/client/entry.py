@@ -59,7 +59,6 @@ class Entry:
 
     async def start(self) -> None:
         """Take up the server and the account of last time."""
-        self._store.dispatch(c.Set({"name": self._settings.text("name")}))
         origin = self._settings.text("server")
         if origin:
             await self._use(origin)
@@ -292,7 +291,7 @@ class Entry:
         await self._client.connect(rest, seat.session_token)
 
     def seated(self) -> None:
-        """The first snapshot is there."""
+        """The first snapshot is there, or never will be."""
         self._seated.set()
 
     async def refused(self, code: str, detail: dict[str, Any]) -> None:
@@ -302,6 +301,7 @@ class Entry:
         if state.phase == "joining":
             await self._client.disconnect()
             self._failed(str(place) if place in ("removed", "banned", "denied") else code_of(code), detail)
+            self.seated()
         elif code == "replaced":
             self._over("replaced")
         elif place in ("removed", "banned", "denied"):

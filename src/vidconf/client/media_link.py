@@ -30,6 +30,7 @@ from vidconf.meeting.rules import allowed
 log = logging.getLogger("vidconf.media_link")
 
 RETRY_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+MUTED_JUST_NOW_S = 3.0
 Ask = Callable[[m.Command], Awaitable[dict[str, Any]]]
 
 
@@ -47,6 +48,7 @@ class MediaLink:
         """Control is up."""
         self._quiet: asyncio.TimerHandle | None = None
         self._held = False
+        self._muted_at = -MUTED_JUST_NOW_S
         self._watches: dict[str, api.WatchTrack] = {}
         self._reopen_microphone = False
         self.counts: Counter[str] = Counter()
@@ -163,7 +165,7 @@ class MediaLink:
             case api.StateChanged(state="connected"):
                 self._tries = 0
             case api.MutedByServer(source=source) if source in LOCAL_SOURCES:
-                self._held = False
+                self._held, self._muted_at = False, self._clock()
                 self._store.dispatch(c.SourceWanted(source, "muted"))
                 return
             case api.Failed(code=code, detail=detail):
@@ -302,7 +304,8 @@ class MediaLink:
             self._store.dispatch(c.Set({"talk_held": False}))
         self._told[source] = is_now
         self._stop(source)
-        if was.wanted == "on" or was.state == "on":
+        # Often the SFU's word comes first and is obeyed by now.
+        if was.wanted == "on" or was.state == "on" or self._clock() - self._muted_at < MUTED_JUST_NOW_S:
             self._tell_user("warn", code, by)
 
     def _stop(self, source: LocalSourceName) -> None:

@@ -1,0 +1,503 @@
+"""The whole client without a window: joining, the lobby, sources and mutes, losses of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+from aiohttp import web
+from fakes.engine import FakeEngine
+from fakes.toy_server import CODE, ToyServer, toy_server, until
+
+from vidconf.client.connection import ReconnectPolicy
+from vidconf.client.core import Client
+from vidconf.client.credentials import Credentials
+from vidconf.client.settings import Settings
+from vidconf.client.state import ClientState
+from vidconf.engine import api
+from vidconf.meeting import messages as m
+
+
+QUICK = ReconnectPolicy((0.0, 0.02, 0.05))
+
+
+@dataclass
+class Person:
+    client: Client
+    engine: FakeEngine
+
+    @property
+    def state(self) -> ClientState:
+        return self.client.store.state
+
+    def codes(self) -> list[str]:
+        return [notice.code for notice in self.state.notices]
+
+
+@pytest.fixture
+async def toy() -> AsyncIterator[ToyServer]:
+    async with toy_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def person(toy: ToyServer) -> AsyncIterator[Callable[..., Awaitable[Person]]]:
+    people: list[Person] = []
+
+    async def make(name: str = "Lê Văn An", **settings: object) -> Person:
+        engine = FakeEngine()
+        client = Client(engine, Settings(command_line={"known_servers": (toy.origin,), **settings}), Credentials(None), reconnect=QUICK)
+        await client.start()
+        client.actions.set_name(name)
+        people.append(Person(client, engine))
+        return people[-1]
+
+    yield make
+    for one in people:
+        await one.client.close()
+
+
+async def enter(toy: ToyServer, one: Person) -> None:
+    """Into the room, media connected."""
+    await one.client.actions.open_link(f"{toy.origin}/m/{CODE}")
+    await one.client.actions.join()
+    if one.state.phase == "lobby":
+        toy.do("server", m.Admit((one.state.me or "",)))
+    await until(lambda: one.state.phase == "meeting" and one.state.media == "connected")
+
+
+# ---- in and out ----
+
+
+async def test_knock_wait_and_be_admitted(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    await one.client.actions.open_link(f"  {toy.origin}/m/{CODE.upper()} ")
+    assert one.state.phase == "prejoin"
+    assert one.state.link_meeting is not None
+    assert one.state.link_meeting.title == "Giao ban"
+    assert one.engine.live("microphone"), "pre-join shows the level"
+    assert "camera" not in one.engine.open, "never on from a link"
+    await one.client.actions.join()
+    assert one.state.phase == "lobby"
+    assert one.state.lobby_since is not None
+    assert one.engine.joined is None, "no media in the lobby"
+    assert one.state.meeting is not None
+    assert set(one.state.meeting.participants) == {one.state.me}
+    toy.do("server", m.Admit((one.state.me or "",)))
+    await until(lambda: one.state.phase == "meeting" and one.state.media == "connected")
+    assert not one.state.reconnecting
+    assert one.engine.joined is not None
+    assert one.engine.joined.token.startswith(f"{one.state.me}.1")
+    await until(lambda: toy.state.participants[one.state.me or ""].sources.microphone == "on")
+    await one.client.actions.leave()
+    assert (one.state.phase, one.state.end_reason) == ("ended", "left")
+    await until(lambda: not one.engine.open)
+    assert all(source.wanted == "off" for source in one.state.sources.values())
+    await until(lambda: toy.state.participants["p1"].place == "left")
+    await one.client.actions.back_home()
+    assert one.state.phase == "home"
+    assert one.state.meeting is None
+
+
+async def test_a_chair_link_makes_the_chair(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person("Chủ trì")
+    await one.client.actions.open_link(f"{toy.origin}/m/{CODE}#k={'s' * 20}")
+    await one.client.actions.join()
+    assert one.state.phase == "meeting"
+    assert one.state.own is not None
+    assert one.state.own.role == "chair"
+    who, _ = toy.seat("Đại biểu")
+    await until(lambda: one.state.meeting is not None and who in one.state.meeting.participants)
+    assert one.client.actions.can(m.Admit((who,))) is None
+    one.client.actions.admit([who])
+    assert ("admit", who) in one.state.pending
+    await until(lambda: toy.state.participants[who].place == "admitted" and not one.state.pending)
+
+
+async def test_denied_and_removed_say_why(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    await one.client.actions.open_link(f"{toy.origin}/m/{CODE}")
+    await one.client.actions.join()
+    toy.do("server", m.Deny((one.state.me or "",), "Sai phòng"))
+    await until(lambda: one.state.phase == "ended")
+    assert (one.state.end_reason, one.state.end_detail) == ("denied", {"reason": "Sai phòng"})
+    two = await person("Khác")
+    await enter(toy, two)
+    toy.do("server", m.Remove((two.state.me or "",)))
+    await until(lambda: two.state.phase == "ended")
+    assert two.state.end_reason == "removed"
+    assert two.engine.joined is None
+    three = await person("Ba")
+    await enter(toy, three)
+    toy.do("server", m.End())
+    await until(lambda: three.state.phase == "ended")
+    assert three.state.end_reason == "meeting_ended"
+    await three.client.actions.join()
+    assert three.state.phase == "prejoin"
+    assert three.state.join_error == "ended"
+
+
+@pytest.mark.parametrize(
+    ("link", "code"),
+    [("{origin}/m/zzzz-zzzz-zzzz", "not_found"), ("http://127.0.0.1:9/m/" + CODE, "unreachable"), ("không phải", "link_code"), ("", "link_empty")],
+)
+async def test_links_that_lead_nowhere(toy: ToyServer, person: Callable[..., Awaitable[Person]], link: str, code: str) -> None:
+    one = await person(known_servers=(toy.origin, "http://127.0.0.1:9"))
+    await one.client.actions.open_link(link.format(origin=toy.origin))
+    assert one.state.join_error == code
+    assert one.state.phase in ("home", "prejoin")
+
+
+async def test_an_unknown_host_is_asked_nothing_before_the_user_agrees(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    asked: list[str] = []
+
+    def watch(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return web.json_response({"code": CODE, "title": "T"})
+
+    toy.answer_rest = watch
+    one = await person(known_servers=())
+    await one.client.actions.open_link(f"{toy.origin}/m/{CODE}")
+    assert one.state.link is not None
+    assert one.state.link.confirm
+    await one.client.actions.join()
+    assert (one.state.phase, asked) == ("prejoin", [])
+    toy.answer_rest = None
+    await one.client.actions.confirm_host()
+    await one.client.actions.join()
+    assert one.state.phase == "lobby"
+    assert toy.origin in one.client.settings.items("known_servers") or one.client.settings.resolved("known_servers").source == "command line"
+
+
+async def test_a_link_never_ends_a_running_meeting(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    await enter(toy, one)
+    await one.client.actions.open_link(f"{toy.origin}/m/{CODE}")
+    assert one.state.phase == "meeting"
+    assert one.codes() == ["in_meeting"]
+
+
+async def test_cancelled_while_joining_or_waiting(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    toy.hello_error = "draining"
+    await one.client.actions.open_link(f"{toy.origin}/m/{CODE}")
+    joining = asyncio.create_task(one.client.actions.join())
+    await until(lambda: len(toy.hellos) > 1)
+    assert one.state.phase == "joining"
+    await one.client.actions.cancel()
+    assert (one.state.phase, one.state.join_error) == ("prejoin", "")
+    joining.cancel()
+    toy.hello_error = ""
+    await one.client.actions.join()
+    assert one.state.phase == "lobby"
+    await one.client.actions.cancel()
+    assert one.state.phase == "home"
+    assert not one.engine.open
+
+
+async def test_nobody_answers_in_the_lobby(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person(lobby_timeout_s=1)
+    await one.client.actions.open_link(f"{toy.origin}/m/{CODE}")
+    await one.client.actions.join()
+    await until(lambda: one.state.phase == "ended", 4)
+    assert one.state.end_reason == "lobby_timeout"
+
+
+# ---- sources ----
+
+
+async def test_what_is_chosen_is_what_is_sent(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person(start_muted=True)
+    await enter(toy, one)
+    who = one.state.me or ""
+    await until(lambda: toy.state.participants[who].sources.microphone == "muted")
+    one.client.actions.set_microphone(True)
+    assert one.state.sources["microphone"].pending
+    await until(lambda: toy.state.participants[who].sources.microphone == "on")
+    assert not one.state.sources["microphone"].pending
+    one.client.actions.set_camera(True)
+    await until(lambda: toy.state.participants[who].sources.camera == "on")
+    one.client.actions.set_camera(False)
+    await until(lambda: toy.state.participants[who].sources.camera == "muted")
+    one.client.actions.share_image("/tmp/page.png")
+    await until(lambda: toy.state.participants[who].sources.screen_share == "on")
+    one.client.actions.stop_share()
+    await until(lambda: toy.state.participants[who].sources.screen_share == "off")
+
+
+async def test_a_camera_that_will_not_open(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    one.engine.missing["camera"] = "device_in_use"
+    await enter(toy, one)
+    one.client.actions.set_camera(True)
+    await until(lambda: one.state.sources["camera"].error == "device_in_use")
+    camera = one.state.sources["camera"]
+    assert (camera.state, camera.wanted, camera.pending) == ("off", "off", False)
+    one.engine.missing.clear()
+    one.client.actions.set_camera(True)
+    await until(lambda: one.state.sources["camera"].state == "on")
+    assert one.state.sources["camera"].error == ""
+
+
+async def test_a_moderators_mute_is_obeyed_and_kept(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    chair, _ = toy.seat("Chủ trì", "chair", straight_in=True)
+    await enter(toy, one)
+    who = one.state.me or ""
+    await until(lambda: toy.state.participants[who].sources.microphone == "on")
+    one.engine.moderator_mutes()
+    toy.do(chair, m.Mute((who,)))
+    await until(lambda: one.codes() == ["muted_by"])
+    assert one.state.notices[0].detail["name"] == "Chủ trì"
+    assert not one.engine.live("microphone")
+    one.engine.crash()
+    await until(lambda: len(one.engine.of(api.Join)) == 2 and one.state.media == "connected")
+    assert not one.engine.live("microphone"), "a mute outlives a crash of the engine"
+    await toy.cut(who)
+    await until(lambda: one.state.control == "connected" and toy.state.participants[who].session == 2)
+    assert toy.state.participants[who].sources.microphone == "muted"
+    assert not [event for _, step in toy.steps if isinstance(event := step.event, m.SourceChanged) and event.state == "on"][1:]
+
+
+async def test_letting_go_of_the_talk_key_never_unmutes(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person(start_muted=True)
+    await enter(toy, one)
+    who = one.state.me or ""
+    one.client.actions.talk_while_held(True)
+    await until(lambda: toy.state.participants[who].sources.microphone == "on")
+    assert one.state.talk_held
+    toy.do("server", m.Mute((who,)))
+    await until(lambda: not one.engine.live("microphone"))
+    assert not one.state.talk_held
+    one.client.actions.talk_while_held(False)
+    await asyncio.sleep(0.05)
+    assert not one.engine.live("microphone")
+    assert toy.state.participants[who].sources.microphone == "muted"
+    one.client.actions.talk_while_held(True)
+    one.client.actions.talk_while_held(False)
+    await asyncio.sleep(0.05)
+    assert not one.engine.live("microphone")
+    one.client.actions.set_microphone(True)
+    one.client.actions.talk_while_held(True)
+    one.client.actions.talk_while_held(False)
+    assert one.engine.live("microphone"), "the key does nothing to who was on anyway"
+
+
+async def test_permission_is_asked_before_a_device_is_opened(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    toy.do("server", m.SetPermission("microphone", "by_floor"))
+    toy.do("server", m.SetPermission("camera", "moderators"))
+    await enter(toy, one)
+    who = one.state.me or ""
+    assert not one.engine.live("microphone"), "what was on before joining may be too much in the room"
+    one.client.actions.set_camera(True)
+    assert "camera" not in one.engine.open
+    assert "moderators_only" in one.codes()
+    one.client.actions.talk_while_held(True)
+    assert not one.engine.live("microphone")
+    toy.do("server", m.GiveFloor(who, 60))
+    await until(lambda: one.state.unmute_asked)
+    assert not one.engine.live("microphone"), "only asked"
+    one.client.actions.answer_unmute(True)
+    await until(lambda: toy.state.participants[who].sources.microphone == "on")
+    toy.do("server", m.EndFloor())
+    await until(lambda: not one.engine.live("microphone"))
+    assert not one.state.unmute_asked
+
+
+async def test_back_in_the_lobby_nothing_is_sent(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    await enter(toy, one)
+    who = one.state.me or ""
+    toy.do("server", m.ToLobby((who,)))
+    await until(lambda: one.state.phase == "lobby")
+    await until(lambda: not one.engine.open and one.engine.joined is None)
+    toy.do("server", m.Admit((who,)))
+    await until(lambda: one.state.phase == "meeting" and one.state.media == "connected")
+    assert not one.engine.live("microphone"), "muted at coming back"
+    await until(lambda: toy.state.participants[who].sources.microphone == "muted")
+
+
+async def test_a_new_room_for_the_media(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    await enter(toy, one)
+    toy.do("server", m.NewEpoch())
+    await until(lambda: len(one.engine.of(api.Join)) == 2)
+    assert one.engine.joined is not None
+    assert one.engine.joined.token.endswith("@2")
+
+
+@pytest.mark.parametrize("grant", [{"url": "ws://evil.example", "token": "t"}, {"url": 7, "token": "t"}, {"url": "ws://127.0.0.1"}, {"url": "file:///x", "token": "t"}])
+async def test_media_goes_to_no_odd_place(toy: ToyServer, person: Callable[..., Awaitable[Person]], grant: dict[str, object]) -> None:
+    toy.media_answer = grant
+    one = await person()
+    await one.client.actions.open_link(f"{toy.origin}/m/{CODE}")
+    await one.client.actions.join()
+    toy.do("server", m.Admit((one.state.me or "",)))
+    await until(lambda: "media_unavailable" in one.codes())
+    assert one.engine.joined is None
+    toy.media_answer = None
+    await until(lambda: one.engine.joined is not None)
+
+
+async def test_media_that_cannot_be_reached_is_tried_again(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    one.engine.join_works = False
+    await one.client.actions.open_link(f"{toy.origin}/m/{CODE}")
+    await one.client.actions.join()
+    toy.do("server", m.Admit((one.state.me or "",)))
+    await until(lambda: "media_unreachable" in one.codes() and one.state.reconnecting)
+    one.engine.join_works = True
+    await until(lambda: one.state.media == "connected" and not one.state.reconnecting)
+
+
+# ---- losses ----
+
+
+async def test_nothing_typed_is_lost_and_nothing_is_said_twice(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    other, _ = toy.seat("Nghe", straight_in=True)
+    await enter(toy, one)
+    who = one.state.me or ""
+    said: list[str] = []
+    for n in range(12):
+        if n % 4 == 1:
+            toy.lose_answer_of.append("chat")
+        if n % 4 == 2:
+            toy.drop_before.append("chat")
+        if n % 4 == 3:
+            await toy.cut(who)
+        said.append(f"câu {n}")
+        one.client.actions.chat(said[-1])
+        await asyncio.sleep(0.01)
+    await until(lambda: not one.state.unsent_chat)
+    assert [message.text for message in toy.state.chat] == said
+    assert [message.text for message in one.state.meeting.chat] == said  # type: ignore[union-attr]
+    assert one.state.unread_chat == 0
+    toy.do(other, m.Chat("nghe rõ"))
+    await until(lambda: one.state.unread_chat == 1)
+    one.client.actions.chat_seen()
+    assert one.state.unread_chat == 0
+
+
+async def test_a_refused_message_stays_with_its_reason(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    await enter(toy, one)
+    toy.do("server", m.SetPermission("chat", "moderators"))
+    one.client.actions.chat("xin chào")
+    await until(lambda: bool(one.state.unsent_chat) and one.state.unsent_chat[0].error == "chat_closed")
+    toy.do("server", m.SetPermission("chat", "all"))
+    one.client.actions.chat_again(one.state.unsent_chat[0].key)
+    await until(lambda: not one.state.unsent_chat)
+    assert toy.state.chat[0].text == "xin chào"
+
+
+async def test_a_seat_lost_while_away_is_taken_again(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    await enter(toy, one)
+    who = one.state.me or ""
+    one.client.actions.set_microphone(False)
+    await until(lambda: toy.state.participants[who].sources.microphone == "muted")
+    toy.do("server", m.Expire(who)) if toy.sockets.pop(who, None) is None else None
+    socket_gone = toy.state.participants[who]
+    assert socket_gone.place == "admitted"
+    toy.do("server", m.Disconnect(who))
+    toy.do("server", m.Expire(who))
+    assert toy.state.participants[who].place == "left"
+    one.client.spawn(one.client.connection.renew(), "wake up")  # type: ignore[union-attr]
+    await until(lambda: one.state.reconnecting)
+    assert one.state.phase == "meeting", "a bar, not a page"
+    await until(lambda: toy.state.participants[who].place == "admitted" and one.state.control == "connected")
+    await until(lambda: toy.state.participants[who].sources.microphone == "muted")
+    assert not one.state.reconnecting
+    assert not one.engine.live("microphone")
+
+
+async def test_a_refusal_becomes_a_notice_with_its_code(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    await enter(toy, one)
+    refusal = one.client.actions.can(m.Lock())
+    assert refusal is not None
+    one.client.actions.lock(True)
+    await until(lambda: one.codes() == ["not_allowed"])
+    assert one.state.notices[0].family == "refusal"
+    assert one.client.actions.can(m.Leave()) is None
+    one.client.actions.dismiss(one.state.notices[0].id)
+    assert one.codes() == []
+
+
+async def test_a_command_whose_answer_was_lost(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    await enter(toy, one)
+    toy.lose_answer_of.append("raise_hand")
+    one.client.actions.raise_hand()
+    await until(lambda: not one.state.pending and one.state.control == "connected")
+    assert one.codes() == [], "it came true: nothing to tell"
+    toy.drop_before.append("lower_hand")
+    one.client.actions.lower_hand()
+    await until(lambda: one.codes() == ["answer_lost"])
+
+
+async def test_speakers_tracks_and_volumes(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    await enter(toy, one)
+    one.client.actions.set_volume("p9", 0.5)
+    one.engine.say(api.TrackAdded("T1", "p9.2", "microphone", "audio"), api.TrackAdded("T2", "p9.2", "camera", "video"))
+    one.engine.say(api.RingOpened("T2", "ring"), api.FirstFrame("T2"), api.Quality("p9.2", "good"))
+    await until(lambda: one.state.quality.get("p9") == "good")
+    assert one.state.tracks["T2"].participant == "p9"
+    assert (one.state.tracks["T2"].ring, one.state.tracks["T2"].first_frame) == ("ring", True)
+    assert api.SetVolume("p9.2", 0.5) in one.engine.sent
+    for _ in range(4):
+        one.engine.say(api.Speakers((("p9.2", 0.4),)))
+        await asyncio.sleep(0.08)
+    await until(lambda: [who for who, _ in one.state.speaking] == ["p9"])
+    assert one.state.main_speaker == "p9"
+    one.engine.say(api.Speakers(()))
+    await until(lambda: one.state.speaking == (), 3)
+    assert one.state.main_speaker == "p9", "the stage does not jump when all are silent"
+    one.engine.say(api.TrackRemoved("T2"), api.TrackMuted("T1", True))
+    await until(lambda: set(one.state.tracks) == {"T1"} and one.state.tracks["T1"].muted)
+
+
+async def test_reactions_pass(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    await enter(toy, one)
+    one.client.actions.react("👏")
+    await until(lambda: [(r.participant, r.emoji) for r in one.state.reactions] == [(one.state.me, "👏")])
+
+
+# ---- accounts ----
+
+
+async def test_signing_in_and_out(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person()
+    await one.client.actions.sign_in(toy.origin, "binh", "sai")
+    assert one.state.join_error == "wrong_password"
+    await one.client.actions.sign_in(toy.origin, "binh", "đúng")
+    assert one.state.account is not None
+    assert (one.state.account.name, one.state.account.token_kept) == ("Trần Thị Bình", False)
+    assert one.state.name == "Trần Thị Bình"
+    one.client.actions.set_name("Ai khác")
+    assert one.state.name == "Trần Thị Bình", "the account's"
+    assert [meeting.title for meeting in one.state.upcoming] == ["Giao ban"]
+    await one.client.actions.create_meeting("Họp kín", lobby=True)
+    assert one.state.created is not None
+    assert one.state.created["title"] == "Họp kín"
+    await one.client.actions.sign_out()
+    assert one.state.account is None
+    assert one.state.upcoming == ()
+    assert one.state.name == "Lê Văn An" or one.state.name == ""
+    assert not toy.good_refresh
+
+
+async def test_closing_in_the_middle_of_anything(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    for moment in range(4):
+        one = await person(f"Người {moment}")
+        task = asyncio.create_task(enter(toy, one))
+        await asyncio.sleep(0.015 * moment)
+        task.cancel()
+        await one.client.close()
+        assert not one.engine.open
