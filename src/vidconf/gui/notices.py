@@ -80,7 +80,8 @@ class Notices(QWidget):
         tone, symbol = _LOOK[notice.level]
         what, cure = sentences(notice)
         lines = [Text(what, "strong" if cure else "", wrap=True)] + ([Text(cure, wrap=True)] if cure else [])
-        gone = tool("dismiss", tip=words.text("notice.dismiss"), do=lambda id_=notice.id: self.do.dismiss(id_))
+        id_ = notice.id
+        gone = tool("dismiss", tip=words.text("notice.dismiss"), do=lambda: self.do.dismiss(id_))
         toast = box(
             [glyph(symbol, T[f"{tone}_text"]), (column(*lines, gap=2), 1), gone], tone, vertical=False, gap=12, margins=(14, 6, 6, 6)
         )
@@ -88,7 +89,7 @@ class Notices(QWidget):
         if notice.level in GOES_AFTER_MS:
             timer = QTimer(toast)
             timer.setSingleShot(True)
-            timer.timeout.connect(lambda id_=notice.id: self.do.dismiss(id_))
+            timer.timeout.connect(lambda: self.do.dismiss(id_))
             timer.start(GOES_AFTER_MS[notice.level])
         return toast
 

@@ -6,6 +6,7 @@ theme change: what the user typed goes from the old one to the new by `keep` and
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -27,6 +28,8 @@ class StateSource(Protocol):
 class Page(QWidget):
     """Subclasses build themselves in `__init__` and follow the state in `show_state`."""
 
+    now = staticmethod(time.time)
+    """Unix seconds; a test or a picture may set it."""
     asked = Signal(str, object)
     """Something the window itself does (`settings`, `shortcuts`, `about`, `create`, …) with what it needs."""
 

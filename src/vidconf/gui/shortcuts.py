@@ -82,7 +82,7 @@ def fit(keys_: str, *, held: bool = False) -> bool:
     sequence = QKeySequence(keys_)
     if sequence.count() != 1:
         return False
-    chord = sequence[0]
+    chord = sequence[0]  # type: ignore[index]
     key, modifiers = chord.key(), chord.keyboardModifiers()
     function_key = Qt.Key.Key_F1 <= key <= Qt.Key.Key_F24
     if held:
@@ -143,4 +143,4 @@ class WindowKeys(QObject):
     def is_talk(key: int, modifiers: Qt.KeyboardModifier) -> bool:
         """Whether this key is the one that is held to talk."""
         sequence = QKeySequence(_bound["talk"])
-        return modifiers == Qt.KeyboardModifier.NoModifier and sequence.count() == 1 and sequence[0].key() == key
+        return modifiers == Qt.KeyboardModifier.NoModifier and sequence.count() == 1 and sequence[0].key() == key  # type: ignore[index]
