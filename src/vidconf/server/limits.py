@@ -7,6 +7,9 @@ from collections import OrderedDict, deque
 
 WINDOW_S = 60.0
 ADDRESSES = 20_000
+LENIENT = {"login": 10, "code": 3, "hello": 20, "refresh": 20, "bearer": 50}
+"""So many times the configured number for what cannot be guessed anyway, or fails innocently (a token that expired): many
+people may share one address."""
 
 
 def network_of(address: str) -> str:
@@ -29,6 +32,9 @@ class FailureLimiter:
         self._per_minute = per_minute
         self._failures: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
 
+    def _most(self, kind: str) -> int:
+        return self._per_minute * LENIENT.get(kind, 1)
+
     def wait_s(self, kind: str, address: str, now: float) -> float:
         """0 when the visitor may try, else seconds until it may."""
         failures = self._failures.get((kind, network_of(address)))
@@ -36,7 +42,7 @@ class FailureLimiter:
             return 0.0
         while failures and now - failures[0] > WINDOW_S:
             failures.popleft()
-        if len(failures) < self._per_minute:
+        if len(failures) < self._most(kind):
             return 0.0
         return max(0.1, WINDOW_S - (now - failures[0]))
 
@@ -44,7 +50,7 @@ class FailureLimiter:
         key = (kind, network_of(address))
         failures = self._failures.get(key)
         if failures is None:
-            failures = self._failures[key] = deque(maxlen=self._per_minute)
+            failures = self._failures[key] = deque(maxlen=self._most(kind))
             while len(self._failures) > ADDRESSES:
                 self._failures.popitem(last=False)
         failures.append(now)

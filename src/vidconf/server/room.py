@@ -24,7 +24,7 @@ from vidconf.meeting.models import Meeting, Participant
 from vidconf.meeting.reducer import apply, start
 from vidconf.meeting.rules import decide
 from vidconf.meeting.visibility import needs_snapshot, view, visible_to
-from vidconf.protocol.control import WireError, decode_event, encode_event, encode_meeting
+from vidconf.protocol.control import WireError, decode_event, encode_event
 from vidconf.server.audit import Row, seal
 from vidconf.server.storage import MeetingRow, SequenceTaken, Storage
 
@@ -52,7 +52,7 @@ class Watcher(Protocol):
 
     def push_events(self, encoded: Sequence[bytes]) -> None: ...
 
-    def push_snapshot(self, seq: int, encoded: dict[str, Any]) -> None: ...
+    def push_snapshot(self, own_view: Meeting) -> None: ...
 
 
 class RoomClosed(Exception):
@@ -320,10 +320,10 @@ class Room:
         if visible:
             watcher.push_events(visible)
         if snapshot:
-            watcher.push_snapshot(self.state.seq, self.snapshot(viewer))
+            watcher.push_snapshot(self.view(viewer))
 
-    def snapshot(self, viewer: str | None) -> dict[str, Any]:
-        return encode_meeting(view(self.state, viewer))
+    def view(self, viewer: str | None) -> Meeting:
+        return view(self.state, viewer)
 
     def missed(self, viewer: str, resume_from: int) -> list[bytes] | None:
         """The events after `resume_from` that `viewer` may see; None when only a snapshot tells it right."""
