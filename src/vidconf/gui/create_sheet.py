@@ -31,7 +31,6 @@ class CreateSheet(Sheet):
         self.name.returnPressed.connect(self._go)
         self.when = Choice("clock", words.text("create.when"))
         self.when.show_items([("now", words.text("create.now")), ("at", words.text("create.at"))], "now")
-        self.when.chosen.connect(lambda id_: self.at.setVisible(id_ == "at"))
         hour = QDateTime.currentDateTime().addSecs(3600)
         hour.setTime(hour.time().addSecs(-(hour.time().minute() * 60 + hour.time().second())))
         self.at = QDateTimeEdit(hour)
@@ -39,6 +38,7 @@ class CreateSheet(Sheet):
         self.at.setMinimumDateTime(QDateTime.currentDateTime().addSecs(-60))
         self.at.setAccessibleName(words.text("create.at"))
         self.at.hide()
+        self.when.chosen.connect(self._on_when)
         self.lobby = check(words.text("create.lobby"), True)
         self._trouble = Trouble()
         self.go = button(words.text("create.go"), "accent", do=self._go)
@@ -49,6 +49,10 @@ class CreateSheet(Sheet):
         )  # fmt: skip
         self.answers(None, button(words.text("common.cancel"), do=self.reject), self.go)
         self._unsubscribe = store.subscribe(self._on_state)
+
+    def _on_when(self, id_: str) -> None:
+        self.at.setVisible(id_ == "at")
+        self.place()
 
     def first_focus(self) -> QWidget | None:
         return self.name

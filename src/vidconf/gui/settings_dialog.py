@@ -18,9 +18,10 @@ from vidconf.client.settings import SETTINGS, Settings
 from vidconf.client.state import ClientState
 from vidconf.gui import shortcuts
 from vidconf.gui.device_lists import DeviceLists, Level
+from vidconf.gui.icons import icon
 from vidconf.gui.own_sources import trouble
 from vidconf.gui.page import StateSource
-from vidconf.gui.parts import Choice, Item, Text, box, button, cell, check, chip, column, field, glyph, icon, mark, row, rule, scroll, stack
+from vidconf.gui.parts import Choice, Item, Text, box, button, cell, check, chip, column, field, glyph, mark, row, rule, scroll, stack
 from vidconf.gui.preview import TRACK, Preview
 from vidconf.gui.sheet import Sheet
 from vidconf.gui.theme import T
@@ -53,7 +54,7 @@ class SettingsSheet(Sheet):
             area = scroll(stack(*pages[name](), None, gap=10, margins=(4, 0, 10, 8)))
             self._pages.addWidget(area)
         locked = sum(settings.resolved(key).locked for key in SETTINGS)
-        managed = [rule(), row(glyph("building", T["muted"]), (Text(words.text("settings.managed", count=locked), "small", wrap=True), 1))] if locked else []
+        managed: list[Item] = [rule(), row(glyph("building", T["muted"]), (Text(words.text("settings.managed", count=locked), "small", wrap=True), 1))] if locked else []
         side = stack(*self._nav.values(), None, *managed, gap=4, margins=(0, 0, 0, 4))
         side.setFixedWidth(NAV_WIDTH)
         self.put((row(side, (self._pages, 1), gap=14), 1))
