@@ -356,9 +356,10 @@ class Bot:
                 track["participant"] = track["identity"]
             for extra in ("track", "recent_fps", "muted", "identity"):
                 track.pop(extra, None)
-        subscriptions = [*session.past_tracks, *session.subscriptions()]
-        pictures = [s.first_at for s in subscriptions if s.kind == "video" and s.first_at is not None]
-        sounds = [at for s in subscriptions if s.kind == "audio" and (at := s.first_sound_at()) is not None]
+        firsts = [(t.kind, t.first_at, t.first_sound_at) for t in session.past_tracks]
+        firsts += [(s.kind, s.first_at, s.first_sound_at()) for s in session.subscriptions()]
+        pictures = [first for kind, first, _ in firsts if kind == "video" and first is not None]
+        sounds = [heard for kind, _, heard in firsts if kind == "audio" and heard is not None]
         return {
             "name": self.options.name,
             "joined_s": None if self._joined_s is None else round(self._joined_s, 3),

@@ -197,7 +197,7 @@ class ControlConnection:
             began, greeted = loop.time(), False
             try:
                 greeted = await self._one_connection()
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            except (RestError, aiohttp.ClientError, TimeoutError, OSError) as error:
                 self.last_error = transport_error(error)
                 log.debug("control connection: %r", error)
             except WireError as error:

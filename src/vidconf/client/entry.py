@@ -65,6 +65,8 @@ class Entry:
             await self.refresh_upcoming(quietly=True)
 
     async def close(self) -> None:
+        for sign_in in self._sign_ins.values():
+            await sign_in.close()
         for rest in self._rests.values():
             await rest.close()
 

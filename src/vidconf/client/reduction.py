@@ -127,8 +127,9 @@ def _event(state: ClientState, recorded: m.Recorded, at: float) -> ClientState:
             return navigate(state, phases.Over("meeting_ended", {"by": recorded.actor}))
         case m.Muted(participant=concerned) if concerned == me:
             return replace(state, unmute_asked=False) if state.unmute_asked else state
-        case m.Admitted(participant=concerned) | m.SentToLobby(participant=concerned) if concerned == me:
+        case m.SentToLobby(participant=concerned) if concerned == me:
             return _stand(state, at)
+        # One's own `admitted` changes no page: the snapshot behind it does, which alone says what is allowed in the room.
     return state
 
 

@@ -98,9 +98,12 @@ class Rest:
         self.clock_offset_s = 0.0
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     def http(self) -> aiohttp.ClientSession:
-        """The connection pool, also for the control WebSocket."""
+        """The connection pool, also for the control WebSocket. Raises `RestError` after `close`."""
+        if self._closed:
+            raise RestError("unreachable")
         if self._session is None or self._session.closed:
             host = self.origin.partition("://")[2].rpartition(":")[0] or self.origin.partition("://")[2]
             local = is_loopback(host) or is_loopback(self.origin.partition("://")[2])
@@ -117,6 +120,7 @@ class Rest:
         return self._session
 
     async def close(self) -> None:
+        self._closed = True
         if self._session is not None:
             await self._session.close()
 

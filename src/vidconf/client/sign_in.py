@@ -32,6 +32,10 @@ class SignIn:
         self.role = ""
         self.token_kept = False
 
+    async def close(self) -> None:
+        """Wait for a renewal under way: its token is not to be lost."""
+        await asyncio.gather(*self._asked, return_exceptions=True)
+
     async def recall(self) -> bool:
         """Take up what is kept from last time; whether somebody is signed in. Asks the server for nothing yet."""
         async with self._turn:

@@ -61,6 +61,16 @@ class Options:
     decoders: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PastTrack:
+    """What is kept of a track that has gone."""
+
+    kind: str
+    report: dict[str, Any]
+    first_at: float | None
+    first_sound_at: float | None
+
+
 @dataclass(slots=True)
 class _Participant:
     sid: str
@@ -100,8 +110,8 @@ class Session:
         self._refreshed = ""
         """The newest token the server gave us."""
         self._new_join = asyncio.Event()
-        self.past_tracks: deque[Subscription] = deque(maxlen=200)
-        """Tracks that have gone, for a bot's report."""
+        self.past_tracks: deque[PastTrack] = deque(maxlen=200)
+        """For a bot's report."""
         self._permission: tuple[bool, tuple[int, ...]] | None = None
         self.malformed = 0
 
@@ -514,9 +524,11 @@ class Session:
         subscription = self._subscriptions.pop(sid, None)
         if subscription is None:
             return
+        if subscription.announced:
+            report = subscription.report(time.monotonic())
+            self.past_tracks.append(PastTrack(subscription.kind, report, subscription.first_at, subscription.first_sound_at()))
         subscription.close()
         if subscription.announced:
-            self.past_tracks.append(subscription)
             self.emit(api.TrackRemoved(sid))
 
     def _say_subscription(self, sids: list[str], wanted: bool) -> None:
@@ -566,7 +578,8 @@ class Session:
     def tracks_report(self, *, past: bool = False) -> list[dict[str, Any]]:
         """One entry a track (`bot --json`'s fields); `past`: also those that have gone."""
         now = time.monotonic()
-        return [s.report(now) for s in (*(self.past_tracks if past else ()), *self._subscriptions.values()) if s.announced]
+        gone = [t.report for t in self.past_tracks] if past else []
+        return gone + [s.report(now) for s in self._subscriptions.values() if s.announced]
 
     def sent_report(self) -> dict[str, Any]:
         return self._connection.sent() if self._connection is not None else {}
