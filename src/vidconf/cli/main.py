@@ -6,7 +6,6 @@ Commands are imported when used, so `vidconf --help` and the window's start pay 
 from __future__ import annotations
 
 import importlib
-import sys
 
 import click
 
@@ -63,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

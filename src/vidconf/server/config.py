@@ -47,6 +47,8 @@ class MediaConfig:
     """The relay's media address. Empty: the address `serve` listens on."""
     udp_port: int = 0
     """The relay's one media port. 0: the same number as the HTTP port, or a free one where that is taken."""
+    announce: tuple[str, ...] = ()
+    """Media addresses told to clients instead of the relay's own, where a router with address translation stands between."""
     ice_servers: tuple[dict[str, Any], ...] = ()
     """Handed to clients: `{urls = ["turn:…"], username = "…", credential = "…"}`."""
     relay: bool = True

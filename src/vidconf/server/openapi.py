@@ -17,7 +17,7 @@ _FLAG = {"type": "boolean"}
 _TIME = {"type": ["number", "null"], "description": "Unix seconds"}
 
 
-def _object(required: str = "", **properties: Any) -> dict[str, Any]:
+def _object(required: str = "", /, **properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, **({"required": required.split()} if required else {})}
 
 
@@ -67,14 +67,14 @@ def describe(public_url: str) -> dict[str, Any]:
     participant = _object(
         id=_TEXT, name=_TEXT, role=_enum(*ROLES), kind=_enum(*KINDS), unit=_TEXT, position=_TEXT,
         hand={"type": ["integer", "null"], "description": "place in the queue, from 1"},
-        sources=_object(**{source: _enum(*get_args(SourceState)) for source in SOURCES}),
+        sources=_object("", **{str(source): _enum(*get_args(SourceState)) for source in SOURCES}),
         co_chair=_FLAG, guest=_FLAG, connected=_FLAG, session=_NUMBER, since=_NUMBER, removed_before=_FLAG,
         looks_like={"type": ["string", "null"]},
     )  # fmt: skip
     state = _object(
         id=_TEXT, code=_TEXT, title=_TEXT, state=_enum("scheduled", "live", "ended"), seq=_NUMBER, epoch=_NUMBER, start=_TIME,
         duration_s=_NUMBER, started_at=_TIME, ended_at=_TIME, lobby_on=_FLAG, guest_lobby=_FLAG, locked=_FLAG, capacity=_NUMBER,
-        permissions=_object(**{what: _enum("all", "moderators", "by_floor") for what in (*SOURCES, "chat")}),
+        permissions=_object("", **{str(what): _enum("all", "moderators", "by_floor") for what in (*SOURCES, "chat")}),
         floor={"type": ["object", "null"]}, spotlight={"type": ["string", "null"]}, hands=_list(_TEXT),
         participants=_list(_ref("Participant")), lobby=_list(_ref("Participant")), chat=_list({"type": "object"}),
     )  # fmt: skip
@@ -95,7 +95,7 @@ def describe(public_url: str) -> dict[str, Any]:
                 "Take a seat: in the lobby or straight in. With an account's bearer, or as a guest without one.",
                 _object("code name", code=_TEXT, name=_TEXT, kind=_enum("person", "site", "browser"), unit=_TEXT, position=_TEXT, badge=_TEXT, ticket=_TEXT),
                 joined, "400 401 403 404 429 503",
-            )  # fmt: skip
+            )
         },
         "/api/v1/meetings/by-code/{code}": {
             "get": _op("What a link leads to", None, _object(code=_TEXT, title=_TEXT, start=_TIME, duration_s=_NUMBER, state=_TEXT, lobby=_FLAG, locked=_FLAG), "404 429", False, path="code")
@@ -129,7 +129,7 @@ def describe(public_url: str) -> dict[str, Any]:
                 "A seat and a media token for another LiveKit client", _object("identity", identity=_TEXT, name=_TEXT, role=_enum(*ROLES), ttl=_NUMBER),
                 _object(participant=_TEXT, identity=_TEXT, url=_TEXT, token=_TEXT, expires_at=_NUMBER, ice_servers=_list({"type": "object"})),
                 "400 401 403 404 409 503", path="id",
-            )  # fmt: skip
+            )
         },
         "/api/v1/meetings/{id}/chair-link": {
             "post": _op("A new chair link; the old one is dead", None, _object(chair_link=_TEXT), "401 403 404", path="id"),

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 log = logging.getLogger("vidconf.relay_child")
@@ -34,10 +34,11 @@ class RelayChild:
 
     def __init__(
         self, key: str, secret: str, udp_host: str, udp_port: int, webhook: str, on_ready: Callable[[str], None], on_gone: Callable[[], None],
-        *, port_is_a_wish: bool = False,
+        *, port_is_a_wish: bool = False, announce: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self._key, self._webhook = f"{key}:{secret}", webhook
         self._udp_host, self._udp_port, self._port_is_a_wish = udp_host, udp_port, port_is_a_wish
+        self._announce = [word for address in announce for word in ("--announce", address)]
         self._on_ready, self._on_gone = on_ready, on_gone
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
@@ -78,6 +79,7 @@ class RelayChild:
         argv = [
             sys.executable, "-m", "vidconf.cli.main", "relay", "--host", "127.0.0.1", "--port", "0",
             "--udp-host", self._udp_host, "--udp-port", str(self._udp_port), "--no-auto-create", "--webhook", self._webhook,
+            *self._announce,
         ]  # fmt: skip
         self.starts += 1
         ready = False
