@@ -1,0 +1,29 @@
+"""`vidconf [LINK]`: the window. Hidden as a command of its own: a bare link, or nothing, means it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+
+@click.command("window", hidden=True)
+@click.argument("link", default="")
+@click.option("--server", default=None, metavar="URL", help="The server to use for codes and signing in, this time.")
+@click.option("--language", default=None, type=click.Choice(["vi", "en"]))
+@click.option("--theme", default=None, type=click.Choice(["system", "light", "dark"]))
+@click.option("--log-level", default=None, type=click.Choice(["debug", "info", "warning", "error"]))
+def command(link: str, **said: str | None) -> None:
+    """The window. With a LINK it goes straight to its pre-join page; a second start hands the link to the window that runs."""
+    from vidconf.client.settings import SettingError
+
+    told: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+    try:
+        from vidconf.gui.app import run
+    except ImportError as error:
+        raise click.ClickException(f"Qt cannot be loaded ({error}). `vidconf selftest` says what is missing.") from None
+    try:
+        sys.exit(run(link, told))
+    except SettingError as error:
+        raise click.UsageError(f"--{error.key}: not understood") from None

@@ -1,0 +1,286 @@
+"""The window's process put together: settings, look, client, window, tray; how they start and stop. The window's thread.
+
+    raise SystemExit(run(link))                      what `vidconf [LINK]` does
+    shell = Shell(app, settings, …); await shell.start(link); …; await shell.close()      the same for the demo and the tests
+
+Order of start: settings (the language and look come from them), the one-instance check, Qt with its loop, client, window; the
+window is on the screen before the engine or a server is asked anything. Order of stop: no more clicks, the meeting is left,
+settings written, the engine ended, then the window let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import logging.handlers
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, TracebackType
+
+import platformdirs
+from PySide6.QtCore import QMessageLogContext, QObject, QSocketNotifier, QtMsgType, qInstallMessageHandler
+from PySide6.QtWidgets import QApplication
+
+from vidconf import __version__, words
+from vidconf.client.changes import Told
+from vidconf.client.core import Client, Identity
+from vidconf.client.credentials import Credentials
+from vidconf.client.settings import Settings
+from vidconf.engine import api
+from vidconf.gui import shortcuts, theme
+from vidconf.gui.bridge import ActionTasks, make_loop
+from vidconf.gui.icons import program_icon
+from vidconf.gui.main_window import MainWindow
+from vidconf.gui.single_instance import SingleInstance, hand_over
+from vidconf.gui.tray import Tray
+
+log = logging.getLogger("vidconf.window")
+
+LOG_BYTES, LOG_FILES = 2_000_000, 4
+
+
+def make_application(arguments: list[str] | None = None) -> QApplication:
+    """The process's QApplication, named; the one there is already when there is one."""
+    held = QApplication.instance()
+    if isinstance(held, QApplication):
+        return held
+    app = QApplication(arguments or ["vidconf"])
+    app.setApplicationName("vidconf")
+    app.setApplicationDisplayName("vidconf")
+    app.setApplicationVersion(__version__)
+    app.setDesktopFileName("vidconf")
+    app.setWindowIcon(program_icon())
+    return app
+
+
+class Shell(QObject):
+    """One window with its client. `over` is set when the user has quit."""
+
+    def __init__(
+        self, app: QApplication, settings: Settings, engine: api.Engine, credentials: Credentials | None = None, *,
+        instance: SingleInstance | None = None, tray: bool = True, identity: Identity | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.settings, self._app, self._instance = settings, app, instance
+        self.over = asyncio.Event()
+        words.set_language(settings.text("language"))
+        shortcuts.load(settings.mapping("shortcuts"))
+        theme.apply(app, self._theme())
+        self.client = Client(engine, settings, credentials or Credentials(), identity=identity)
+        self.do = ActionTasks(self.client.actions, self.client.store)
+        self.window = MainWindow(self.client.store, self.do, settings)
+        self.window.quit_wanted.connect(self.over.set)
+        self.window.hide_wanted.connect(self._on_hide)
+        self.tray: Tray | None = None
+        if tray and Tray.available():
+            self.tray = Tray(self.client.store, self.do)
+            self.tray.show_wanted.connect(self.window.come_forward)
+            self.tray.quit_wanted.connect(self._on_quit)
+            self.window.stays_in_tray = True
+        if instance is not None:
+            instance.handed.connect(self._on_handed)
+        self._unsubscribe = settings.subscribe(self._on_setting)
+        app.styleHints().colorSchemeChanged.connect(self._on_scheme)
+        self._closed = False
+
+    async def start(self, link: str = "") -> None:
+        """Show the window, then begin to work."""
+        self.window.show()
+        if self.tray is not None:
+            self.tray.start()
+        await self.client.start()
+        if link:
+            await self.client.actions.open_link(link)
+
+    async def close(self) -> None:
+        """Harmless to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._app.styleHints().colorSchemeChanged.disconnect(self._on_scheme)
+        self._unsubscribe()
+        self.settings.remember("window", self.window.size_to_keep())
+        self.window.hide()
+        if self.tray is not None:
+            self.tray.close()
+        if self._instance is not None:
+            self._instance.close()
+        await self.do.close()
+        await self.client.close()
+        self.window.let_go()
+        self.window.deleteLater()
+
+    # ---- what changes the whole window
+
+    def _theme(self) -> theme.ThemeName:
+        match self.settings.text("theme"):
+            case "dark":
+                return "dark"
+            case "light":
+                return "light"
+        return theme.system_theme()
+
+    def _on_setting(self, key: str) -> None:
+        match key:
+            case "language":
+                words.set_language(self.settings.text("language"))
+                self._draw_again()
+            case "theme":
+                theme.apply(self._app, self._theme())
+                self._draw_again()
+            case "shortcuts":
+                shortcuts.load(self.settings.mapping("shortcuts"))
+                self.window.keys.bind()
+                self._draw_again()
+
+    def _draw_again(self) -> None:
+        self.window.rebuild()
+        if self.tray is not None:
+            self.tray.refresh(self.client.store.state, again=True)
+
+    def _on_scheme(self) -> None:
+        if self.settings.text("theme") == "system" and self._theme() != theme.current():
+            theme.apply(self._app, self._theme())
+            self._draw_again()
+
+    # ---- tray, second start
+
+    def _on_hide(self) -> None:
+        self.window.hide()
+        if self.tray is not None:
+            self.tray.say_still_here()
+
+    def _on_quit(self) -> None:
+        """From the tray: as the window's X, but never only hiding."""
+        if self.client.store.state.phase in ("lobby", "meeting"):
+            self.window.come_forward()
+            self.window.ask_leave(closing=True)
+        else:
+            self.over.set()
+
+    def _on_handed(self, link: str) -> None:
+        self.window.come_forward()
+        if link:
+            self.do.open_link(link)
+
+    def tell_fault(self) -> None:
+        """A mistake of the program itself, said where the user is."""
+        if not self._closed:
+            self.client.store.dispatch(Told("error", "internal", {}, time.time()))
+
+
+class _Signals(QObject):
+    """SIGINT and SIGTERM while Qt's loop waits: the wake-up socket rouses it, and Python's handler runs."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        super().__init__()
+        self._stop = stop
+        self._near, self._far = socket.socketpair()
+        self._near.setblocking(False)
+        self._far.setblocking(False)
+        self._before = signal.set_wakeup_fd(self._far.fileno(), warn_on_full_buffer=False)
+        self._notifier = QSocketNotifier(self._near.fileno(), QSocketNotifier.Type.Read)
+        self._notifier.activated.connect(self._on_woken)
+        self._held = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        log.info("asked to end (signal %d)", number)
+        self._stop()
+
+    def _on_woken(self) -> None:
+        try:
+            self._near.recv(64)
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        for number, held in self._held.items():
+            signal.signal(number, held)
+        signal.set_wakeup_fd(self._before)
+        self._notifier.setEnabled(False)
+        self._near.close()
+        self._far.close()
+
+
+_LEVELS = {
+    QtMsgType.QtDebugMsg: logging.DEBUG, QtMsgType.QtInfoMsg: logging.INFO, QtMsgType.QtWarningMsg: logging.WARNING,
+    QtMsgType.QtCriticalMsg: logging.ERROR, QtMsgType.QtFatalMsg: logging.CRITICAL,
+}  # fmt: skip
+
+
+def _on_qt_message(kind: QtMsgType, context: QMessageLogContext, message: str) -> None:
+    logging.getLogger("vidconf.qt").log(_LEVELS.get(kind, logging.WARNING), "%s", message)
+
+
+def log_file() -> Path:
+    """Where the window writes its log, for the help desk."""
+    return Path(platformdirs.user_log_dir("vidconf", appauthor=False)) / "vidconf.log"
+
+
+def start_logging(level: str) -> None:
+    """To stderr, and to a few files of bounded size."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)] if sys.stderr is not None else []
+    try:
+        log_file().parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.handlers.RotatingFileHandler(log_file(), maxBytes=LOG_BYTES, backupCount=LOG_FILES - 1, encoding="utf-8"))
+    except OSError as error:
+        print(f"no log file: {error}", file=sys.stderr)
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=handlers)
+    for noisy in ("qasync", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    qInstallMessageHandler(_on_qt_message)
+
+
+def run(link: str = "", command_line: dict[str, object] | None = None) -> int:
+    """Until the user quits. The exit code; 0 also when a window that runs already took the link."""
+    settings = Settings.of_user(command_line)
+    start_logging(settings.text("log_level"))
+    app = make_application()
+    if hand_over(link):
+        log.info("the window that runs already shows it")
+        return 0
+    instance = SingleInstance()
+    instance.listen()
+    loop = make_loop(app)
+    try:
+        return loop.run_until_complete(_live(app, settings, instance, link))
+    finally:
+        loop.close()
+
+
+async def _live(app: QApplication, settings: Settings, instance: SingleInstance, link: str) -> int:
+    from vidconf.engine.host import EngineHost
+
+    shell = Shell(app, settings, EngineHost(speaker=settings.text("speaker")), instance=instance)
+    signals = _Signals(shell.over.set)
+    _tell_of_faults(shell)
+    app.commitDataRequest.connect(lambda _: shell.over.set())  # the desktop session ends
+    try:
+        await shell.start(link)
+        await shell.over.wait()
+    finally:
+        await shell.close()
+        signals.close()
+    return 0
+
+
+def _tell_of_faults(shell: Shell) -> None:
+    """What nobody caught, in a slot or a task, is logged and told; the window goes on."""
+
+    def on_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        log.error("not caught", exc_info=(kind, error, trace))
+        if issubclass(kind, Exception):
+            shell.tell_fault()
+
+    def on_loose_end(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        error = context.get("exception")
+        log.error("not caught: %s", context.get("message"), exc_info=error if isinstance(error, BaseException) else None)
+        if isinstance(error, Exception) and not isinstance(error, ConnectionError):
+            shell.tell_fault()
+
+    sys.excepthook = on_exception
+    asyncio.get_running_loop().set_exception_handler(on_loose_end)
