@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, bool]] = {
     "selftest": ("selftest", False),
     "audit": ("audit", False),
     "engine": ("engine", True),
+    "cast": ("demo_cast", True),
 }
 
 
