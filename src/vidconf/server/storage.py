@@ -199,9 +199,7 @@ class Storage:
     # ---- the events of a meeting ----
 
     async def event_rows(self, meeting: str, after: int = 0, limit: int | None = None) -> list[Row]:
-        e = tables.events.c
-        found = await self.rows(sa.select(tables.events).where(e.meeting == meeting, e.seq > after).order_by(e.seq).limit(limit))
-        return [Row(**row._mapping) for row in found]
+        return [Row(**row._mapping) for row in await self.rows(_events(meeting, after, limit))]
 
     async def append(
         self,
@@ -243,28 +241,37 @@ class Storage:
             raise
 
     async def verify(self) -> tuple[int, int, int, list[Broken]]:
-        """Recomputes every chain: (meetings, events, erased payloads, the first broken row of each broken meeting)."""
+        """Recomputes every chain: (meetings, events, erased payloads, the first broken row of each broken meeting).
+
+        In one transaction, so of one moment: a meeting that goes on meanwhile is not called broken.
+        """
         e, m = tables.events.c, tables.meetings.c
         found: list[Broken] = []
         events = erased = 0
-        meetings = await self.rows(sa.select(m.id, m.head_seq, m.head_hash).order_by(m.created_at))
-        for row in meetings:
-            meeting, head_seq, head_hash = tuple(row)
-            verifier = Verifier(meeting)
-            while verifier.broken is None:
-                page = await self.event_rows(meeting, verifier.seq, VERIFY_PAGE)
-                if not page:
-                    break
-                verifier.feed(page)
-                events += len(page)
-            erased += verifier.erased
-            broken = verifier.close(head_seq, head_hash)
-            if broken is not None:
-                found.append(broken)
-        first = sa.func.min(e.seq).label("first")
-        orphans = await self.rows(sa.select(e.meeting, first).where(e.meeting.not_in(sa.select(m.id))).group_by(e.meeting))
-        found.extend(Broken(row.meeting, row.first, "its meeting's row was deleted") for row in orphans)
+        async with self.engine.connect() as moment:
+            meetings = (await moment.execute(sa.select(m.id, m.head_seq, m.head_hash).order_by(m.created_at))).all()
+            for row in meetings:
+                meeting, head_seq, head_hash = tuple(row)
+                verifier = Verifier(meeting)
+                while verifier.broken is None:
+                    page = [Row(**row._mapping) for row in await moment.execute(_events(meeting, verifier.seq, VERIFY_PAGE))]
+                    if not page:
+                        break
+                    verifier.feed(page)
+                    events += len(page)
+                erased += verifier.erased
+                broken = verifier.close(head_seq, head_hash)
+                if broken is not None:
+                    found.append(broken)
+            first = sa.func.min(e.seq).label("first")
+            orphans = await moment.execute(sa.select(e.meeting, first).where(e.meeting.not_in(sa.select(m.id))).group_by(e.meeting))
+            found.extend(Broken(row.meeting, row.first, "its meeting's row was deleted") for row in orphans)
         return len(meetings), events, erased, found
+
+
+def _events(meeting: str, after: int, limit: int | None) -> sa.Select[Any]:
+    e = tables.events.c
+    return sa.select(tables.events).where(e.meeting == meeting, e.seq > after).order_by(e.seq).limit(limit)
 
 
 def new_meeting(title: str, code: str, **values: Any) -> MeetingRow:
