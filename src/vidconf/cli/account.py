@@ -15,7 +15,7 @@ from vidconf.server.accounts import SYSTEM_ROLES, AccountError, Accounts
 from vidconf.server.storage import Storage
 
 
-@click.group("account", short_help="Local accounts: add, list, disable.")
+@click.group("account")
 def command() -> None:
     """Local accounts. Works while the server runs, and while it does not."""
 

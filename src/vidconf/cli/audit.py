@@ -12,7 +12,7 @@ from vidconf.cli.local_server import LocalServer, data_option, either, json_opti
 from vidconf.server.storage import Storage
 
 
-@click.group("audit", short_help="The event chains: verify.")
+@click.group("audit")
 def command() -> None:
     """The chains of events of all meetings."""
 

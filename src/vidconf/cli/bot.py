@@ -22,7 +22,7 @@ FACES = ("hue", "can-tho", "dak-lak", "quang-ninh", "ca-mau", "dia-chat", "quan-
 VOICES = ("hue", "can-tho", "dak-lak", "quang-ninh", "quan-ly-dat-dai")
 
 
-@click.command("bot", short_help="Headless participants with a report.")
+@click.command("bot")
 @click.argument("link", required=False, default="")
 @click.option("--name", default="Bot", show_default=True, help="Name in the meeting; numbered when there are several.")
 @click.option("--count", default=1, show_default=True, type=click.IntRange(1, 100), help="How many participants, in one process.")

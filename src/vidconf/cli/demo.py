@@ -46,13 +46,15 @@ class Stage:
     origin: str
     parts: tuple[Part, ...]
     cast: subprocess.Popen[str]
+    data: Path
+    """The server's folder."""
 
 
 def has_display() -> bool:
     return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-@click.command("demo", short_help="The main job on this machine: server, meeting, participants, window.")
+@click.command("demo")
 @click.option("--participants", default=5, show_default=True, type=click.IntRange(1, 40), metavar="N", help="Simulated; the last one knocks.")
 @click.option("--headless", is_flag=True, help="Without a display: screenshots and a report in demo-report/.")
 @click.option("--seconds", default=None, type=click.FloatRange(10, 3600), metavar="S", help="End by itself. Headless: 20.")
@@ -70,7 +72,7 @@ def command(participants: int, headless: bool, seconds: float | None, as_json: b
 
     folder = Path(REPORT_FOLDER).resolve()
     try:
-        with _stage(participants) as stage:
+        with set_up(participants) as stage:
             report = play(stage, folder, headless=headless, seconds=seconds)
             report["bots"] = _reports_of(stage.cast)
     except DemoError as error:
@@ -84,7 +86,7 @@ def command(participants: int, headless: bool, seconds: float | None, as_json: b
 
 
 @contextlib.contextmanager
-def _stage(participants: int) -> Iterator[Stage]:
+def set_up(participants: int) -> Iterator[Stage]:
     """Server, meeting and cast; all of it gone afterwards."""
     with contextlib.ExitStack() as end:
         data = Path(end.enter_context(tempfile.TemporaryDirectory(prefix="vidconf-demo-")))
@@ -99,7 +101,7 @@ def _stage(participants: int) -> Iterator[Stage]:
         told = {"link": made["link"], "late_s": LATE_S, "parts": [dataclasses.asdict(part) for part in parts]}
         player.stdin.write(json.dumps(told) + "\n")
         player.stdin.flush()  # `communicate` closes it at the end
-        yield Stage(str(made["chair_link"]), origin, parts, player)
+        yield Stage(str(made["chair_link"]), origin, parts, player, data / "server")
 
 
 def _start(words: list[str], stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:

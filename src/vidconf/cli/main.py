@@ -11,34 +11,48 @@ import click
 
 from vidconf import __version__
 
-COMMANDS: dict[str, tuple[str, bool]] = {
-    # name: (module under vidconf.cli, hidden); the module's `command` is a click command or group
-    "window": ("window", True),
-    "serve": ("serve", False),
-    "demo": ("demo", False),
-    "account": ("account", False),
-    "meeting": ("meeting", False),
-    "bot": ("bot", False),
-    "relay": ("relay", False),
-    "doctor": ("doctor", False),
-    "policies": ("policies", False),
-    "selftest": ("selftest", False),
-    "audit": ("audit", False),
-    "engine": ("engine", True),
-    "cast": ("demo_cast", True),
+COMMANDS: dict[str, tuple[str, str]] = {
+    # name: (module under vidconf.cli, a line for --help; "" is hidden); the module's `command` is a click command or group
+    "window": ("window", ""),
+    "serve": ("serve", "The server: accounts, meetings, lobby, rules, media."),
+    "demo": ("demo", "The main job on this machine: server, meeting, participants, window."),
+    "account": ("account", "Local accounts: add, list, disable."),
+    "meeting": ("meeting", "Make a meeting; a token for another LiveKit client."),
+    "bot": ("bot", "Headless participants, with a report of what they saw and heard."),
+    "relay": ("relay", "The media relay alone, as a small LiveKit server."),
+    "doctor": ("doctor", "What a help desk asks: devices, server, network, with what to do next."),
+    "policies": ("policies", "Every setting with its value, source and lock."),
+    "selftest": ("selftest", "Whether everything the program needs is here."),
+    "audit": ("audit", "The event chains: verify."),
+    "engine": ("engine", ""),
+    "cast": ("demo_cast", ""),
 }
+
+
+SERVER_PART = ("serve", "account", "meeting", "audit", "demo")
 
 
 class _Commands(click.Group):
     """Loads a command's module on first use; a bare link (or nothing) opens the window."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name, (_, hidden) in COMMANDS.items() if not hidden]
+        return [name for name, (_, line) in COMMANDS.items() if line]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table: nothing is imported to be listed, and what needs the server's part is listed without it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"vidconf.cli.{COMMANDS[cmd_name][0]}").command
+        try:
+            command = importlib.import_module(f"vidconf.cli.{COMMANDS[cmd_name][0]}").command
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("vidconf"):
+                raise
+            need = "the server's part, vidconf[server]" if cmd_name in SERVER_PART else "all its dependencies"
+            raise click.ClickException(f"{error.name} is missing: `vidconf {cmd_name}` needs {need}") from None
         assert isinstance(command, click.Command)
         return command
 

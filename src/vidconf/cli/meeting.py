@@ -14,7 +14,7 @@ from vidconf.server.schedule import Schedule, ScheduleError
 from vidconf.server.storage import Storage
 
 
-@click.group("meeting", short_help="Make a meeting; a token for another LiveKit client.")
+@click.group("meeting")
 def command() -> None:
     """Meetings, on the server's own machine."""
 

@@ -9,7 +9,7 @@ import sys
 import click
 
 
-@click.command("relay", short_help="The media relay alone, as a small LiveKit server.")
+@click.command("relay")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of signalling and RoomService (HTTP).")
 @click.option("--port", default=7880, show_default=True, type=click.IntRange(0, 65535), help="Its port; 0 takes a free one.")
 @click.option("--udp-host", default="", help="Address of the media port; 0.0.0.0 or :: for all. Default: as --host.")

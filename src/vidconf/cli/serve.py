@@ -8,8 +8,11 @@ from pathlib import Path
 
 import click
 
+from vidconf.server.app import run
+from vidconf.server.config import ConfigError, load
 
-@click.command("serve", short_help="The server: accounts, meetings, lobby, rules, media.")
+
+@click.command("serve")
 @click.option("--config", "file", type=click.Path(dir_okay=False, path_type=Path), default=None, metavar="F", help="Settings, TOML.")
 @click.option("--host", default=None, metavar="H", help="Address to listen on. Default: 127.0.0.1.")
 @click.option("--port", default=None, type=click.IntRange(0, 65535), metavar="P", help="Its port; 0 takes a free one. Default: 8080.")
@@ -20,11 +23,6 @@ def command(file: Path | None, host: str | None, port: int | None, data: Path | 
 
     Exit 2: the settings are wrong, the message says how. Exit 1: it could not start (a port that is taken, a disk that is full).
     """
-    try:
-        from vidconf.server.app import run
-        from vidconf.server.config import ConfigError, load
-    except ModuleNotFoundError as error:
-        raise click.ClickException(f"the server's part is not installed ({error.name} is missing): pip install 'vidconf[server]'") from None
     try:
         config = load(file, host=host, port=port, data=data)
     except ConfigError as error:
