@@ -12,9 +12,10 @@ import hashlib
 import logging
 import secrets
 import time
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from argon2 import PasswordHasher
@@ -24,7 +25,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 from sqlalchemy.exc import IntegrityError
 
-from vidconf.meeting.names import NameRefused, clean_name
+from vidconf.meeting.names import NameRefused, clean_line, clean_name
 from vidconf.server import tables
 from vidconf.server.storage import Storage
 
@@ -36,6 +37,7 @@ ACCESS_S = 15 * 60
 REFRESH_S = 30 * 86400
 PASSWORD_MIN, PASSWORD_MAX = 8, 1024
 TOKEN_MAX = 1024
+NAME_KEY_MAX = 128
 
 
 class AccountError(Exception):
@@ -88,6 +90,22 @@ def new_token(prefix: str) -> str:
     return f"{prefix}_{secrets.token_urlsafe(32)}"
 
 
+def _name_key(name: str) -> str:
+    """What all ways to type one name have in common. Raises NameRefused."""
+    key = unicodedata.normalize("NFC", clean_name(name).casefold())
+    if len(key) > NAME_KEY_MAX:
+        raise NameRefused("too_long")
+    return key
+
+
+def _password(typed: str) -> str:
+    """As it is hashed: composed, because macOS types Vietnamese letters in other pieces than Windows. Raises AccountError."""
+    password = unicodedata.normalize("NFC", typed)
+    if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX or any("\ud800" <= char <= "\udfff" for char in password):
+        raise AccountError("bad_password", f"a password has {PASSWORD_MIN} to {PASSWORD_MAX} characters")
+    return password
+
+
 def _account(row: sa.Row[tuple[object, ...]]) -> Account:
     found = row._mapping
     return Account(found["id"], found["name"], found["role"], found["disabled"], found["created_at"])
@@ -128,16 +146,15 @@ class Accounts:
     async def add(self, name: str, password: str, role: str) -> Account:
         """Raises AccountError: bad_name, bad_password, bad_role, name_taken."""
         try:
-            name = clean_name(name)
+            name, key = clean_name(name), _name_key(name)
         except NameRefused:
             raise AccountError("bad_name", "a name has 1 to 64 visible characters") from None
-        if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
-            raise AccountError("bad_password", f"a password has {PASSWORD_MIN} to {PASSWORD_MAX} characters")
+        password = _password(password)
         if role not in SYSTEM_ROLES:
             raise AccountError("bad_role", f"role is one of {', '.join(SYSTEM_ROLES)}")
         account = Account("a" + secrets.token_hex(8), name, role, created_at=time.time())
         values = {
-            "id": account.id, "name": name, "name_key": name.casefold(), "role": role, "disabled": False,
+            "id": account.id, "name": name, "name_key": key, "role": role, "disabled": False,
             "password_hash": await self._hash(password), "created_at": account.created_at,
         }  # fmt: skip
         try:
@@ -153,9 +170,9 @@ class Accounts:
     async def disable(self, name: str) -> None:
         """No more sign-ins, every session of the account ends within the access token's life. Raises AccountError."""
         a, r = tables.accounts.c, tables.refresh_tokens.c
-        row = await self._storage.row(sa.select(tables.accounts).where(a.name_key == name.casefold()))
+        row = await self._named(name)
         if row is None:
-            raise AccountError("no_such_account", f"there is no account {name}")
+            raise AccountError("no_such_account", f"there is no account {clean_line(name, 64)}")
         account = _account(row)
         await self._storage.execute(
             sa.update(tables.refresh_tokens).where(r.account == account.id, r.revoked_at.is_(None)).values(revoked_at=time.time()),
@@ -163,58 +180,76 @@ class Accounts:
         )
         log.info("account disabled")
 
+    async def _named(self, name: str) -> sa.Row[Any] | None:
+        try:
+            key = _name_key(name)
+        except NameRefused:
+            return None
+        return await self._storage.row(sa.select(tables.accounts).where(tables.accounts.c.name_key == key))
+
     # ---- signing in ----
 
     async def login(self, name: str, password: str) -> SignedIn | None:
         """None: wrong, and it takes as long whether the name exists or not."""
-        row = await self._storage.row(sa.select(tables.accounts).where(tables.accounts.c.name_key == name.casefold()))
+        try:
+            password = _password(password)
+        except AccountError:
+            return None
+        row = await self._named(name)
         if row is None:
             if not self._nobody:
                 self._nobody = await self._hash("nobody has this password")
-            await self._fits(self._nobody, password[:PASSWORD_MAX])
+            await self._fits(self._nobody, password)
             return None
-        if len(password) > PASSWORD_MAX or not await self._fits(row._mapping["password_hash"], password):
+        if not await self._fits(row._mapping["password_hash"], password):
             return None
         account = _account(row)
         if account.disabled:
             return None
-        return await self._issue(account, "f" + secrets.token_hex(12))
+        signed_in, statements = self._issue(account, "f" + secrets.token_hex(12))
+        await self._storage.execute(*statements)
+        return signed_in
 
-    async def _issue(self, account: Account, family: str, *also: sa.Executable) -> SignedIn:
+    def _issue(self, account: Account, family: str) -> tuple[SignedIn, list[sa.Executable]]:
+        """A pair of tokens, and the statements that make the refresh token good."""
         now = time.time()
         refresh = new_token("vcr")
         values = {"token_hash": token_hash(refresh), "family": family, "account": account.id, "issued_at": now, "expires_at": now + REFRESH_S}
         expired = sa.delete(tables.refresh_tokens).where(tables.refresh_tokens.c.expires_at < now - 86400)
-        await self._storage.execute(*also, expired, sa.insert(tables.refresh_tokens).values(**values))
         claims = {"sub": account.id, "iat": int(now), "exp": int(now) + ACCESS_S, "aud": "vidconf"}
-        return SignedIn(account, jwt.encode({"alg": "HS256"}, claims, self._access_key), ACCESS_S, refresh)
+        signed_in = SignedIn(account, jwt.encode({"alg": "HS256"}, claims, self._access_key), ACCESS_S, refresh)
+        return signed_in, [expired, sa.insert(tables.refresh_tokens).values(**values)]
 
     async def refresh(self, token: str) -> SignedIn | None:
         """The next pair. None: unknown, expired, revoked, or used before (then the family is revoked)."""
         r = tables.refresh_tokens.c
         now = time.time()
         hashed = token_hash(token)
-        # One statement decides who uses it: of two at the same moment one wins.
-        used = await self._storage.execute(
-            sa.update(tables.refresh_tokens)
-            .where(r.token_hash == hashed, r.used_at.is_(None), r.revoked_at.is_(None), r.expires_at > now)
-            .values(used_at=now)
-        )
-        row = await self._storage.row(sa.select(tables.refresh_tokens).where(r.token_hash == hashed))
-        if row is None:
-            return None
-        found = row._mapping
-        if used != 1:
-            if found["used_at"] is not None and found["revoked_at"] is None:
-                await self._storage.execute(
-                    sa.update(tables.refresh_tokens).where(r.family == found["family"], r.revoked_at.is_(None)).values(revoked_at=now)
-                )
-                log.warning("a used refresh token came again: its family is revoked")
-            return None
-        account = await self.account(found["account"])
-        if account is None or account.disabled:
-            return None
-        return await self._issue(account, found["family"])
+        # One transaction: of two at the same moment one gets the next token, and the other finds it there to revoke.
+        async with self._storage.writing() as connection:
+            used = await connection.execute(
+                sa.update(tables.refresh_tokens)
+                .where(r.token_hash == hashed, r.used_at.is_(None), r.revoked_at.is_(None), r.expires_at > now)
+                .values(used_at=now)
+            )
+            row = (await connection.execute(sa.select(tables.refresh_tokens).where(r.token_hash == hashed))).first()
+            if row is None:
+                return None
+            found = row._mapping
+            if used.rowcount != 1:
+                if found["used_at"] is not None and found["revoked_at"] is None:
+                    await connection.execute(
+                        sa.update(tables.refresh_tokens).where(r.family == found["family"], r.revoked_at.is_(None)).values(revoked_at=now)
+                    )
+                    log.warning("a used refresh token came again: its family is revoked")
+                return None
+            account = (await connection.execute(sa.select(tables.accounts).where(tables.accounts.c.id == found["account"]))).first()
+            if account is None or account.disabled:
+                return None
+            signed_in, statements = self._issue(_account(account), found["family"])
+            for statement in statements:
+                await connection.execute(statement)
+        return signed_in
 
     async def logout(self, token: str) -> None:
         r = tables.refresh_tokens.c
