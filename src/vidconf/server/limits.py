@@ -13,7 +13,11 @@ people may share one address."""
 
 
 def network_of(address: str) -> str:
-    """What counts as one visitor: an IPv4 address, an IPv6 /64."""
+    """What counts as one visitor: an IPv4 address, an IPv6 /64. Some fronts write a port behind it."""
+    if address.startswith("["):
+        address = address[1:].partition("]")[0]
+    elif address.count(":") == 1:
+        address = address.partition(":")[0]
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:

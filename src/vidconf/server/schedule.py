@@ -8,7 +8,6 @@ dead 24 h after the meeting's end.
 from __future__ import annotations
 
 import hmac
-import math
 import secrets
 import time
 from dataclasses import dataclass
@@ -72,7 +71,8 @@ def parse_start(value: Any) -> float | None:
             value = datetime.fromisoformat(value.strip()).timestamp()
         except (ValueError, OverflowError, OSError):
             raise ScheduleError("start", "a time like 2026-03-02T08:30+07:00, or Unix seconds") from None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or abs(value - time.time()) > FAR_S:
+    near = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < FAR_S + time.time()  # NaN is not near either
+    if not near or time.time() - value > FAR_S:
         raise ScheduleError("start", "a time like 2026-03-02T08:30+07:00, or Unix seconds")
     return float(value)
 
@@ -107,7 +107,7 @@ class Schedule:
         code = clean_code(reference)
         if code is not None:
             return await self._storage.meeting_by_code(code)
-        return await self._storage.meeting(reference) if len(reference) <= 32 else None
+        return await self._storage.meeting(reference) if len(reference) <= 32 and reference.isascii() else None
 
     async def new_chair_secret(self, meeting: str) -> str:
         """The old chair link is dead from now on."""
