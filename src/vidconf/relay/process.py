@@ -93,7 +93,9 @@ async def _serve(options: Options) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
-        print(f"ready {'https' if context else 'http'}://{host}:{bound}", flush=True)
+        # In one piece: who has read the first line may be gone.
+        media = " ".join(f"[{h}]:{p}" if ":" in h else f"{h}:{p}" for h, p in port.candidates)
+        print(f"ready {'https' if context else 'http'}://{host}:{bound}\nmedia {media}", flush=True)
         log.info("the relay listens; media on UDP %s", ", ".join(f"{h}:{p}" for h, p in port.candidates))
         reporting = asyncio.create_task(_report(relay), name="report")
         await stop.wait()
@@ -111,7 +113,7 @@ async def _serve(options: Options) -> None:
 async def _report(relay: Relay) -> None:
     """Once a minute what was dropped, when something new was."""
     before: dict[str, int] = {}
-    quiet = {"checks", "joins", "moves", "packets_resent", "keyframes_asked", "nacks_sent"}
+    quiet = {"checks", "probes", "joins", "moves", "packets_resent", "keyframes_asked", "nacks_sent"}
     while True:
         await asyncio.sleep(REPORT_S)
         counted = {**relay.counters.as_dict(), **relay.port.counters.as_dict()}

@@ -3,6 +3,8 @@
 Called by the relay, on its loop's thread. A session is found by the local half of STUN's USERNAME, later packets by their
 source address. After DTLS is up, SRTP and SRTCP go straight from the socket to the session's handlers: no queue, no task, no
 await a packet. Strangers cost a dictionary look-up: nothing is parsed further, computed or answered before the name is known.
+The one thing a stranger may have is the answer to a plain binding request, by which `vidconf doctor` measures whether UDP gets
+through, how long it takes and what is lost: never larger than what was asked with, and so many a second only.
 
 STUN is written here by hand (RFC 8489), not with aioice: one request of the one method that exists for us is read in a
 microsecond, while a flood must cost less than a forwarded packet.
@@ -36,6 +38,11 @@ HANDSHAKE_QUEUE = 64
 """Datagrams of DTLS waiting for their session's task; SCTP of a burst of data included. What is over is lost, and sent again."""
 CERTIFICATE_S = 7 * 86400.0
 ADDRESS_HELD_S = 10.0
+PROBES_PER_S = 1000
+"""Plain binding requests answered in a second, from everywhere."""
+PROBES_PER_S_AND_ADDRESS = 100
+"""And from one address: ten who measure at once behind one router."""
+PROBE_SLOTS = 1 << 10
 
 _MAGIC = b"\x21\x12\xa4\x42"
 _BINDING_REQUEST, _BINDING_ANSWER = b"\x00\x01", b"\x01\x01"
@@ -61,6 +68,10 @@ class PortCounters:
     """Packets that the socket or SRTP did not take."""
     moves: int = 0
     """Sessions that came to another address."""
+    probes: int = 0
+    """Plain binding requests answered."""
+    probes_refused: int = 0
+    """Those over the limit, or too small for their answer."""
 
     def as_dict(self) -> dict[str, int]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -103,15 +114,39 @@ def is_signed(data: bytes, check: Check, password: bytes) -> bool:
     return hmac.compare_digest(hmac.digest(password, covered, "sha1"), data[at + 4 : at + 24])
 
 
-def write_answer(transaction: bytes, address: Address, password: bytes) -> bytes:
-    """The binding answer: XOR-MAPPED-ADDRESS, MESSAGE-INTEGRITY, FINGERPRINT."""
+def is_probe(data: bytes) -> bool:
+    """Whether this, which is no check of a session's, is a whole binding request without a name."""
+    size = len(data)
+    if size < 20 or data[:2] != _BINDING_REQUEST or data[4:8] != _MAGIC or size != 20 + (data[2] << 8 | data[3]):
+        return False
+    at = 20
+    while at + 4 <= size:
+        if data[at] << 8 | data[at + 1] in (_USERNAME, _INTEGRITY):
+            return False
+        at += 4 + ((data[at + 2] << 8 | data[at + 3]) + 3 & ~3)
+    return at == size
+
+
+def _mapped_address(address: Address, mask: bytes) -> bytes:
+    """The attribute XOR-MAPPED-ADDRESS."""
     ip = ipaddress.ip_address(address[0].partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
         ip = ip.ipv4_mapped
-    mask = _MAGIC + transaction
     value = bytes((0, 1 if ip.version == 4 else 2)) + (address[1] ^ 0x2112).to_bytes(2, "big")
     value += bytes(a ^ b for a, b in zip(ip.packed, mask, strict=False))
-    body = _XOR_MAPPED.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value
+    return _XOR_MAPPED.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value
+
+
+def write_plain_answer(transaction: bytes, address: Address) -> bytes:
+    """The answer to a probe: XOR-MAPPED-ADDRESS and nothing else, 32 bytes (44 for IPv6)."""
+    body = _mapped_address(address, _MAGIC + transaction)
+    return _BINDING_ANSWER + len(body).to_bytes(2, "big") + _MAGIC + transaction + body
+
+
+def write_answer(transaction: bytes, address: Address, password: bytes) -> bytes:
+    """The binding answer: XOR-MAPPED-ADDRESS, MESSAGE-INTEGRITY, FINGERPRINT."""
+    mask = _MAGIC + transaction
+    body = _mapped_address(address, mask)
     head = _BINDING_ANSWER + (len(body) + 24).to_bytes(2, "big") + mask
     body += b"\x00\x08\x00\x14" + hmac.digest(password, head + body, "sha1")
     head = _BINDING_ANSWER + (len(body) + 8).to_bytes(2, "big") + mask
@@ -153,6 +188,8 @@ class Port:
         self.candidates: tuple[tuple[str, int], ...] = ()
         """(address, port) to tell the clients."""
         self.port = 0
+        self._probes_at, self._probes = 0, 0
+        self._probes_from = bytearray(PROBE_SLOTS)
         self._transports: list[asyncio.DatagramTransport] = []
         self._certificate: tuple[float, RTCCertificate] | None = None
 
@@ -183,6 +220,9 @@ class Port:
     def checked(self, data: bytes, address: Address, listener: _Listener) -> None:
         """A STUN message has come."""
         check = read_check(data)
+        if check is None and is_probe(data):
+            self._probed(data, address, listener)
+            return
         session = self.sessions.get(check.name.partition(b":")[0]) if check is not None else None
         if check is None or session is None or not is_signed(data, check, session.password_bytes):
             self.counters.stun_refused += 1
@@ -201,6 +241,24 @@ class Port:
             return
         if session.address is None or (check.nominates and (address != session.address or listener is not session.listener)):
             session.move(address, listener)
+
+    def _probed(self, data: bytes, address: Address, listener: _Listener) -> None:
+        """Answer, within limits that hold under any flood: a counter for all and one for each of some slots that addresses are
+        hashed to, all begun anew each second. Spoofed addresses find no memory to fill, and nobody gets back more than was sent."""
+        second = int(time.monotonic())
+        if second != self._probes_at:
+            self._probes_at, self._probes, self._probes_from = second, 0, bytearray(PROBE_SLOTS)
+        slot = hash(address[0]) % PROBE_SLOTS
+        if self._probes >= PROBES_PER_S or self._probes_from[slot] >= PROBES_PER_S_AND_ADDRESS or len(data) < 44:
+            self.counters.probes_refused += 1
+            return
+        self._probes += 1
+        self._probes_from[slot] += 1
+        self.counters.probes += 1
+        try:
+            listener.sendto(write_plain_answer(data[8:20], address), address)
+        except OSError:
+            self.counters.unsent += 1
 
     async def close(self) -> None:
         for session in list(self.sessions.values()):

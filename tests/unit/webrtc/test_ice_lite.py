@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 from vidconf.relay import description
 from vidconf.rtp.packets import build_rtp
 from vidconf.webrtc.description import Section
-from vidconf.webrtc.ice_lite import LiteSession, Port, is_signed, local_addresses, read_check, write_answer
+from vidconf.webrtc.ice_lite import (
+    PROBES_PER_S,
+    PROBES_PER_S_AND_ADDRESS,
+    LiteSession,
+    Port,
+    is_probe,
+    is_signed,
+    local_addresses,
+    read_check,
+    write_answer,
+    write_plain_answer,
+)
 from vidconf.webrtc.peer import Peer
 
 TRANSACTION = bytes(range(12))
@@ -59,6 +70,32 @@ def test_a_mapped_address_is_answered_as_ipv4() -> None:
     assert stun.parse_message(data).attributes["XOR-MAPPED-ADDRESS"] == ("192.0.2.7", 4000)
 
 
+def plain(software: str | None = "a program with a long name, padded", **attributes: object) -> bytes:
+    message = stun.Message(stun.Method.BINDING, stun.Class.REQUEST, transaction_id=TRANSACTION)
+    message.attributes.update({name: value for name, value in {"SOFTWARE": software, **attributes}.items() if value is not None})
+    return bytes(message)
+
+
+@pytest.mark.parametrize("address", [("192.0.2.7", 40000), ("2001:db8::7", 40000, 0, 0)])
+def test_a_plain_answer_is_read_by_aioice_and_is_smaller_than_what_asks_for_it(address: tuple[str, int]) -> None:
+    data = write_plain_answer(TRANSACTION, address)
+    message = stun.parse_message(data)
+    assert (message.message_class, message.transaction_id) == (stun.Class.RESPONSE, TRANSACTION)
+    assert message.attributes == {"XOR-MAPPED-ADDRESS": address[:2]}
+    assert len(data) <= 44
+
+
+def test_only_a_whole_request_without_a_name_is_a_probe() -> None:
+    assert is_probe(plain())
+    assert is_probe(plain(None))
+    assert not is_probe(request())
+    assert not is_probe(plain(USERNAME="ours:theirs"))
+    assert not is_probe(plain()[:-4])
+    assert not is_probe(plain() + bytes(4))
+    assert not is_probe(b"\x01\x01" + plain()[2:])
+    assert not is_probe(b"")
+
+
 @given(st.binary(max_size=200), st.integers(0, 100), st.integers(0, 255))
 def test_whatever_comes_is_read_or_refused(noise: bytes, at: int, value: int) -> None:
     read_check(noise)
@@ -68,6 +105,8 @@ def test_whatever_comes_is_read_or_refused(noise: bytes, at: int, value: int) ->
     check = read_check(bytes(data))
     assert check is None or check.integrity_at + 24 <= len(data)
     read_check(bytes(data[: at % len(data)]))
+    for one in (noise, bytes(data), b"\x00\x01" + len(noise).to_bytes(2, "big") + b"\x21\x12\xa4\x42" + TRANSACTION + noise):
+        assert not is_probe(one) or read_check(one) is None
 
 
 def test_a_wildcard_is_bound_address_by_address() -> None:
@@ -110,6 +149,41 @@ async def test_strangers_get_no_answer_and_leave_no_trace(port: Port) -> None:
     assert session.address is None
     assert port.counters.stun_refused == 3
     assert port.counters.unknown_address == 3
+
+
+async def test_a_stranger_may_measure_the_way(port: Port) -> None:
+    with a_socket() as sock:
+        data = plain()
+        answer = await ask(port, data, sock)
+        assert answer is not None
+        assert len(answer) <= len(data)
+        assert stun.parse_message(answer).attributes == {"XOR-MAPPED-ADDRESS": sock.getsockname()}
+        assert await ask(port, plain(None), sock) is None  # smaller than its answer could be: nothing to gain by asking
+    assert (port.counters.probes, port.counters.probes_refused, port.counters.stun_refused) == (1, 1, 0)
+    assert port.by_address == {}
+
+
+async def test_probes_are_answered_so_many_a_second_only(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("vidconf.webrtc.ice_lite.time.monotonic", lambda: now[0])
+    sent: list[object] = []
+
+    class Listener:
+        @staticmethod
+        def sendto(data: bytes, address: object) -> int:
+            sent.append(address)
+            return len(data)
+
+    for _ in range(2 * PROBES_PER_S_AND_ADDRESS):
+        port.checked(plain(), ("192.0.2.1", 4000), Listener)  # type: ignore[arg-type]
+    assert len(sent) == PROBES_PER_S_AND_ADDRESS
+    for number in range(3 * PROBES_PER_S):
+        port.checked(plain(), (f"198.51.{number // 250}.{number % 250}", 4000), Listener)  # type: ignore[arg-type]
+    assert len(sent) == PROBES_PER_S
+    assert port.counters.probes_refused == 2 * PROBES_PER_S_AND_ADDRESS + 3 * PROBES_PER_S - PROBES_PER_S
+    now[0] += 1
+    port.checked(plain(), ("192.0.2.1", 4000), Listener)  # type: ignore[arg-type]
+    assert len(sent) == PROBES_PER_S + 1
 
 
 async def test_a_nomination_moves_the_session_and_a_mere_check_does_not(port: Port) -> None:
