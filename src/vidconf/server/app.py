@@ -27,7 +27,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from vidconf.server import openapi
+from vidconf.server import openapi, probe
 from vidconf.server.accounts import Accounts
 from vidconf.server.config import Config, ConfigError, tls_context
 from vidconf.server.control import Control
@@ -175,7 +175,7 @@ class Server:
 
     def _application(self, rest: Rest) -> web.Application:
         app = web.Application(client_max_size=BODY_BYTES, middlewares=[errors])
-        app.add_routes([*rest.routes(), *LinkPage().routes()])
+        app.add_routes([*rest.routes(), *LinkPage().routes(), *self._probe_routes()])
         app.add_routes(
             [
                 web.get("/api/v1/control", self._control),
@@ -190,6 +190,11 @@ class Server:
         if self.passage is not None:
             app.add_routes([web.get("/rtc", self.passage.handle), web.get("/rtc/{rest:.*}", self.passage.handle)])
         return app
+
+    def _probe_routes(self) -> list[web.RouteDef]:
+        media, relay = self.config.media, self.relay
+        url = "" if self.media.sfu is None else self.media.url
+        return probe.routes(url, relay is not None, lambda: relay.media if relay is not None else None, media.ice_servers)
 
     async def _serve(self, app: web.Application, front: socket.socket, inner: socket.socket | None) -> None:
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_S)

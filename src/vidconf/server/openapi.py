@@ -142,6 +142,17 @@ def describe(public_url: str) -> dict[str, Any]:
                 "security": [],
             }
         },
+        "/api/v1/media/where": {
+            "get": _op(
+                "What may be measured before anybody is admitted: media's UDP addresses, which answer a plain STUN request, TURN servers, the clock",
+                None,
+                _object(
+                    media=_enum("relay", "external", "none"), up=_FLAG, url=_TEXT, udp=_list(_object(host=_TEXT, port=_NUMBER)),
+                    ice_servers=_list(_TEXT), time=_NUMBER,
+                ),
+                bearer=False,
+            )
+        },
         "/api/v1/media/webhook": {
             "post": {
                 "summary": "From the SFU: a reason to look earlier. Signed as LiveKit signs.",

@@ -46,6 +46,8 @@ class RelayChild:
         """Set when the first child is ready or has failed."""
         self.starts = 0
         self.url = ""
+        self.media: tuple[tuple[str, int], ...] = ()
+        """(host, port) of the UDP port as the present child tells it to its clients."""
 
     @property
     def pid(self) -> int | None:
@@ -97,12 +99,13 @@ class RelayChild:
                 self._on_ready(self.url)
                 self.first_try.set()
                 assert process.stdout is not None
+                self.media = _addresses(await process.stdout.readline())
                 while await process.stdout.read(65536):
                     pass  # nothing more is expected; read, so that the child never waits for us
         except TimeoutError:
             log.error("the relay said nothing for %.0f s", READY_S)
         finally:
-            self.url = ""
+            self.url, self.media = "", ()
             if ready:
                 self._on_gone()
             await self._end(process)
@@ -132,3 +135,10 @@ class RelayChild:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+
+
+def _addresses(line: bytes) -> tuple[tuple[str, int], ...]:
+    """`media 192.0.2.1:7882 [2001:db8::1]:7882`, what a relay says after it is ready."""
+    word, *rest = line.decode("utf-8", "replace").split()[:33] or [""]
+    parts = [address.rpartition(":") for address in rest if word == "media"]
+    return tuple((host.strip("[]"), int(port)) for host, _, port in parts if host and port.isascii() and port.isdigit())
