@@ -6,12 +6,13 @@ Read once at start, on any thread. `load` raises only `ConfigError`, whose text 
 from __future__ import annotations
 
 import ipaddress
+import math
 import ssl
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import platformdirs
 
@@ -109,13 +110,29 @@ _TABLES: dict[str, type] = {"tls": Tls, "media": MediaConfig, "limits": Limits}
 _KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,), "Path": (str,)}
 
 
+def _is_ice_server(item: Any) -> bool:
+    if not isinstance(item, dict) or not isinstance(item.get("urls"), list) or not item.keys() <= {"urls", "username", "credential"}:
+        return False
+    return all(isinstance(text, str) for text in (*item["urls"], item.get("username", ""), item.get("credential", "")))
+
+
+def _address(text: str, *schemes: str) -> SplitResult | None:
+    """The parts of an address with one of `schemes`, a host, and nothing odd in it; else None."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in schemes and bool(parts.hostname) and parts.username is None and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return None
+    return parts if good else None
+
+
 def _value(path: str, declared: str, value: Any) -> Any:
     if declared == "tuple[str, ...]":
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise ConfigError(f"{path}: expected a list of texts")
         return tuple(value)
     if declared == "tuple[dict[str, Any], ...]":
-        if not isinstance(value, list) or not all(isinstance(item, dict) and isinstance(item.get("urls"), list) for item in value):
+        if not isinstance(value, list) or not all(_is_ice_server(item) for item in value):
             raise ConfigError(f'{path}: expected a list of tables like {{urls = ["turn:host"], username = "", credential = ""}}')
         return tuple(value)
     kinds = _KINDS[declared]
@@ -123,6 +140,8 @@ def _value(path: str, declared: str, value: Any) -> Any:
         raise ConfigError(f"{path}: expected {'a path' if declared == 'Path' else declared}, not {value!r}")
     if declared == "Path":
         return Path(value).expanduser()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{path}: expected a number, not {value!r}")
     return float(value) if declared == "float" else value
 
 
@@ -172,8 +191,8 @@ def _check(config: Config) -> None:
         if getattr(config.limits, name) <= 0:
             raise ConfigError(f"limits.{name}: more than 0")
     if config.public_url:
-        parts = urlsplit(config.public_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
+        parts = _address(config.public_url, "http", "https")
+        if parts is None or parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ConfigError("public_url: an origin such as https://meet.example.gov.vn, without a path")
     if config.tls is not None:
         if not config.tls.cert or not config.tls.key:
@@ -186,13 +205,13 @@ def _check(config: Config) -> None:
         )
     media = config.media
     if media.url:
-        if urlsplit(media.url).scheme not in ("ws", "wss", "http", "https") or not urlsplit(media.url).hostname:
+        if _address(media.url, "ws", "wss", "http", "https") is None:
             raise ConfigError("media.url: an address such as wss://sfu.example.gov.vn")
         if not media.api_key or not media.api_secret:
             raise ConfigError("[media]: url needs api_key and api_secret, as in LiveKit's `keys`")
         if len(media.api_secret) < 32:
             raise ConfigError("media.api_secret: at least 32 characters")
-        if media.api_url and urlsplit(media.api_url).scheme not in ("http", "https"):
+        if media.api_url and _address(media.api_url, "http", "https") is None:
             raise ConfigError("media.api_url: an address such as http://127.0.0.1:7880")
 
 
@@ -200,9 +219,14 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
     """The certificate, loaded; None without [tls]. Raises ConfigError."""
     if config.tls is None:
         return None
+    key = config.tls.key
+
+    def passphrase() -> str:  # asked by OpenSSL, which would else ask the terminal
+        raise ConfigError(f"[tls]: {key} is locked by a passphrase: give a key without one, readable by the server only")
+
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(config.tls.cert, config.tls.key)
+        context.load_cert_chain(config.tls.cert, key, passphrase)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"[tls]: the certificate cannot be used: {error}") from None
     return context
