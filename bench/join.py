@@ -63,11 +63,11 @@ async def on_relay(count: int, folder: Path) -> list[dict[str, Any]]:
         assert server.stdout is not None
         server.stdout.readline()
         made = subprocess.run([*VIDCONF, "meeting", "create", "--title", "Bench", "--no-lobby", "--json", "--data", str(folder)],
-                              capture_output=True, text=True, check=True)  # fmt: skip
+                              capture_output=True, text=True, check=True)
         link = json.loads(made.stdout)["link"]
         others = [
             subprocess.Popen([*VIDCONF, "bot", link, "--name", name, "--camera", film(name), "--microphone", film(name)],
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             for name in ("hue", "can-tho")
         ]
         try:
@@ -84,7 +84,7 @@ async def on_livekit(count: int, folder: Path) -> list[dict[str, Any]]:
     sfu.start()
     others = [
         subprocess.Popen([*VIDCONF, "bot", "--livekit-url", sfu.url, "--token", token("bench", name), "--camera", film(name), "--microphone", film(name)],
-                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for name in ("hue", "can-tho")
     ]
     try:

@@ -26,6 +26,7 @@ from vidconf.client.media_link import MediaLink
 from vidconf.client.outbox import Outbox
 from vidconf.client.rest import Rest
 from vidconf.client.settings import Settings
+from vidconf.client.sounds import Sounds
 from vidconf.client.state import LOCAL_SOURCES, ChosenDevices, ClientState
 from vidconf.client.store import Store
 from vidconf.engine import api
@@ -65,6 +66,7 @@ class Client:
         self.connection: ControlConnection | None = None
         self.media = MediaLink(self.store, engine, self.ask)
         self.outbox = Outbox(self.store, self.ask)
+        self.sounds = Sounds(self.store, settings, engine)
         self.entry = Entry(self)
         self.actions = Actions(self)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -94,6 +96,7 @@ class Client:
         await self.entry.leave()
         await self.disconnect()
         self.close_devices()
+        self.sounds.close()
         await self.outbox.close()
         await self.media.close()
         for task in list(self._tasks):

@@ -19,6 +19,8 @@ Source = Literal["microphone", "camera", "screen_share", "screen_share_audio"]
 SourceState = Literal["on", "muted", "off"]
 MediaState = Literal["idle", "connecting", "connected", "reconnecting", "closed"]
 PixelFormat = Literal["bgrx", "i420"]
+SoundName = Literal["knock", "called", "lost", "back", "muted"]
+"""The program's own sounds, `resources/sounds`."""
 
 MAX_MESSAGE = 1 << 20
 """Longest line either side accepts, bytes."""
@@ -113,6 +115,13 @@ class Record:
     """Write exactly what the loudspeaker plays to a WAV (48 kHz, 16 bit, mono), in real time, until `path` is None."""
 
     path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlaySound:
+    """Play one of the program's own sounds once, over whatever is heard. Without a session, too."""
+
+    sound: SoundName
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +261,7 @@ class Failed:
 
 
 Command = (
-    Join | Leave | OpenSource | CloseSource | MuteSource | WatchTrack | Subscribe | SetVolume | SelectSpeaker | Record | ListDevices | Quit
+    Join | Leave | OpenSource | CloseSource | MuteSource | WatchTrack | Subscribe | SetVolume | SelectSpeaker | Record | PlaySound | ListDevices | Quit
 )
 EngineEvent = (
     StateChanged

@@ -29,6 +29,7 @@ SLIPPED_BLOCKS = 25
 """A recording that is so far behind the clock (the machine slept, the card hung) is filled up with silence."""
 
 MAX_FILLED_BLOCKS = 30_000
+MAX_ONCE = 4
 
 
 class AudioStream:
@@ -117,6 +118,7 @@ class Playout:
         self._device, self._on_error = device, on_error
         self._streams: dict[str, AudioStream] = {}
         self._leaving: list[AudioStream] = []
+        self._once: list[bytes] = []
         self._lock = threading.Lock()
         self._mixer = Mixer()
         self._gain = 1.0
@@ -156,6 +158,12 @@ class Playout:
                 self._gain = gain
             elif name in self._streams:
                 self._streams[name].gain = gain
+
+    def play_once(self, pcm: bytes) -> None:
+        """Mix 48 kHz mono samples in, from the next block on. More than a few at once are left out."""
+        with self._lock:
+            if len(self._once) < MAX_ONCE:
+                self._once.append(pcm)
 
     def levels(self) -> dict[str, float]:
         """RMS 0…1 of each stream just now."""
@@ -215,7 +223,8 @@ class Playout:
         with self._lock:
             streams, leaving, gain = list(self._streams.values()), self._leaving, self._gain
             self._leaving = []
-        parts: list[Part] = []
+            parts: list[Part] = [(pcm[:BLOCK_BYTES], 1.0, 1.0) for pcm in self._once]
+            self._once = [pcm[BLOCK_BYTES:] for pcm in self._once if len(pcm) > BLOCK_BYTES]
         for stream, going in (*((s, False) for s in streams), *((s, True) for s in leaving)):
             pcm = stream.last_block() if going else stream.block(now)
             wanted = stream.gain * gain

@@ -19,6 +19,7 @@ from livekit.protocol import models, rtc
 
 from vidconf.engine import api
 from vidconf.engine.decoders import DecoderPool
+from vidconf.engine.own_sounds import own_sound
 from vidconf.engine.playout import Playout
 from vidconf.engine.publication import AudioPublication, Publication, VideoPublication, VideoShape
 from vidconf.engine.reconnect import FIRST_JOIN_PATIENCE_S, HOPELESS, REFUSED, Backoff, usable
@@ -145,6 +146,9 @@ class Session:
                 self.playout.select(device)
             case api.Record(path):
                 self._record(path)
+            case api.PlaySound(sound):
+                self.playout.start()
+                self.playout.play_once(own_sound(sound))
 
     async def close(self) -> None:
         """Leave and end every thread and task. The session is of no use afterwards."""

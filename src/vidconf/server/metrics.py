@@ -7,23 +7,37 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-if TYPE_CHECKING:
-    from vidconf.server.app import Server
+from vidconf.server.control import Control
+from vidconf.server.gate import Door, Passage
+from vidconf.server.media import Media
+from vidconf.server.relay_child import RelayChild
+from vidconf.server.room import Rooms
 
 Family = TypeVar("Family", CounterMetricFamily, GaugeMetricFamily)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+class Measured(Protocol):
+    """What of the server is measured (`app.Server`)."""
+
+    rooms: Rooms
+    control: Control
+    media: Media
+    door: Door
+    passage: Passage | None
+    relay: RelayChild | None
+
+
 class _Now(Collector):
     """The server's figures at this moment."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Measured) -> None:
         self._server = server
 
     def collect(self) -> Iterable[Metric]:
@@ -51,7 +65,7 @@ def _labelled(family: Family, values: Mapping[str, float]) -> Family:
 
 
 class Metrics:
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Measured) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(namespace="vidconf", registry=self._registry)
         self._registry.register(_Now(server))

@@ -23,6 +23,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "Source": st.sampled_from(typing.get_args(api.Source)),
     "SourceState": st.sampled_from(typing.get_args(api.SourceState)),
     "MediaState": st.sampled_from(typing.get_args(api.MediaState)),
+    "SoundName": st.sampled_from(typing.get_args(api.SoundName)),
     "PixelFormat": st.sampled_from(typing.get_args(api.PixelFormat)),
     'Literal["audio", "video"]': st.sampled_from(["audio", "video"]),
     "Literal['audio', 'video']": st.sampled_from(["audio", "video"]),
