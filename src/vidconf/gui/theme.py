@@ -137,6 +137,7 @@ def style_sheet(t: dict[str, str]) -> str:
     QLabel {{ background: transparent; }} QLabel[role="muted"] {{ color: {t['muted']}; }}
     QLabel[role="small"] {{ color: {t['muted']}; font-size: {SIZES['small']}px; }}
     QLabel[role="strong"] {{ font-weight: {BOLD}; }} QLabel[role="stage"] {{ color: {t['plate_muted']}; }}
+    QLabel[role="stage_title"] {{ color: {t['plate_text']}; font-size: {SIZES['lead']}px; font-weight: {BOLD}; }}
     QLabel[role="lead"] {{ font-size: {SIZES['lead']}px; font-weight: {BOLD}; }}
     QLabel[role="title"] {{ font-size: {SIZES['title']}px; font-weight: {BOLD}; }}
     QLabel[role="display"] {{ font-size: {SIZES['display']}px; font-weight: {BOLD}; }}
@@ -161,6 +162,7 @@ def style_sheet(t: dict[str, str]) -> str:
     QToolButton {{ border: 1px solid transparent; border-radius: {RADIUS}px; padding: 7px; background: transparent; }}
     QToolButton:hover {{ background: {t['hover']}; }}
     QToolButton:disabled {{ color: {t['disabled']}; }}
+    QToolButton[stage="true"] {{ color: {t['plate_text']}; }} QToolButton[stage="true"]:hover {{ background: {t['disc']}; }}
     QToolButton::menu-indicator {{ image: none; }}
     QToolButton[bar="true"] {{ font-size: {SIZES['small']}px; padding: 5px 6px 3px 6px; min-width: 56px; }}
     QToolButton[state="off"] {{ border: 2px solid {t['text']}; background: {t['surface']}; font-weight: {BOLD}; }}
