@@ -23,7 +23,7 @@ The REST wire in one place (bodies are JSON objects; times are Unix seconds; eve
     GET  /api/v1/meetings/{id}              the state as the bearer may see it
     POST /api/v1/meetings/{id}/commands     {do, …} -> 200 {…} · 409 {refused, detail}
     POST /api/v1/meetings/{id}/external     {identity, name?, role?, ttl?} -> {url, token, participant, expires_at}
-    POST /api/v1/meetings/{id}/chair-link   a new chair link; the old one is dead; DELETE only kills it
+    POST /api/v1/meetings/{id}/chair-link   chairs: a new chair link, the old one is dead; DELETE only kills it
     GET  /api/v1/media/where                what `vidconf doctor` may measure before anybody is admitted: `probe.py`
     GET  /api/v1/media/gate                 nginx auth_request; POST /api/v1/media/webhook: from the SFU
     GET  /healthz, /readyz, /metrics, /api/v1/openapi.json;  GET /m/{code}: the link's page

@@ -111,6 +111,8 @@ class Control:
     async def drain(self) -> None:
         """Tell everybody, then close: they come back to the next process and resume."""
         self.draining = True
+        if not self.connections:
+            return
         for connection in list(self.connections):
             connection.push(frames.signal_frame("draining"))
         await asyncio.sleep(0.2)

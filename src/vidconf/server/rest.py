@@ -15,7 +15,7 @@ from aiohttp import web
 
 from vidconf.meeting import messages as m
 from vidconf.meeting.models import KINDS, ROLES, SOURCES, Kind, Meeting, Participant, Role
-from vidconf.meeting.rights import is_moderator
+from vidconf.meeting.rights import CAPABILITIES, is_authority, is_moderator, standing
 from vidconf.meeting.visibility import level, view
 from vidconf.protocol.control import WireError, decode_command
 from vidconf.server import schedule, tables
@@ -332,7 +332,7 @@ class Rest:
 
     async def external(self, request: web.Request) -> web.Response:
         """A seat and a media token for another LiveKit client; seen by all, and put out by `remove` like any other."""
-        row, room, _ = await self._moderate(request)
+        row, room, actor = await self._moderate(request)
         body = await body_of(request)
         identity = text_field(body, "identity", 64)
         if not _BADGE_CHARS.issuperset(identity) or identity == "server":
@@ -340,6 +340,8 @@ class Rest:
         role = text_field(body, "role", 16, "delegate")
         if role not in ROLES:
             raise ApiError(400, "malformed", field="role", reason=", ".join(ROLES))
+        if not _may_give(room.state, actor, role):
+            raise ApiError(403, "not_allowed")
         ttl_s = number_field(body, "ttl", 1, EXTERNAL_TTL_MAX_S, EXTERNAL_TTL_S)
         known = room.state.participants.get(identity)
         if known is not None and known.kind != "external":
@@ -355,13 +357,19 @@ class Rest:
             raise ApiError(503, "media_unavailable", ref=self.control.error_ref(f"no media token: {error}")) from None
         return answer({"participant": identity, "identity": f"{identity}.{max(1, known.session if known else 1)}", **granted})
 
+    async def _as_chair(self, request: web.Request) -> MeetingRow:
+        row, room, actor = await self._reach(request)
+        if not _may_give(room.state, actor, "chair"):
+            raise ApiError(403, "not_allowed")
+        return row
+
     async def chair_link_new(self, request: web.Request) -> web.Response:
-        row, _, _ = await self._moderate(request)
+        row = await self._as_chair(request)
         secret = await self.schedule.new_chair_secret(row.id)
         return answer({"chair_link": schedule.chair_link(self.public_url, row.code, secret)})
 
     async def chair_link_revoke(self, request: web.Request) -> web.Response:
-        row, _, _ = await self._moderate(request)
+        row = await self._as_chair(request)
         await self.schedule.revoke_chair_secret(row.id)
         return answer({})
 
@@ -372,6 +380,18 @@ def _kind(kind: str) -> Kind:
 
 def _role(role: str) -> Role:
     return next(known for known in get_args(Role) if known == role)
+
+
+def _may_give(state: Meeting, actor: str, role: str) -> bool:
+    """The rules of `set_role`, for roles that come with a seat or a link: only a chair makes a chair."""
+    if is_authority(actor):
+        return True
+    own = state.participants.get(actor)
+    if own is None or own.place != "admitted":
+        return False
+    if role == "chair":
+        return own.role == "chair"
+    return role in ("delegate", "guest") or standing(own) in CAPABILITIES["role"]
 
 
 def _seat(state: Meeting, account: str | None, badge: str | None) -> str:

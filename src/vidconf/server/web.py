@@ -119,9 +119,9 @@ class Visitors:
         self._accounts, self._failures, self._behind_proxy = accounts, failures, behind_proxy
 
     def address(self, request: web.Request) -> str:
-        """Behind a proxy: what it added last to X-Forwarded-For."""
+        """Behind a proxy: what it added last to X-Forwarded-For, be it to the visitor's own header or behind it."""
         if self._behind_proxy:
-            forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+            forwarded = request.headers.getall("X-Forwarded-For", [""])[-1].rpartition(",")[2].strip()
             if forwarded:
                 return forwarded[:64]
         return request.remote or "unknown"

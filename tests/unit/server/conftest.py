@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
+from e2e.control_client import Api
 
-from vidconf.server.app import Server
+from vidconf.server.app import Server, read_facts
 from vidconf.server.config import Config, Limits, MediaConfig
 from vidconf.server.storage import Storage
-
-Serving = Callable[..., AbstractAsyncContextManager[Server]]
 
 
 @pytest.fixture
@@ -23,15 +23,54 @@ async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
     await opened.close()
 
 
+class House:
+    """A running server, asked as a client asks: `admin` holds the machine's own key, `anybody` nothing."""
+
+    def __init__(self, server: Server, admin: Api) -> None:
+        self.server, self.admin, self.anybody = server, admin, admin.with_bearer("")
+
+    async def meeting(self, title: str = "Giao ban", **fields: Any) -> dict[str, Any]:
+        reply = await self.admin.post("/api/v1/meetings", {"title": title, **fields})
+        assert reply.status == 201, reply
+        made: dict[str, Any] = reply.body
+        return made
+
+    async def account(self, name: str, role: str = "member") -> Api:
+        """A new account, signed in."""
+        reply = await self.admin.post("/api/v1/accounts", {"name": name, "password": "mật khẩu dài", "role": role})
+        assert reply.status == 201, reply
+        reply = await self.anybody.post("/api/v1/auth/login", {"name": name, "password": "mật khẩu dài"})
+        assert reply.status == 200, reply
+        return self.anybody.with_bearer(reply.body["access_token"])
+
+    def chair(self, made: dict[str, Any]) -> Api:
+        """The bearer of a meeting's chair token."""
+        return self.admin.with_bearer(made["chair_token"])
+
+
+Serving = Callable[..., AbstractAsyncContextManager[House]]
+
+
 @pytest.fixture
 def serving(tmp_path: Path) -> Serving:
-    """`async with serving(limits=…, presence_s=…) as server:`, without media unless told."""
+    """`async with serving(limits={…}, presence_s=…) as house:`, without media unless told. The folder stays: again is a restart."""
 
     @asynccontextmanager
-    async def served(**settings: Any) -> AsyncIterator[Server]:
+    async def served(**settings: Any) -> AsyncIterator[House]:
         limits = Limits(**settings.pop("limits", {}))
         media = settings.pop("media", MediaConfig(relay=False))
-        async with Server(Config(**{"port": 0, "data": tmp_path, "limits": limits, "media": media, **settings})) as server:
-            yield server
+        config = Config(**{"port": 0, "data": tmp_path, "limits": limits, "media": media, **settings})
+        async with Server(config) as server:
+            server.accounts._hasher = PasswordHasher(time_cost=1, memory_cost=64)  # test_accounts looks at the real cost
+            facts = read_facts(tmp_path)
+            assert facts is not None
+            async with Api(server.local_url, facts["admin_key"]) as admin:
+                yield House(server, admin)
 
     return served
+
+
+@pytest.fixture
+async def house(serving: Serving) -> AsyncIterator[House]:
+    async with serving() as running:
+        yield running
