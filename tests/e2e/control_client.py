@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -236,3 +237,13 @@ class Socket:
         connection.transport.abort()
         if self._task is not None:
             await self._task
+
+
+async def until(check: Callable[[], Any], timeout_s: float = 10.0) -> Any:
+    """What `check()` gave once it was true. For what no frame tells."""
+    end = time.monotonic() + timeout_s
+    while not (found := check()):
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout_s:g} s")
+        await asyncio.sleep(0.01)
+    return found

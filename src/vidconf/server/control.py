@@ -63,7 +63,10 @@ class Control:
             return True
         if origin in self.config.allowed_origins or (self.config.public_url and origin == self.config.public_url.rstrip("/")):
             return True
-        return urlsplit(origin).netloc == request.host
+        try:
+            return urlsplit(origin).netloc == request.host
+        except ValueError:
+            return False
 
     async def handle(self, request: web.Request, address: str) -> web.StreamResponse:
         if not self.origin_allowed(request):
@@ -268,6 +271,7 @@ class Connection:
             self.push(frames.ok(hello.id, body))
             if missed:
                 self.push_events(missed)
+            self._mind_place()  # put out by what was decided together with this
 
         for _ in range(3):
             try:
