@@ -19,7 +19,6 @@ from vidconf.client.state import ClientState
 from vidconf.engine import api
 from vidconf.meeting import messages as m
 
-
 QUICK = ReconnectPolicy((0.0, 0.02, 0.05))
 
 

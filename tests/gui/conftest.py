@@ -1,0 +1,115 @@
+"""For the window's tests: its look, a real store, actions that are remembered, pages on the screen; and that nothing goes wrong
+unheard: an error in the program's log fails the test, as every warning of Qt and Python does.
+
+    store, actions = …; page = show(HomePage(store, actions)); …; assert actions.named("open_link") == [{"text": "…"}]
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+from gui.recording import RecordingActions, go_to
+from PySide6.QtWidgets import QApplication, QWidget
+from pytestqt.qtbot import QtBot
+
+from vidconf import words
+from vidconf.client.settings import Settings
+from vidconf.client.state import ClientState
+from vidconf.client.store import Store
+from vidconf.gui import shortcuts, theme
+from vidconf.gui.main_window import MainWindow
+
+W = TypeVar("W", bound=QWidget)
+Show = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def look(qapp: QApplication) -> Iterator[None]:
+    """Light, Vietnamese, keys as they are in the table; whatever a test changes is put back."""
+    qapp.setQuitOnLastWindowClosed(False)
+    _plain(qapp)
+    yield
+    _plain(qapp)
+
+
+def _plain(app: QApplication) -> None:
+    words.set_language("vi")
+    shortcuts.load({})
+    if theme.current() != "light" or not app.styleSheet():
+        theme.apply(app, "light")
+
+
+class _Errors(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+@pytest.fixture(autouse=True)
+def logged_errors() -> Iterator[list[str]]:
+    """Errors in the program's log. A test that means them looks, and clears the list."""
+    handler = _Errors()
+    logging.getLogger("vidconf").addHandler(handler)
+    yield handler.said
+    logging.getLogger("vidconf").removeHandler(handler)
+    assert handler.said == []
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def actions(store: Store) -> RecordingActions:
+    return RecordingActions(store)
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """In memory, no policy."""
+    return Settings()
+
+
+@pytest.fixture
+def show(qtbot: QtBot) -> Iterator[Show]:
+    """`show(widget, width=1280, height=800)`: on the screen and active, the widget back; let go of at the end."""
+    shown: list[QWidget] = []
+
+    def put(widget: W, width: int = 1280, height: int = 800) -> W:
+        shown.append(widget)
+        widget.resize(width, height)
+        widget.show()
+        widget.activateWindow()
+        qtbot.waitUntil(widget.isActiveWindow)
+        QApplication.processEvents()
+        return widget
+
+    yield put
+    for widget in shown:
+        let_go = getattr(widget, "let_go", None)
+        if let_go is not None:
+            let_go()
+        widget.hide()
+        widget.deleteLater()
+    QApplication.processEvents()
+
+
+@pytest.fixture
+def window(store: Store, actions: RecordingActions, settings: Settings, show: Show) -> Callable[..., MainWindow]:
+    """`window(state, width=1280, height=800)`: the main window in a state, with the keyboard."""
+
+    def make(state: ClientState | None = None, width: int = 1280, height: int = 800) -> MainWindow:
+        if state is not None:
+            go_to(store, state)
+        made: MainWindow = show(MainWindow(store, actions, settings), width, height)
+        QApplication.processEvents()
+        return made
+
+    return make
