@@ -31,6 +31,8 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LINK_WORD = re.compile(r"(?:https?|vidconf)://[^\s<>\"'“”]+", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _TRAILING = ".,;:!?)]}>\"'”»"
+_AROUND = " \t\r\n.,;!<>()[]{}\"'“”«»"
+"""What a sentence leaves around a link that is copied out of it."""
 
 
 class LinkError(ValueError):
@@ -104,7 +106,7 @@ def _the_link(text: str) -> str:
     """The one link in what was pasted: a whole invitation holds it somewhere."""
     if len(text) > PASTE_LIMIT:
         raise LinkError("link_too_long")
-    trimmed = text.strip().strip("<>\"'“”").strip()
+    trimmed = text.strip().strip(_AROUND)
     if not trimmed:
         raise LinkError("link_empty")
     if len(trimmed.split()) > 1:
@@ -169,8 +171,8 @@ def _code(text: str) -> str:
 
 def _split_port(authority: str) -> tuple[str, str]:
     if authority.startswith("["):
-        host, _, rest = authority.partition("]")
-        return host + "]", rest.removeprefix(":")
+        host, end, rest = authority.partition("]")
+        return (host + end, rest[1:]) if rest[:1] in ("", ":") else (authority, "")
     host, _, port = authority.partition(":")
     return host, port
 
