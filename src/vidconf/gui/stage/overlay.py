@@ -96,9 +96,9 @@ class _Drawn:
         side = first + (12 if self.small else 18)
         end = 6 if self.small else 9
         room = int(self.w - 2 * self.inset - side - end)
-        if room < 12:
+        if room < 12 or name.height() + 2 * self.inset + 2 > self.h:
             return self._only_sign(first)
-        line = "" if self.small else said.whole(content)
+        line = "" if self.small or name.height() + small.height() + 2 * self.inset + 5 > self.h else said.whole(content)
         line = fit_unit(content.position, content.unit, small, room) if line else ""
         tag, full = said.badge(content), said.name(content)
         tag_room = tag_metrics.horizontalAdvance(tag) + 10 + 8 if tag else 0
@@ -213,10 +213,15 @@ class _Drawn:
                 # With a picture there is no disc, but for a moment: it may step aside.
                 if _touches(self._beside(disc, areas) if self.content.picture else disc, areas):
                     placed = None
-        if placed is None:
-            placed = self._flow(in_signs, tall, above, metrics) or []
+        most = len(in_signs)
+        while placed is None:  # the least weighty are given up
+            placed = self._flow(in_signs[:most], tall, above, metrics)
+            most -= 1
         if disc is not None:
-            self._draw_disc(self._beside(disc, [at for at, *_ in placed]), above)
+            areas = [at for at, *_ in placed]
+            disc = self._beside(disc, areas)
+            if not _touches(disc, areas):
+                self._draw_disc(disc, above)
         for at, symbol, text, hand in placed:
             self._draw_mark(at, symbol, text, hand)
 

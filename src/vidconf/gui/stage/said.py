@@ -87,7 +87,7 @@ def fit_plate_name(content: Content, metrics: QFontMetrics, width: int) -> str:
     if content.own:
         full = name(content)
         rest = metrics.horizontalAdvance(full) - metrics.horizontalAdvance(content.name)
-        shown = fit_name(content.name, metrics, width - rest)
+        shown = fit_name(content.name, metrics, width - rest) if rest < width else "…"
         if not shown.endswith("…") and not shown.startswith("…"):
             return full.replace(content.name, shown, 1)
     return fit_name(content.name, metrics, width)
@@ -108,4 +108,5 @@ def fit_name(full: str, metrics: QFontMetrics, width: int) -> str:
         shown = f"… {parts[-1]}"
         if metrics.horizontalAdvance(shown) <= width:
             return shown
-    return metrics.elidedText(full, Qt.TextElideMode.ElideRight, max(0, width))
+    shown = metrics.elidedText(full, Qt.TextElideMode.ElideRight, max(0, width))
+    return shown if metrics.horizontalAdvance(shown) <= width else "…"
