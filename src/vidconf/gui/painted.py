@@ -1,9 +1,9 @@
-"""Small widgets painted by hand: avatar, level gauge. Colours from `theme.T` at the moment of painting; the window's thread."""
+"""Small widgets painted by hand: avatar, level gauge, the floor's clock. Colours from `theme.T` at the moment of painting; the window's thread."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QPainter, QPaintEvent
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from vidconf.gui.theme import BOLD, T, font
@@ -80,3 +80,27 @@ class Gauge(QWidget):
         for i in range(self.bars):
             painter.fillRect(QRectF(i * step, 4, step - 3, 12), QColor(T["accent" if i < lit else "hover"]))
         painter.fillRect(QRectF(SPEECH_LEVEL * self.width() - 2.5, 0, 2, 20), QColor(T["text"]))
+
+
+class FloorClock(QWidget):
+    """A ring that empties with the speaking time; full and in another colour when the time is over. On the stage's ground."""
+
+    def __init__(self, size: int = 28) -> None:
+        super().__init__()
+        self.setFixedSize(size, size)
+        self.left, self.over = 1.0, False
+
+    def show_time(self, left: float, over: bool) -> None:
+        """`left` 1…0 of the time given."""
+        left = round(min(1.0, max(0.0, left)), 3)
+        if (left, over) != (self.left, self.over):
+            self.left, self.over = left, over
+            self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter, thick = smooth(self), self.width() * 0.14
+        ring = QRectF(self.rect()).adjusted(thick, thick, -thick, -thick)
+        painter.setPen(QPen(QColor(T["disc"]), thick))
+        painter.drawEllipse(ring)
+        painter.setPen(QPen(QColor(T["over" if self.over else "speaking"]), thick))
+        painter.drawArc(ring, 90 * 16, round((1.0 if self.over else self.left) * 360 * 16))

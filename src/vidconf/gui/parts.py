@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from PySide6.QtCore import QEvent, QSize, Qt, Signal
-from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
+from PySide6.QtGui import QFontMetrics, QKeyEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
+    QAbstractButton,
     QBoxLayout,
     QCheckBox,
     QComboBox,
@@ -81,6 +82,7 @@ class Text(QLabel):
         self.setWordWrap(wrap)
         self.setProperty("role", role)
         self.unit = unit
+        self._post = ""
         self.elide = (elide or unit) and not wrap
         if wrap:
             policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
@@ -92,6 +94,11 @@ class Text(QLabel):
         if text != self.text():
             super().setText(text)
             self._whole()
+
+    def set_unit(self, position: str, unit: str) -> None:
+        """Position and unit, of which the position goes first where there is no room."""
+        self._post = position
+        self.setText(", ".join(part for part in (position, unit) if part))
 
     def _whole(self) -> None:
         if self.elide:
@@ -109,7 +116,8 @@ class Text(QLabel):
         painter, room, metrics = QPainter(self), self.contentsRect(), self.fontMetrics()
         painter.setPen(self.palette().windowText().color())
         if self.unit:
-            shown = fit_unit("", self.text(), metrics, room.width())
+            rest = self.text().removeprefix(f"{self._post}, ") if self._post else self.text()
+            shown = fit_unit(self._post if rest != self.text() else "", rest, metrics, room.width())
         else:
             shown = metrics.elidedText(self.text(), Qt.TextElideMode.ElideRight, room.width())
         painter.drawText(room, int(self.alignment()) | int(Qt.TextFlag.TextSingleLine), shown)
@@ -234,7 +242,7 @@ def clear(layout: QLayout) -> None:
 
 # ---- buttons and fields ---------------------------------------------------------------------------------------------
 _INK = {"accent": "on_accent", "danger": "on_danger", "here": "accent_text", "quiet": "accent_text", "risky": "danger_text"}
-_TOOL_INK = {"live": "on_accent", "leave": "on_danger", "open": "accent_text", "pending": "muted", "hand": "on_hand"}
+_TOOL_INK = {"live": "on_accent", "leave": "on_danger", "open": "accent_text", "pending": "muted", "hand": "on_hand", "barred": "disabled"}
 
 
 def button(
@@ -255,6 +263,18 @@ def button(
     return made
 
 
+def set_button(made: QPushButton, text: str, symbol: str = "", state: str = "", tip: str = "", *, name: str = "") -> None:
+    """Show another state on a living button: `pending` (asked, not yet so), `barred` (the rules forbid it now; the tip says why)."""
+    made.setText(text)
+    made.setToolTip(tip)
+    made.setAccessibleName(name or text)
+    made.setAccessibleDescription(tip)
+    mark(made, state=state)
+    if symbol:
+        made.setIcon(icon(symbol, T[_TOOL_INK.get(state) or _INK.get(str(made.property("kind") or ""), "text")]))
+        made.setIconSize(QSize(20, 20))
+
+
 def tool(
     symbol: str, text: str = "", state: str = "", tip: str = "", *, size: int = 20, name: str = "", do: Callable[[], object] | None = None
 ) -> QToolButton:
@@ -269,6 +289,26 @@ def tool(
     if do is not None:
         made.clicked.connect(lambda *_: do())
     return made
+
+
+class _EnterPresses(QObject):
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() != QEvent.Type.KeyPress or not isinstance(event, QKeyEvent) or not isinstance(watched, QAbstractButton):
+            return False
+        if event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter) or event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier != Qt.KeyboardModifier.NoModifier:
+            return False
+        if not event.isAutoRepeat():
+            watched.click()
+        return True
+
+
+_enter_presses = _EnterPresses()
+
+
+def enter_presses(root: QWidget) -> None:
+    """Let Enter press the buttons in `root`, as Space does everywhere."""
+    for one in root.findChildren(QAbstractButton):
+        one.installEventFilter(_enter_presses)
 
 
 def set_tool(made: QToolButton, symbol: str, text: str = "", state: str = "", tip: str = "", *, name: str = "") -> None:

@@ -138,6 +138,8 @@ def style_sheet(t: dict[str, str]) -> str:
     QLabel[role="small"] {{ color: {t['muted']}; font-size: {SIZES['small']}px; }}
     QLabel[role="strong"] {{ font-weight: {BOLD}; }} QLabel[role="stage"] {{ color: {t['plate_muted']}; }}
     QLabel[role="stage_title"] {{ color: {t['plate_text']}; font-size: {SIZES['lead']}px; font-weight: {BOLD}; }}
+    QLabel[role="stage_name"] {{ color: {t['plate_text']}; font-weight: {BOLD}; }}
+    QLabel[over="true"] {{ color: {t['over']}; }}
     QLabel[role="lead"] {{ font-size: {SIZES['lead']}px; font-weight: {BOLD}; }}
     QLabel[role="title"] {{ font-size: {SIZES['title']}px; font-weight: {BOLD}; }}
     QLabel[role="display"] {{ font-size: {SIZES['display']}px; font-weight: {BOLD}; }}
@@ -152,7 +154,8 @@ def style_sheet(t: dict[str, str]) -> str:
     QPushButton[kind="quiet"]:hover {{ background: {t['hover']}; }}
     QPushButton[kind="quiet"]:disabled {{ color: {t['disabled']}; background: transparent; border-color: transparent; }}
     QPushButton[kind="risky"] {{ color: {t['danger_text']}; border-color: {t['danger_text']}; }}
-    QPushButton[state="pending"] {{ border: 1px dashed {t['edge']}; color: {t['muted']}; background: {t['sunken']}; }}
+    QPushButton[state="pending"], QPushButton[state="pending"]:hover {{ border: 1px dashed {t['edge']}; color: {t['muted']};
+        background: {t['sunken']}; }}
     QPushButton[big="true"] {{ min-height: 46px; font-size: {SIZES['lead']}px; padding: 0 20px; }}
     QPushButton[kind="nav"], QPushButton[kind="here"] {{ text-align: left; border: none; background: transparent;
         font-weight: 400; min-height: 40px; padding-left: 12px; border-left: 4px solid transparent; }}
@@ -174,6 +177,7 @@ def style_sheet(t: dict[str, str]) -> str:
     QToolButton[state="hand"] {{ background: {t['hand']}; color: {t['on_hand']}; font-weight: {BOLD};
         border: 1px solid {t['on_hand']}; }}
     QToolButton[state="pending"] {{ border: 1px dashed {t['edge']}; color: {t['muted']}; }}
+    QToolButton[bar="true"][state="barred"] {{ color: {t['disabled']}; border: 1px solid {t['line']}; }}
     QToolButton[state="leave"] {{ background: {t['danger']}; color: {t['on_danger']}; font-weight: {BOLD}; }}
     QToolButton[state="leave"]:hover {{ background: {t['danger_hover']}; }}
     QLineEdit, QComboBox, QDateTimeEdit, QPlainTextEdit {{ background: {t['surface']}; border: 1px solid {t['edge']};
@@ -207,6 +211,12 @@ def style_sheet(t: dict[str, str]) -> str:
     QSlider::sub-page:horizontal {{ background: {t['accent']}; height: 6px; border-radius: 3px; }}
     QSlider::handle:horizontal {{ background: {t['surface']}; border: 2px solid {t['accent']}; width: 14px; margin: -6px 0;
         border-radius: 9px; }}
+    QTextEdit[said="true"] {{ background: transparent; border: none; padding: 0; selection-background-color: {t['accent']};
+        selection-color: {t['on_accent']}; }}
+    QFrame[said="all"] {{ background: {t['surface']}; border: 1px solid {t['line']}; border-radius: {RADIUS_CARD}px; }}
+    QFrame[said="mine"] {{ background: {t['accent_soft']}; border: 1px solid {t['line']}; border-radius: {RADIUS_CARD}px; }}
+    QFrame[said="private"] {{ background: {t['info_soft']}; border: 1px solid {t['info_text']}; border-radius: {RADIUS_CARD}px; }}
+    QFrame[said="pending"] {{ background: {t['surface']}; border: 1px dashed {t['edge']}; border-radius: {RADIUS_CARD}px; }}
     QScrollArea, QScrollArea > QWidget > QWidget {{ border: none; background: transparent; }}
     QScrollBar:vertical {{ background: transparent; width: 10px; }}
     QScrollBar::handle:vertical {{ background: {t['edge']}; border-radius: 4px; min-height: 36px; margin: 1px; }}
