@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PySide6.QtCore import QRect, QSize
 from PySide6.QtGui import QColor, QFontMetrics, QImage, QTextDocument
@@ -74,6 +74,7 @@ def test_nothing_overlaps_or_sticks_out(size: tuple[int, int], ratio: float, lan
     st.integers(20, 1300), st.integers(20, 800), st.text(max_size=70), st.text(max_size=70), st.integers(0, 99), st.booleans(), st.booleans(),
     st.sampled_from(["", "chair", "co_chair", "secretary", "technician", "guest"]), st.sampled_from(["", "weak", "lost"]),
 )  # fmt: skip
+@example(51, 28, "00\x9c", "", 0, True, False, "", "")  # wider as a whole than its parts
 def test_whatever_the_name_and_the_size(
     width: int, height: int, name: str, unit: str, hand: int, own: bool, picture: bool, badge: str, network: str
 ) -> None:

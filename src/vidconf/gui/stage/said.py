@@ -85,11 +85,11 @@ def tooltip(content: Content) -> str:
 def fit_plate_name(content: Content, metrics: QFontMetrics, width: int) -> str:
     """The plate's name with room for `width`. That it is oneself is left out before the name itself suffers."""
     if content.own:
-        full = name(content)
-        rest = metrics.horizontalAdvance(full) - metrics.horizontalAdvance(content.name)
-        shown = fit_name(content.name, metrics, width - rest) if rest < width else "…"
-        if not shown.endswith("…") and not shown.startswith("…"):
-            return full.replace(content.name, shown, 1)
+        rest = metrics.horizontalAdvance(name(content)) - metrics.horizontalAdvance(content.name)
+        kept = fit_name(content.name, metrics, width - rest) if rest < width else "…"
+        shown = words.text("stage.me", name=kept)
+        if not kept.endswith("…") and not kept.startswith("…") and metrics.horizontalAdvance(shown) <= width:
+            return shown
     return fit_name(content.name, metrics, width)
 
 
