@@ -133,6 +133,12 @@ def checked(setting: Setting, value: Any) -> Any:
     raise SettingError("setting_invalid", setting.key)
 
 
+def _setting(key: str) -> Setting:
+    if key not in SETTINGS:
+        raise SettingError("setting_unknown", key)
+    return SETTINGS[key]
+
+
 def _short(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= TEXT_LIMIT
 
@@ -147,16 +153,18 @@ class Settings:
         command_line: Mapping[str, Any] | None = None,
         policy_folder: Path | None = None,
         trusted_uids: Collection[int] = (0,),
+        looking: bool = False,
     ) -> None:
-        """`user_file` None: nothing is read or kept (bots, tests)."""
+        """`user_file` None: nothing is read or kept (bots, tests). `looking`: for a report, which leaves a broken file where it is."""
         self._user_file = user_file
+        self._looking = looking
         self._policy_folder = policy_folder
         self._trusted_uids = trusted_uids
         self.problems: tuple[Problem, ...] = ()
         self._user_problems: list[Problem] = []
         self._managed: dict[str, tuple[Any, str]] = {}
         self._recommended: dict[str, tuple[Any, str]] = {}
-        self._command_line = {key: checked(SETTINGS[key], value) for key, value in (command_line or {}).items()}
+        self._command_line = {key: checked(_setting(key), value) for key, value in (command_line or {}).items()}
         self._user: dict[str, Any] = {}
         self._unknown: dict[str, Any] = {}
         self._listeners: list[Callable[[str], None]] = []
@@ -166,10 +174,11 @@ class Settings:
         self.reload_policies()
 
     @classmethod
-    def of_user(cls, command_line: Mapping[str, Any] | None = None) -> Settings:
+    def of_user(cls, command_line: Mapping[str, Any] | None = None, *, looking: bool = False) -> Settings:
         """This machine's user's settings, under the machine's policies."""
         folder = Path(platformdirs.user_config_dir("vidconf", appauthor=False, roaming=False))
-        return cls(folder / "settings.json", command_line=command_line, policy_folder=POLICY_FOLDER if sys.platform == "linux" else None)
+        policies = POLICY_FOLDER if sys.platform == "linux" else None
+        return cls(folder / "settings.json", command_line=command_line, policy_folder=policies, looking=looking)
 
     # ---- reading ----
 
@@ -204,11 +213,10 @@ class Settings:
 
     def set(self, key: str, value: Any) -> None:
         """The user's choice. Raises `SettingError` when the value is none, or policy holds the setting."""
-        if key not in SETTINGS:
-            raise SettingError("setting_unknown", key)
+        setting = _setting(key)
         if self.resolved(key).locked:
             raise SettingError("setting_locked", key)
-        value = checked(SETTINGS[key], value)
+        value = checked(setting, value)
         if key in self._user and self._user[key] == value:
             return
         before = self[key]
@@ -249,7 +257,7 @@ class Settings:
             return True
         with self._saving:
             self.dirty = False
-            content = json.dumps({**self._unknown, **self._user}, ensure_ascii=False, indent=2, sort_keys=True, default=list)
+            content = self._written()
             try:
                 self._user_file.parent.mkdir(parents=True, exist_ok=True)
                 handle, name = tempfile.mkstemp(dir=self._user_file.parent, prefix=".settings-")
@@ -264,13 +272,25 @@ class Settings:
                     raise
             except OSError as error:
                 log.warning("settings could not be written: %s", error.strerror or error)
+                self.dirty = True
                 return False
             return True
+
+    def _written(self) -> str:
+        def text(ascii_only: bool) -> str:
+            return json.dumps({**self._unknown, **self._user}, ensure_ascii=ascii_only, indent=2, sort_keys=True, default=list)
+
+        readable = text(False)
+        try:
+            readable.encode()
+        except UnicodeEncodeError:  # half a letter, which only an escape can write
+            return text(True)
+        return readable
 
     # ---- files ----
 
     def _read_user(self) -> None:
-        if self._user_file is None or not self._user_file.exists():
+        if self._user_file is None:
             return
         values = self._load(self._user_file, self._user_problems)
         for key, value in values.items():
@@ -282,7 +302,7 @@ class Settings:
                 self._user[key] = checked(setting, value)
             except SettingError:
                 self._problem(self._user_problems, self._user_file, "bad_value", key)
-        if not values and self._user_problems:
+        if not values and self._user_problems and not self._looking:
             self._set_aside(self._user_file)
 
     def _set_aside(self, file: Path) -> None:
@@ -346,7 +366,9 @@ class Settings:
         try:
             if file.stat().st_size > FILE_LIMIT:
                 raise ValueError("too large")
-            loaded = json.loads(file.read_text(encoding="utf-8"))
+            loaded = json.loads(file.read_text(encoding="utf-8-sig"))
+        except FileNotFoundError:
+            return {}
         except OSError:
             self._problem(problems, file, "unreadable")
             return {}
