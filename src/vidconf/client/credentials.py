@@ -66,27 +66,35 @@ class Credentials:
         self._keyring: KeyringLike | None = None
         self._lock = threading.Lock()
         self._memory: dict[str, Kept] = {}
+        self._only_here: set[str] = set()
+        """Origins whose token the keyring did not take: what it still holds for them is used up."""
         self._timeout_s = timeout_s
         self.usable = open_keyring is not None
         self.counts: Counter[str] = Counter()
 
     async def get(self, origin: str) -> tuple[Kept, bool] | None:
         """What is kept for `origin`, and whether the keyring holds it."""
-        kept = await self._in_keyring("read", lambda keyring: keyring.get_password(_service(origin), USER))
-        if isinstance(kept, str) and (found := _decoded(kept)) is not None:
-            self._memory[origin] = found
-            return found, True
+        if origin not in self._only_here:
+            kept = await self._in_keyring("read", lambda keyring: keyring.get_password(_service(origin), USER))
+            if isinstance(kept, str) and (found := _decoded(kept)) is not None:
+                self._memory[origin] = found
+                return found, True
         held = self._memory.get(origin)
         return None if held is None else (held, False)
 
     async def put(self, origin: str, kept: Kept, *, keep: bool = True) -> bool:
         """Keep it; whether the keyring took it. `keep` False: this run only, and what the keyring had goes."""
         self._memory[origin] = kept
-        if not keep:
-            await self._delete(origin)
-            return False
+        self._only_here.add(origin)
+        if keep and await self._write(origin, kept):
+            self._only_here.discard(origin)
+            return True
+        await self._delete(origin)
+        return False
+
+    async def _write(self, origin: str, kept: Kept) -> bool:
         entry = json.dumps({"name": kept.name, "role": kept.role, "refresh_token": kept.refresh_token}, ensure_ascii=False)
-        if len(entry.encode()) > ENTRY_LIMIT:
+        if len(entry.encode("utf-8", "replace")) > ENTRY_LIMIT:
             self.counts["too_long"] += 1
             return False
 
