@@ -21,6 +21,8 @@ from vidconf.meeting import messages as m
 
 log = logging.getLogger("vidconf.chat")
 
+SOON_S = 0.1
+"""After an answer that was lost: the line is down, or just back."""
 SLOW_DOWN_S = 1.0
 TRY_AGAIN_S = 3.0
 
@@ -71,7 +73,7 @@ class Outbox:
                 elif error.code not in ("not_connected", "answer_lost", "closed"):
                     await asyncio.sleep(SLOW_DOWN_S if error.code == "too_many_requests" else TRY_AGAIN_S)
                 else:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(SOON_S)
             else:
                 self._store.dispatch(c.ChatSettled(message.key))
 
