@@ -21,6 +21,8 @@ log = logging.getLogger("vidconf.scaling")
 
 MAX_TILE = 8192
 """Device pixels a side; more is a mistake of whoever asks."""
+BLOCK = 8
+"""Pixels of a row that swscale converts at once."""
 
 
 def fit_size(width: int, height: int, tile_width: int, tile_height: int) -> tuple[int, int]:
@@ -35,6 +37,12 @@ def cover_size(width: int, height: int, tile_width: int, tile_height: int) -> tu
     return math.ceil(round(width * scale, 3) / 2) * 2, math.ceil(round(height * scale, 3) / 2) * 2
 
 
+def in_blocks(width: int, height: int) -> tuple[int, int]:
+    """The next size of this shape that is a whole number of blocks wide: what `Scaler` converts fastest."""
+    wide = (width + BLOCK - 1) // BLOCK * BLOCK
+    return wide, math.ceil(round(height * wide / width, 3) / 2) * 2
+
+
 class Scaler:
     """One stream's conversions; keeps swscale's contexts from frame to frame. One thread at a time."""
 
@@ -43,11 +51,15 @@ class Scaler:
 
     def bgrx(self, frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
         """`frame` at exactly this (even) size as BGRX, the fourth byte 255."""
-        # In two steps: resizing planes and then swscale's straight conversion takes two thirds of doing both at once.
         shrinks = width < frame.width or height < frame.height
-        resized = self._resize.reformat(
-            frame, width, height, "yuv420p", interpolation=Interpolation.AREA if shrinks else Interpolation.BILINEAR, threads=1
-        )
+        interpolation = Interpolation.AREA if shrinks else Interpolation.BILINEAR
+        if width % BLOCK:
+            # swscale's straight conversion works in blocks, and leaves out the last where the row has no room for it:
+            # accurate rounding keeps it from that shortcut, also where nothing is resized.
+            exact = interpolation | Interpolation.ACCURATE_RND
+            return self._resize.reformat(frame, width, height, "bgra", interpolation=exact, threads=1)
+        # In two steps: resizing planes and then the straight conversion takes about half of doing both at once.
+        resized = self._resize.reformat(frame, width, height, "yuv420p", interpolation=interpolation, threads=1)
         return self._convert.reformat(resized, width, height, "bgra", threads=1)
 
     def planar(self, frame: av.VideoFrame) -> av.VideoFrame:
@@ -119,8 +131,10 @@ class TileWriter:
 
     def _bgrx(self, frame: av.VideoFrame, pts_us: int) -> bool | None:
         tile_width, tile_height = self._tile
-        sized = cover_size if self._fill else fit_size
-        width, height = sized(frame.width, frame.height, tile_width, tile_height)
+        if self._fill:
+            width, height = in_blocks(*cover_size(frame.width, frame.height, tile_width, tile_height))
+        else:
+            width, height = fit_size(frame.width, frame.height, tile_width, tile_height)
         picture = self._scaler.bgrx(frame, width, height)
         plane = picture.planes[0]
         shown_width, shown_height = (tile_width, tile_height) if self._fill else (width, height)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidconf.engine.frame_ring import BGRX, I420, RingReader
-from vidconf.engine.scaling import TileWriter, cover_size, fit_size
+from vidconf.engine.scaling import Scaler, TileWriter, cover_size, fit_size, in_blocks
 
 sides = st.integers(2, 3000)
 
@@ -64,6 +64,32 @@ def test_fill_crops_the_middle_and_fit_shows_all() -> None:
     reader.close()
     tile.close()
     assert not tile.show(frame)
+
+
+@given(sides, sides)
+def test_whole_blocks_keep_the_shape(width: int, height: int) -> None:
+    wide, high = in_blocks(width, height)
+    assert wide % 8 == 0
+    assert width <= wide < width + 8
+    assert height <= high
+    assert abs(high - height * wide / width) <= 2
+
+
+@pytest.mark.parametrize("resized", [True, False])
+def test_every_column_is_written_at_every_width(resized: bool) -> None:
+    """What the scaler leaves out would show what lay in memory before."""
+    bright = picture(640, 360, lambda x, y: 200)
+    for width in range(240, 296, 2):
+        frame = bright if resized else picture(width, 146, lambda x, y: 200)
+        dirt = [av.VideoFrame(width, 146, "bgra") for _ in range(4)]
+        for one in dirt:
+            one.planes[0].update(b"\x11" * one.planes[0].buffer_size)
+        del dirt, one
+        plane = Scaler().bgrx(frame, width, 146).planes[0]
+        data = bytes(plane)
+        for row in (0, 73, 145):
+            line = data[row * plane.line_size : row * plane.line_size + 4 * width]
+            assert min(line) > 150, (width, row, line[-32:])
 
 
 def test_a_larger_tile_makes_a_new_ring_and_a_smaller_one_does_not() -> None:
