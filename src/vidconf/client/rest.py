@@ -31,6 +31,8 @@ CONNECT_S = 8.0
 ANSWER_LIMIT = 4 << 20
 TEXT_LIMIT = 4096
 LIST_LIMIT = 1000
+LAST_TIME_S = 253_402_214_400.0
+"""31 December 9999: no calendar goes further."""
 
 CODES = (
     "unreachable", "host_not_found", "timeout", "bad_certificate", "tls_failed", "not_vidconf", "server_error", "server_restarting",
@@ -230,6 +232,8 @@ def transport_error(error: BaseException) -> RestError:
             return RestError("timeout")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | OSError():
             return RestError("unreachable")
+        case aiohttp.ClientHttpProxyError():
+            return RestError("unreachable", {"status": error.status})
         case aiohttp.WSServerHandshakeError():
             return RestError("server_restarting" if error.status in (502, 503, 504) else "not_vidconf", {"status": error.status})
     return RestError("not_vidconf", {"reason": type(error).__name__})
@@ -283,8 +287,9 @@ def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str
 
 
 def _number(body: Mapping[str, Any], name: str) -> float | None:
+    """Seconds: since 1970, or of something that lasts."""
     value = body.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LAST_TIME_S else None
 
 
 def _signed_in(body: Mapping[str, Any]) -> SignedIn:
