@@ -167,11 +167,13 @@ class MeetingSeat:
         self._answers[number] = future
         try:
             await self._ws.send_json({"id": number, "do": do, **fields})
-            frame = await asyncio.wait_for(future, ANSWER_TIMEOUT_S)
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                frame = await future
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise MeetingError("unreachable", repr(error)) from error
         except asyncio.CancelledError:
-            if future.cancelled():
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling():  # not we are ended: the connection let the answer go
                 raise MeetingError("unreachable", "the control connection is lost") from None
             raise
         finally:
@@ -186,7 +188,8 @@ class MeetingSeat:
         self._closing = True
         if self._ws is not None and not self._ws.closed:
             with contextlib.suppress(MeetingError, TimeoutError):
-                await asyncio.wait_for(self.ask("leave"), 2)
+                async with asyncio.timeout(2):
+                    await self.ask("leave")
             await self._ws.close()
         if self._http is not None:
             await self._http.close()

@@ -312,7 +312,8 @@ class Bot:
     async def _clock(self) -> None:
         if self._seat is not None:
             try:
-                await asyncio.wait_for(self.admitted.wait(), LOBBY_TIMEOUT_S)
+                async with asyncio.timeout(LOBBY_TIMEOUT_S):
+                    await self.admitted.wait()
             except TimeoutError:
                 self.stop("lobby_timeout")
                 return

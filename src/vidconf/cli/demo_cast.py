@@ -125,7 +125,8 @@ async def _play(link: str, parts: list[Part], late_s: float) -> list[dict[str, A
     async def play(bot: Bot, part: Part) -> dict[str, Any]:
         if part.knocks_late:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), late_s)
+                async with asyncio.timeout(late_s):
+                    await over.wait()
         return await bot.run()
 
     loop = asyncio.get_running_loop()

@@ -70,6 +70,8 @@ async def _live(app: QApplication, stage: Stage, folder: Path, headless: bool, s
     shell.window.resize(WIDTH, HEIGHT)
     chair = _Chair(shell, engine, stage, folder)
     try:
+        if headless:
+            chair.clear()
         await shell.start(stage.chair_link)
         await chair.join(picture=headless)
         if headless:
@@ -84,7 +86,8 @@ async def _live(app: QApplication, stage: Stage, folder: Path, headless: bool, s
 
 async def _until(over: asyncio.Event, seconds: float | None) -> None:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(over.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await over.wait()
 
 
 class _Chair:
@@ -100,6 +103,12 @@ class _Chair:
         self._measured: dict[tuple[str, str], float] = {}
         self._cpu_percent = 0.0
         self._store.subscribe(self._on_state)
+
+    def clear(self) -> None:
+        """What an earlier run left goes; nothing else in the folder is touched."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for old in (*self._folder.glob("[0-9][0-9]-*.png"), self._wav):
+            old.unlink(missing_ok=True)
 
     @property
     def _state(self) -> ClientState:
@@ -127,9 +136,6 @@ class _Chair:
     async def play(self, seconds: float) -> None:
         """The chair's part; the last seconds belong to the measurement, in the grid with everybody in it."""
         began = time.monotonic()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for old in (*self._folder.glob("*.png"), self._wav):
-            old.unlink(missing_ok=True)
         self._engine.send(api.Record(str(self._wav)))
         late = [part.name for part in self._stage.parts if part.knocks_late]
         await self._wait("the expected participants", lambda s: self._there(s, self._names), WAIT_S)

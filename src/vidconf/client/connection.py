@@ -150,7 +150,8 @@ class ControlConnection:
         except (ConnectionError, aiohttp.ClientError, RuntimeError) as error:
             log.debug("sending failed: %r", error)  # the reader sees it too, and the answer is lost like any other
         try:
-            return await asyncio.wait_for(answer, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await answer
         except TimeoutError:
             raise AskError("timeout") from None
         finally:
@@ -222,7 +223,8 @@ class ControlConnection:
     async def _pause(self, seconds: float) -> None:
         self._hurry.clear()
         try:
-            await asyncio.wait_for(self._hurry.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
         except TimeoutError:
             return
 
@@ -234,7 +236,8 @@ class ControlConnection:
         ) as ws:
             hello = frames.hello(0, self._token, f"vidconf/{__version__}", self._seq)
             await ws.send_str(hello)
-            first = await asyncio.wait_for(ws.receive(), HELLO_TIMEOUT_S)
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                first = await ws.receive()
             if first.type is not aiohttp.WSMsgType.TEXT:
                 self._final_close(ws.close_code)
                 return False

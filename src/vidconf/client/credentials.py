@@ -148,7 +148,8 @@ class Credentials:
 
         threading.Thread(target=run, name="keyring", daemon=True).start()
         try:
-            return await asyncio.wait_for(answer, self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                return await answer
         except TimeoutError:
             self.counts["timeout"] += 1
             self.usable = False

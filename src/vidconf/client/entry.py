@@ -260,7 +260,8 @@ class Entry:
         self._client.open_devices()
         try:
             await self._take_seat(link, name, intent)
-            await asyncio.wait_for(self._seated.wait(), SEATED_TIMEOUT_S)
+            async with asyncio.timeout(SEATED_TIMEOUT_S):
+                await self._seated.wait()
         except RestError as error:
             if intent == self._intent:
                 await self._client.disconnect()

@@ -99,7 +99,8 @@ class EngineHost:
         process = self._process
         if process is not None:
             try:
-                await asyncio.wait_for(process.wait(), QUIT_S)
+                async with asyncio.timeout(QUIT_S):
+                    await process.wait()
             except TimeoutError:
                 _kill(process)
         if self._keeper is not None:
@@ -195,7 +196,8 @@ class EngineHost:
 
         async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
-                said = await asyncio.wait_for(reader.readline(), 5)
+                async with asyncio.timeout(5):
+                    said = await reader.readline()
             except (TimeoutError, ValueError, ConnectionError):
                 said = b""
             if hmac.compare_digest(said.strip(), secret.encode()) and not arrived.done():
@@ -259,7 +261,8 @@ class EngineHost:
     async def _read(self, reader: asyncio.StreamReader) -> None:
         while True:
             try:
-                line = await asyncio.wait_for(reader.readline(), SILENT_S)
+                async with asyncio.timeout(SILENT_S):
+                    line = await reader.readline()
             except (ValueError, ConnectionError) as error:
                 log.error("the engine's line cannot be read: %r", error)
                 return
@@ -284,7 +287,8 @@ class EngineHost:
         if process.stdin is not None:
             process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), 1)
+            async with asyncio.timeout(1):
+                await process.wait()
         except TimeoutError:
             _kill(process)
             await process.wait()

@@ -100,7 +100,8 @@ async def _serve(config: dict[str, Any]) -> int:
         if task.exception() is not None:
             log.error("the engine ends: %s", task.get_name(), exc_info=task.exception())
     try:
-        await asyncio.wait_for(engine.close(), LAST_WORDS_S)
+        async with asyncio.timeout(LAST_WORDS_S):
+            await engine.close()
     except TimeoutError:
         log.error("the engine did not end in time")
     for task in tasks:

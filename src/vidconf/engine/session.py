@@ -419,7 +419,8 @@ class Session:
     async def _pause(self, seconds: float) -> None:
         """Wait, but not when a new `Join` comes."""
         try:
-            await asyncio.wait_for(self._new_join.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._new_join.wait()
         except TimeoutError:
             return
 

@@ -149,7 +149,8 @@ class Signalling:
         ws, http, self._ws, self._http = self._ws, self._http, None, None
         if ws is not None and farewell is not None and not ws.closed:
             try:
-                await asyncio.wait_for(ws.send_bytes(farewell.SerializeToString()), 1)
+                async with asyncio.timeout(1):
+                    await ws.send_bytes(farewell.SerializeToString())
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 log.debug("the farewell did not arrive: %r", error)
         self._lose("closed")
@@ -160,7 +161,8 @@ class Signalling:
             await asyncio.wait(tasks, timeout=1)
         if ws is not None:
             try:
-                await asyncio.wait_for(ws.close(), 2)
+                async with asyncio.timeout(2):
+                    await ws.close()
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 log.debug("the WebSocket did not close cleanly: %r", error)
         if http is not None:

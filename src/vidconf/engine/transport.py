@@ -354,7 +354,8 @@ class Connection:
         self._waiting[published.cid] = future
         self.send(add_track=request)
         try:
-            info = await asyncio.wait_for(future, PUBLISH_TIMEOUT_S)
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                info = await future
         except (TimeoutError, PermissionError) as error:
             self._refused.add(publication)
             self.owner.publication_refused(publication, "not_allowed" if isinstance(error, PermissionError) else "not_published")
@@ -387,7 +388,8 @@ class Connection:
         assert publisher is not None
         assert publisher.remote is not None
         ids = extension_ids(publisher.remote)
-        await asyncio.wait_for(publisher.connected.wait(), CONNECT_TIMEOUT_S)
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await publisher.connected.wait()
         for published in added:
             publication, section = published.publication, published.section
             if publication.closed or section is None or self._published.get(publication) is not published:

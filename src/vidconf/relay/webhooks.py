@@ -80,5 +80,6 @@ class Webhooks:
         """Give what waits a moment to go out."""
         if self._task is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._queue.join(), 1)
+                async with asyncio.timeout(1):
+                    await self._queue.join()
             await end(self._task)

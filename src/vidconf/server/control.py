@@ -203,7 +203,8 @@ class Connection:
             for task in self._tasks:
                 task.cancel()
             try:
-                await asyncio.wait_for(writer, 3)
+                async with asyncio.timeout(3):
+                    await writer
             except TimeoutError:
                 self.control.counts["closed_hard"] += 1
 
@@ -323,7 +324,8 @@ class Connection:
 
     async def _receive(self, timeout_s: float | None = None) -> str | None:
         """The next text frame; None when the connection ends. Raises TimeoutError."""
-        message = await asyncio.wait_for(self._socket.receive(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            message = await self._socket.receive()
         if message.type is WSMsgType.TEXT:
             return str(message.data)
         if message.type is WSMsgType.BINARY:

@@ -227,7 +227,8 @@ class _Keeper:
                 await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S)) - 1])
             else:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), LOOK_S)
+                    async with asyncio.timeout(LOOK_S):
+                        await self._wake.wait()
             self._wake.clear()
             if self.room.closed:
                 self._media.forget(self)

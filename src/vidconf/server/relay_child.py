@@ -92,7 +92,8 @@ class RelayChild:
         )  # fmt: skip
         self._process = process
         try:
-            self.url = await asyncio.wait_for(self._ready_line(process), READY_S)
+            async with asyncio.timeout(READY_S):
+                self.url = await self._ready_line(process)
             if self.url:
                 ready = True
                 log.info("the relay listens (pid %d)", process.pid)
@@ -124,7 +125,8 @@ class RelayChild:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), STOP_S)
+                async with asyncio.timeout(STOP_S):
+                    await process.wait()
             except TimeoutError:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()

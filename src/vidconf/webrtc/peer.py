@@ -104,7 +104,8 @@ class Peer:
             self._offer_id += 1
             self._answered = asyncio.get_running_loop().create_future()
             await send(offer_of(self.sections, self.gatherer, self.dtls, self._offer_id), self._offer_id)
-            remote = parse(await asyncio.wait_for(self._answered, ANSWER_TIMEOUT_S))
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                remote = parse(await self._answered)
             self.remote = remote
             # the answer's setup says who is the DTLS client; pion answers active
             self._begin(remote, controlling=True, role="server" if transport_of(remote)[1].role == "client" else "client")
@@ -156,7 +157,8 @@ class Peer:
             await asyncio.wait([self._gathering], timeout=GATHER_TIMEOUT_S)
         for part in (self.sctp, self.dtls, self.ice):
             try:
-                await asyncio.wait_for(part.stop(), 2)
+                async with asyncio.timeout(2):
+                    await part.stop()
             except (TimeoutError, ConnectionError, OSError, AttributeError) as error:
                 log.debug("%s: %s did not stop cleanly: %r", self.name, type(part).__name__, error)
 

@@ -92,3 +92,12 @@ def test_light_modules_need_only_the_standard_library(name: str) -> None:
 def test_no_room_is_called_after_nothing() -> None:
     for path in modules():
         assert path.stem not in ("utils", "helpers", "common", "manager", "misc"), path
+
+
+def test_nobody_waits_with_wait_for() -> None:
+    """Before Python 3.12 it swallows a cancellation that comes together with what is waited for, and whoever ends the task
+    waits for ever: `async with asyncio.timeout(…)` does not."""
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            waits = isinstance(node, ast.Attribute) and node.attr == "wait_for" and isinstance(node.value, ast.Name) and node.value.id == "asyncio"
+            assert not waits, f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)} asyncio.wait_for"
