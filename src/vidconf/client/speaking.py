@@ -47,7 +47,7 @@ class SpeakerOrder:
             if level < START_LEVEL:
                 continue
             voice = self._voices.get(participant)
-            if voice is None:
+            if voice is None or now - voice.heard > HOLD_S:
                 self._voices[participant] = _Voice(now, now, level)
             else:
                 voice.heard = now
