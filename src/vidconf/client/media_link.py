@@ -40,6 +40,7 @@ class MediaLink:
     def __init__(self, store: Store, engine: api.Engine, ask: Ask, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self._engine, self._ask, self._clock = store, engine, ask, clock
         self._speakers = SpeakerOrder()
+        self._heard_now: tuple[tuple[str, float], ...] = ()
         self._told: dict[LocalSourceName, SourceState] = {}
         self._telling: dict[LocalSourceName, asyncio.Task[None]] = {}
         self._joining: asyncio.Task[None] | None = None
@@ -108,7 +109,7 @@ class MediaLink:
         self._told.clear()
         self._watches.clear()
         self._held = False
-        self._speakers = SpeakerOrder()
+        self._speakers, self._heard_now = SpeakerOrder(), ()
         for source in LOCAL_SOURCES:
             self._store.dispatch(c.SourceWanted(source, "off"))
 
@@ -197,16 +198,17 @@ class MediaLink:
                 self._watches.pop(track, None)
 
     def _heard(self, levels: tuple[tuple[str, float], ...]) -> None:
-        self._show_speakers(self._speakers.report(levels, self._clock()))
+        """The SFU tells changes only: these are heard until it says otherwise."""
+        self._heard_now = levels
+        self._show_speakers()
 
-    def _show_speakers(self, speaking: tuple[tuple[str, float], ...]) -> None:
+    def _show_speakers(self) -> None:
+        speaking = self._speakers.report(self._heard_now, self._clock())
         self._store.dispatch(c.Set({"speaking": speaking, "main_speaker": self._speakers.main}))
         if self._quiet is not None:
             self._quiet.cancel()
         wait_s = self._speakers.next_change_s
-        self._quiet = None
-        if wait_s < 60:
-            self._quiet = asyncio.get_running_loop().call_later(wait_s, lambda: self._show_speakers(self._speakers.at(self._clock())))
+        self._quiet = asyncio.get_running_loop().call_later(wait_s, self._show_speakers) if wait_s < 60 else None
 
     # ---- what the user chooses ----
 

@@ -428,6 +428,7 @@ class Session:
     def _took_room(self, join: rtc.JoinResponse) -> None:
         """What the server says at joining is the whole truth: what is not in it is gone."""
         self._participants.clear()
+        self._set_speakers({})
         present = {t.sid for p in join.other_participants for t in p.tracks}
         for sid in [s for s in self._subscriptions if s not in present]:
             self._remove_track(sid)
@@ -465,6 +466,7 @@ class Session:
         if info.state == models.ParticipantInfo.State.DISCONNECTED:
             if self._participants.pop(info.sid, None) is not None:
                 self._remove_unlisted(info.identity, set())
+                self._set_speakers({who: level for who, level in self._speaking.items() if who != info.identity})
             return
         if known is None:
             # someone who came back under a new sid: the old one's farewell, which may come later, must not touch the new

@@ -15,6 +15,7 @@ from vidconf.client.connection import ReconnectPolicy
 from vidconf.client.core import Client
 from vidconf.client.credentials import Credentials
 from vidconf.client.settings import Settings
+from vidconf.client.speaking import HOLD_S
 from vidconf.client.state import ClientState
 from vidconf.engine import api
 from vidconf.meeting import messages as m
@@ -459,6 +460,19 @@ async def test_speakers_tracks_and_volumes(toy: ToyServer, person: Callable[...,
     assert one.state.main_speaker == "p9", "the stage does not jump when all are silent"
     one.engine.say(api.TrackRemoved("T2"), api.TrackMuted("T1", True))
     await until(lambda: set(one.state.tracks) == {"T1"} and one.state.tracks["T1"].muted)
+
+
+async def test_who_speaks_evenly_is_told_once_and_speaks_until_told_otherwise(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    """An SFU tells changes only."""
+    one = await person()
+    await enter(toy, one)
+    one.engine.say(api.Speakers((("p9.2", 0.125),)))
+    await until(lambda: [who for who, _ in one.state.speaking] == ["p9"], 3)
+    await asyncio.sleep(1.5 * HOLD_S)
+    assert [who for who, _ in one.state.speaking] == ["p9"]
+    assert one.state.main_speaker == "p9"
+    one.engine.say(api.Speakers(()))
+    await until(lambda: one.state.speaking == (), 3)
 
 
 async def test_reactions_pass(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:

@@ -96,6 +96,19 @@ async def test_speakers_are_deltas(told: Told) -> None:
     assert say(("PA_1", 0.0, False), ("PA_2", 0.0, True), ("PA_me", 0, False)) == [api.Speakers(())]
 
 
+async def test_who_goes_while_speaking_is_silent(told: Told) -> None:
+    def speak(sid: str) -> None:
+        told.session.on_message(rtc.SignalResponse(speakers_changed=rtc.SpeakersChanged(speakers=[models.SpeakerInfo(sid=sid, level=0.5, active=True)])))
+
+    told.update(person("PA_1", "ann"), person("PA_2", "bob"))
+    speak("PA_1")
+    speak("PA_2")
+    assert told.update(person("PA_1", "ann", state=State.DISCONNECTED, version=2)) == [api.Speakers((("bob", 0.5),))]
+    told.events.clear()
+    told.session._took_room(rtc.JoinResponse(other_participants=[person("PA_3", "eve")]))
+    assert told.events == [api.Speakers(())]
+
+
 async def test_connection_quality(told: Told) -> None:
     told.update(person("PA_1", "ann"))
     told.events.clear()
