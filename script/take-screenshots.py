@@ -63,6 +63,9 @@ class Photographer:
         self.taken.append(path.name)
         print(path, file=sys.stderr)
 
+    async def somebody_speaks(self, shell: Shell) -> None:
+        await self.until(shell, "somebody speaking", lambda s: bool(s.speaking))
+
     async def until(self, shell: Shell, what: str, reached: Callable[[ClientState], bool], limit_s: float = 25.0) -> None:
         ends = time.monotonic() + limit_s
         while not reached(shell.client.store.state):
@@ -126,6 +129,7 @@ async def meeting(p: Photographer) -> None:
     await p.until(shell, "hands", lambda s: s.meeting is not None and len(s.meeting.hands) >= 2)
     await p.take(shell, "knock")
     shell.window.on_shortcut("people")
+    await p.somebody_speaks(shell)
     await p.take(shell, "meeting", settle_s=1.5)
     shell.window.on_shortcut("admit")
     shell.window.on_shortcut("chat")
@@ -135,15 +139,19 @@ async def meeting(p: Photographer) -> None:
     await p.until(shell, "the page", lambda s: any(t.source == "screen_share" and t.ring for t in s.tracks.values()))
     await p.take(shell, "share", settle_s=1.5)
     await p.until(shell, "its end", lambda s: not any(t.source == "screen_share" for t in s.tracks.values()))
+    await p.somebody_speaks(shell)
     await p.take(shell, "grid", settle_s=1.0)
     shell.window.on_shortcut("view")
+    await p.somebody_speaks(shell)
     await p.take(shell, "speaker", settle_s=1.5)
     shell.window.on_shortcut("view")
     shell.settings.set("theme", "dark")
     shell.window.on_shortcut("people")
+    await p.somebody_speaks(shell)
     await p.take(shell, "meeting-dark", settle_s=1.5)
     shell.settings.set("language", "en")
     shell.settings.set("theme", "light")
+    await p.somebody_speaks(shell)
     await p.take(shell, "meeting-en-small", SMALL, settle_s=1.5)
     shell.window.ask_leave()
     await p.take(shell, "leave", SMALL)

@@ -143,6 +143,7 @@ class _Chair:
         await asyncio.sleep(SETTLE_S)
         self._grab("knock")
         self._shell.window.on_shortcut("people")
+        await self._somebody_speaks()
         await asyncio.sleep(SETTLE_S)
         self._grab("people")
         self._shell.window.on_shortcut("admit")
@@ -162,11 +163,16 @@ class _Chair:
             await self._wait("the end of the share", lambda s: not _shared(s), 8.0, needed=False)
         self._shell.window.on_shortcut("view")
         await asyncio.sleep(1.0)
+        await self._somebody_speaks()
         self._grab("speaker")
         self._shell.window.on_shortcut("view")
         await asyncio.sleep(1.0)
         await self._measure(max(MEASURE_LEAST_S, seconds - (time.monotonic() - began)))
+        await self._somebody_speaks()
         self._grab("grid")
+
+    async def _somebody_speaks(self) -> None:
+        await self._wait("somebody speaking", lambda s: bool(s.speaking), 2.0, needed=False)
 
     def _there(self, state: ClientState, names: set[str]) -> bool:
         return state.meeting is not None and names <= {p.name for p in state.meeting.admitted()}

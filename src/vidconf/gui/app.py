@@ -89,7 +89,7 @@ class Shell(QObject):
 
     async def start(self, link: str = "") -> None:
         """Show the window, then begin to work."""
-        self.window.show()
+        self.window.come_forward()
         if self.tray is not None:
             self.tray.start()
         await self.client.start()
