@@ -9,6 +9,7 @@ from typing import Any
 
 from gui import states
 from PySide6.QtCore import QPoint, QRect, Qt
+from PySide6.QtGui import QInputMethodEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -89,28 +90,56 @@ def entries(menu: QMenu) -> list[str]:
 
 
 def choose(menu: QMenu, *path: str) -> None:
-    """Click an entry, through submenus."""
-    for n, text in enumerate(path):
+    """Press an entry, through submenus, as the keyboard does: the menu closes first, then it is done."""
+    window = _window_of(menu)
+    for text in path:
         action = next(action for action in menu.actions() if action.text() == text)
         assert action.isEnabled(), text
-        if n < len(path) - 1:
-            inner = action.menu()
-            assert isinstance(inner, QMenu)
+        inner = action.menu()
+        menu.setActiveAction(action)
+        QTest.keyClick(menu, Qt.Key.Key_Return)
+        QApplication.processEvents()
+        if isinstance(inner, QMenu):
             menu = inner
-        else:
-            action.trigger()
-    close_menus()
+    assert QApplication.activePopupWidget() is None
+    _activate(window)
 
 
 def close_menus() -> None:
+    window = None
     while (popup := QApplication.activePopupWidget()) is not None:
+        window = _window_of(popup)
         popup.close()
         QApplication.processEvents()
+    if window is not None:
+        _activate(window)
+
+
+def _window_of(popup: QWidget) -> QWidget:
+    widget: QWidget = popup
+    while widget.isWindow() and (parent := widget.parentWidget()) is not None:
+        widget = parent.window()
+    return widget
+
+
+def _activate(window: QWidget) -> None:
+    """Qt's offscreen platform takes a menu for a window that has the keyboard, and gives it back to nobody."""
+    window.activateWindow()
+    QApplication.processEvents()
 
 
 def press(widget: QWidget, key: Qt.Key, modifiers: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
     QTest.keyClick(widget, key, modifiers)
     QApplication.processEvents()
+
+
+def write(field: QWidget, text: str) -> None:
+    """As a Vietnamese input method does: each word is composed in the field, then committed."""
+    for n, word in enumerate(text.split(" ")):
+        QApplication.sendEvent(field, QInputMethodEvent(word, []))
+        committed = QInputMethodEvent()
+        committed.setCommitString(word if n == 0 else f" {word}")
+        QApplication.sendEvent(field, committed)
 
 
 def focus() -> QWidget:

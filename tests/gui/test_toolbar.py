@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -165,7 +166,7 @@ def test_what_has_no_room_moves_into_more_in_order_and_no_word_is_cut(bar: Make,
     for name in ("microphone", "camera", "hand", "people", "more", "leave"):
         assert made._buttons[name].isVisible(), name
     shown = [button for button in made._buttons.values() if button.isVisible()]
-    for left, right in zip(shown, shown[1:], strict=False):
+    for left, right in pairwise(shown):
         assert left.geometry().right() < right.geometry().left()
     assert shown[-1].geometry().right() <= made.width()
     # The longest words of every state have their room too.

@@ -163,11 +163,9 @@ class ChatPanel(Panel):
 
     # ---- what is kept over making the window anew
     def keep(self) -> dict[str, Any]:
-        bar = self.list.verticalScrollBar()
-        return {**self.composer.keep(), "scroll": None if self.list.at_end else bar.value()}
+        return {**self.composer.keep(), "where": self.list.where()}
 
     def restore(self, kept: dict[str, Any]) -> None:
         self.composer.restore(kept)
         self._fill(self.store.state)
-        if kept.get("scroll") is not None:
-            self.list.verticalScrollBar().setValue(int(kept["scroll"]))
+        self.list.look_at(kept.get("where"))

@@ -21,7 +21,6 @@ from PySide6.QtGui import (
     QKeySequence,
     QPainter,
     QPaintEvent,
-    QTextDocument,
     QTextOption,
     QWheelEvent,
 )
@@ -43,16 +42,8 @@ LETTER_PX = 7.2
 """About, of running text; only to guess how high a message will be."""
 
 
-def _wrapping() -> QTextOption:
-    option = QTextOption()
-    option.setWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
-    return option
-
-
 class Paragraph(QTextEdit):
     """Plain text that can be selected and copied, as high as it is long."""
-
-    _ruler: QTextDocument | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,16 +76,11 @@ class Paragraph(QTextEdit):
 
     def heightForWidth(self, width: int) -> int:
         if self._height[0] != width:
-            if Paragraph._ruler is None:
-                ruler = Paragraph._ruler = QTextDocument()
-                ruler.setUndoRedoEnabled(False)
-                ruler.setDocumentMargin(0)
-                ruler.setDefaultTextOption(_wrapping())
-            ruler = Paragraph._ruler
-            ruler.setDefaultFont(font(SIZES["body"]))
-            ruler.setPlainText(self._written)
-            ruler.setTextWidth(max(1, width))
-            self._height = (width, ceil(ruler.size().height()))
+            document = self.document()
+            held = document.textWidth()
+            document.setTextWidth(max(1, width))
+            self._height = (width, ceil(document.size().height()))
+            document.setTextWidth(held)
         return self._height[1]
 
     def sizeHint(self) -> QSize:
@@ -122,7 +108,7 @@ class MessageRow(Row):
         super().__init__()
         self._said = Said("", "", "")
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-        self._frame = QFrame()
+        self._frame = mark(QFrame(), said="all")
         self._name, self._when = Text("", "strong", elide=True), Text("", "small")
         self._private = mark(Text("", elide=True), ink="info")
         self._lock = glyph("lock_closed", T["info_text"], 16)

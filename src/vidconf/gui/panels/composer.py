@@ -25,6 +25,8 @@ ALL = "all"
 WARN_AT = CHAT_LIMIT - 400
 """From here on the room left is shown."""
 PASTE_LIMIT = 4 * CHAT_LIMIT
+LEAST_HEIGHT, AROUND = 44, 10
+"""Of the field; its padding and edge, as the style sheet has them."""
 LINES = 5
 """It grows so far, then scrolls."""
 
@@ -84,9 +86,7 @@ class Writing(QPlainTextEdit):
 
     def _fit(self) -> None:
         lines = max(1, min(LINES, round(self.document().size().height())))
-        around = self.height() - self.viewport().height() if self.viewport().height() > 0 and self.isVisible() else 12
-        margin = 2 * round(self.document().documentMargin())
-        height = max(36, lines * self.fontMetrics().lineSpacing() + margin + max(4, min(around, 14)))
+        height = max(LEAST_HEIGHT, lines * self.fontMetrics().lineSpacing() + 2 * round(self.document().documentMargin()) + AROUND)
         if height != self.minimumHeight():
             self.setFixedHeight(height)
         full = self.document().size().height() > LINES
@@ -192,7 +192,6 @@ class Composer(QWidget):
         closed = refusal is not None and refusal.code not in ("chat_too_long", "not_here")
         if self.text.isReadOnly() != closed:
             self.text.setReadOnly(closed)
-        mark(self.text, private="true" if private else "")
         set_tool(self.go, "send!", "", "barred" if refusal is not None or not length else "", why or words.text("chat.send"), name=words.text("chat.send"))
 
     def send(self) -> None:

@@ -106,12 +106,12 @@ class PeoplePanel(Panel):
 
     # ---- what is kept over making the window anew
     def keep(self) -> dict[str, Any]:
-        return {"search": self.search.text(), "scroll": self.list.verticalScrollBar().value()}
+        return {"search": self.search.text(), "where": self.list.where()}
 
     def restore(self, kept: dict[str, Any]) -> None:
         self.search.setText(str(kept.get("search", "")))
         self._fill(self.store.state)
-        self.list.verticalScrollBar().setValue(int(kept.get("scroll", 0)))
+        self.list.look_at(kept.get("where"))
 
     # ---- RowAsks
     def do_for_all(self, does: str) -> None:

@@ -53,8 +53,6 @@ def popup(menu: QMenu, at: QPoint, above: bool = False) -> None:
     if above:
         at = QPoint(at.x(), at.y() - menu.sizeHint().height())
     menu.popup(at)
-    if menu.actions():
-        menu.setActiveAction(next((a for a in menu.actions() if a.isEnabled() and not a.isSeparator()), menu.actions()[0]))
 
 
 def add(menu: QMenu, text: str, symbol: str, do: Callable[[], object], *, why: m.Refusal | None = None, danger: bool = False) -> QAction:

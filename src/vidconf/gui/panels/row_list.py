@@ -154,8 +154,14 @@ class RowList(QAbstractScrollArea):
             if layout is None:
                 height = ruler.heightForWidth(width) if ruler.hasHeightForWidth() else ruler.sizeHint().height()
             else:
+                for inner in reversed(ruler.findChildren(QWidget)):
+                    if (its := inner.layout()) is not None:
+                        its.invalidate()  # what is hidden is not told of its children's changes, and remembers
+                        inner.updateGeometry()
+                layout.invalidate()
                 layout.activate()
                 height = layout.totalHeightForWidth(width) if layout.hasHeightForWidth() else layout.totalSizeHint().height()
+            height = max(height, ruler.minimumHeight())
             if len(self._known) >= HEIGHTS:
                 self._known.clear()
             self._known[key] = height
@@ -168,6 +174,8 @@ class RowList(QAbstractScrollArea):
             ruler = self._rulers[kind] = self._kinds[kind]()
             ruler.setParent(self.viewport())
             ruler.hide()
+            for inner in ruler.findChildren(QWidget):
+                inner.ensurePolished()  # fonts come with the style sheet, which hidden widgets have not met yet
         return ruler
 
     def _set_tops(self) -> None:
@@ -199,6 +207,20 @@ class RowList(QAbstractScrollArea):
             if at is not None:
                 self._set_value(self._tops[at] + (above if n == 0 else 0))
                 return
+
+    def where(self) -> tuple[Hashable, int] | None:
+        """What one looks at: the first item in sight, and how much of it is above the edge; None at the upper end, or at the
+        lower of a list that is read from there."""
+        anchor = self._anchor()
+        return (anchor[0][0], anchor[1]) if anchor is not None else None
+
+    def look_at(self, where: tuple[Hashable, int] | None) -> None:
+        """What `where` said, perhaps of another list with the same items."""
+        if where is not None and where[0] in self._index:
+            self._at_end = False
+            for _ in range(4):
+                self._keep(([where[0]], where[1]))
+                self._place()
 
     def _set_value(self, value: int) -> None:
         busy, self._busy = self._busy, True

@@ -1,0 +1,655 @@
+"""The chat panel: what is read, what is written and to whom, what nobody may slip in, and that long meetings stay quick."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gui import states
+from gui.meeting_room import (
+    change,
+    change_person,
+    choose,
+    close_menus,
+    come,
+    cut_texts,
+    entries,
+    focus,
+    happen,
+    nameless,
+    open_menu,
+    press,
+    quiet,
+    write,
+)
+from gui.recording import RecordingActions, go_to
+from PySide6.QtCore import QEvent, QMimeData, QPoint, Qt
+from PySide6.QtGui import QContextMenuEvent, QGuiApplication, QInputMethodEvent, QKeyEvent
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from vidconf import words
+from vidconf.client.changes import Set
+from vidconf.client.state import ClientState, PendingChat
+from vidconf.client.store import Store
+from vidconf.gui.panels.chat import ChatPanel
+from vidconf.gui.panels.chat_list import Said
+from vidconf.gui.panels.chat_rows import LineRow, MessageRow
+from vidconf.gui.parts import pack
+from vidconf.meeting import messages as m
+from vidconf.meeting.models import ChatMessage, Participant, Permissions
+from vidconf.meeting.rules import CHAT_LIMIT
+
+WIDTH = 360
+
+
+class Place:
+    """A panel that follows the store."""
+
+    def __init__(self, store: Store, actions: RecordingActions, show: Any, state: ClientState, height: int) -> None:
+        go_to(store, state)
+        self.store, self.actions = store, actions
+        self.panel = ChatPanel(store, actions)
+        self.host = QWidget()
+        pack(QVBoxLayout(self.host), self.panel, gap=0)
+        store.subscribe(self.panel.show_state)
+        show(self.host, WIDTH, height)
+        actions.forget()
+
+    @property
+    def text(self) -> Any:
+        return self.panel.composer.text
+
+    def messages(self) -> list[Said]:
+        return [item.value for item in self.panel.list.items if item.kind == "said"]
+
+    def lines(self) -> list[str]:
+        return [item.value.text for item in self.panel.list.items if item.kind == "line"]
+
+    def row(self, key: str) -> MessageRow:
+        row = self.panel.list.row_of(("said", key))
+        assert isinstance(row, MessageRow)
+        return row
+
+    def say(self, n: int, text: str = "", **fields: Any) -> None:
+        """One more message."""
+        assert self.store.state.meeting is not None
+        message = ChatMessage(f"n{n}", states.NOW + n, "p3", "Lê Văn Cường", text or f"Tin số {n}", **fields)
+        change(self.store, chat=(*self.store.state.meeting.chat, message))
+
+    def many(self, count: int) -> None:
+        said = tuple(ChatMessage(f"x{n}", states.NOW - count + n, f"p{n % 6 + 1}", f"Người {n % 6}", f"Tin {n}: " + "nội dung trao đổi " * (n % 9)) for n in range(count))
+        change(self.store, chat=said)
+
+    def chat_calls(self) -> list[dict[str, Any]]:
+        return self.actions.named("chat")
+
+
+Make = Callable[..., Place]
+
+
+@pytest.fixture
+def place(store: Store, actions: RecordingActions, show: Any) -> Make:
+    def make(state: ClientState | None = None, height: int = 700) -> Place:
+        return Place(store, actions, show, state if state is not None else states.in_meeting(meeting=quiet(), unsent_chat=(), unread_chat=0), height)
+
+    return make
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_messages_with_who_when_and_role(place: Make) -> None:
+    made = place()
+    first, second, third = made.messages()
+    assert (first.name, first.text, first.ground) == ("Trần Thị Bình", "Tài liệu phiên họp đã gửi qua trục văn bản.", "all")
+    assert first.when == f"Thư ký · {words.clock(states.NOW - 300)}"
+    assert second.when == words.clock(states.NOW - 120)
+    assert (third.ground, third.private) == ("private", "Riêng với tôi")
+    row = made.row("c3")
+    assert row._frame.property("said") == "private"
+    assert row._private_line.isVisible(), "private is a word, not only a ground"
+    assert "Riêng với tôi" in row.accessibleName()
+    assert not made.row("c1")._private_line.isVisible()
+
+
+def test_ones_own_private_message_says_to_whom(place: Make) -> None:
+    made = place(states.in_meeting("p2", meeting=quiet(), unsent_chat=()))
+    assert made.messages()[2].private == "Riêng với Phạm Quốc Hùng"
+    assert made.messages()[0].ground == "mine"
+    assert made.messages()[0].name == "Trần Thị Bình (tôi)"
+
+
+def test_an_empty_chat_says_what_will_be_there(place: Make) -> None:
+    made = place(states.in_meeting(meeting=quiet(chat=()), unsent_chat=()))
+    about = next(item.value for item in made.panel.list.items if item.kind == "about")
+    assert about.title == "Chưa có tin nhắn"
+    made.say(1)
+    assert next(item.value for item in made.panel.list.items if item.kind == "about").title == ""
+
+
+def test_lines_tell_only_what_the_state_knows(place: Make) -> None:
+    made = place()
+    assert made.lines() == [], "who was here before, and the beginning, are no news"
+    happen(made.store, m.Admitted("p8", "Nguyễn Thị Hồng Nhung", "guest", "person", guest=True), at=states.NOW + 10)
+    assert made.lines() == [f"{words.clock(states.NOW + 10)} · Nguyễn Thị Hồng Nhung vào phòng"]
+    for n in range(3):
+        come(made.store, states.person(f"z{n}", f"Đại biểu {n}", since=states.NOW + 20 + n))
+    assert made.lines() == [f"{words.clock(states.NOW + 10)} · Nguyễn Thị Hồng Nhung, Đại biểu 0 và 2 người khác vào phòng"]
+    made.say(60)
+    happen(made.store, m.Left("z0"), at=states.NOW + 90)
+    assert made.lines()[1:] == [f"{words.clock(states.NOW + 90)} · Đại biểu 0 rời phòng"]
+    kinds = [item.kind for item in made.panel.list.items]
+    assert kinds == ["about", "said", "said", "said", "line", "said", "line"]
+    assert isinstance(made.panel.list.shown()[-1], LineRow)
+
+
+def test_a_role_given_later_shows_on_what_was_said(place: Make) -> None:
+    made = place()
+    happen(made.store, m.RoleSet("p5", "delegate", co_chair=True))
+    assert made.messages()[1].when.startswith("Đồng chủ trì · ")
+
+
+# ---- hostile ---------------------------------------------------------------------------------------------------------------------
+
+HOSTILE = (
+    "<b>đậm</b> <img src='file:///etc/passwd'> <a href='https://x.example'>bấm</a>", "https://" + "a" * 900, "W" * 4000, "dòng\n" * 300,
+    "a" + "\u0301" * 300, "‮văn bản ngược", "\u200b" * 200 + "x", "&lt;script&gt;", "😀" * 500, "# Tiêu đề\n* mục", "%s %n {name}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:12]))
+def test_what_others_write_is_text_and_stays_in_its_row(place: Make, text: str) -> None:
+    made = place(height=900)
+    made.say(1, text)
+    row = made.row("n1")
+    QApplication.processEvents()
+    assert row.text.toPlainText().replace("\u2029", "\n") == text
+    assert row.text.document().idealWidth() <= row.text.width() + 1, "broken anywhere rather than cut"
+    assert row.text.height() >= row.text.document().size().height(), "all of it can be seen"
+    assert row.width() <= made.panel.list.viewport().width()
+    assert "anchor" not in row.text.document().toHtml().lower().replace("transition", "")
+    assert made.panel.list.horizontalScrollBar().maximum() == 0
+    for label in row.findChildren(QLabel):
+        assert label.textFormat() == Qt.TextFormat.PlainText or not label.text()
+
+
+def test_links_are_copied_never_opened(place: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PySide6.QtGui import QDesktopServices
+
+    opened: list[object] = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url))
+    made = place()
+    made.say(1, "Xem https://hop.vidu.gov.vn/t/7 và http://gia-mao.example/a?b=c, javascript:alert(1)")
+    row = made.row("n1")
+    QTest.mouseClick(row.text.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(60, 8))
+    QTest.mouseDClick(row.text.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(60, 8))
+    assert opened == []
+    row.text.moveCursor(row.text.textCursor().MoveOperation.Start)
+    QApplication.sendEvent(row, QContextMenuEvent(QContextMenuEvent.Reason.Mouse, QPoint(5, 5), row.mapToGlobal(QPoint(5, 5))))
+    listed = entries(open_menu())
+    assert listed == ["Chép tin nhắn", "Chép liên kết https://hop.vidu.gov.vn/t/7", "Chép liên kết http://gia-mao.example/a?b=c,"]
+    choose(open_menu(), listed[1])
+    assert QGuiApplication.clipboard().text() == "https://hop.vidu.gov.vn/t/7"
+
+
+def test_a_selection_and_a_whole_message_can_be_copied(place: Make) -> None:
+    made = place()
+    row = made.row("c1")
+    row.setFocus()
+    press(row, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    assert QGuiApplication.clipboard().text() == "Tài liệu phiên họp đã gửi qua trục văn bản."
+    row.text.setFocus()
+    row.text.selectAll()
+    press(row.text, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    assert QGuiApplication.clipboard().text() == "Tài liệu phiên họp đã gửi qua trục văn bản."
+    QApplication.sendEvent(row.text, QContextMenuEvent(QContextMenuEvent.Reason.Keyboard, QPoint(5, 5), row.mapToGlobal(QPoint(5, 5))))
+    assert entries(open_menu()) == ["Chép phần đã chọn", "Chép tin nhắn"], "in our words, not the toolkit's"
+    close_menus()
+    press(row.text, Qt.Key.Key_X)
+    assert row.text.toPlainText() == "Tài liệu phiên họp đã gửi qua trục văn bản."
+
+
+@pytest.mark.parametrize("name", ["<i>Chủ trì</i>", "W" * 64, "Phạm Quốc Hùng (tôi)"])
+def test_a_senders_name_is_text(place: Make, name: str) -> None:
+    made = place()
+    assert made.store.state.meeting is not None
+    change(made.store, chat=(ChatMessage("h", states.NOW, "p3", name, "x"),))
+    row = made.row("h")
+    assert row._name.text() == name
+    assert row._name.textFormat() == Qt.TextFormat.PlainText
+    assert row._when.width() >= row._when.sizeHint().width(), "the time is not pushed out by a long name"
+    come(made.store, states.person("z", name, since=states.NOW + 5))
+    assert made.lines()[-1].endswith(f"{name} vào phòng")
+    assert "<i>" not in made.panel.list.shown()[-1].toolTip()
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_enter_sends_and_shift_enter_begins_a_line(place: Make) -> None:
+    made = place()
+    made.text.setFocus()
+    write(made.text, "Đề nghị các điểm cầu báo cáo")
+    press(made.text, Qt.Key.Key_Return, Qt.KeyboardModifier.ShiftModifier)
+    write(made.text, "đúng giờ.")
+    assert made.chat_calls() == []
+    press(made.text, Qt.Key.Key_Return)
+    assert made.chat_calls() == [{"text": "Đề nghị các điểm cầu báo cáo\nđúng giờ.", "to": None}]
+    assert made.text.toPlainText() == ""
+    assert focus() is made.text
+    press(made.text, Qt.Key.Key_Enter)
+    write(made.text, "   ")
+    press(made.text, Qt.Key.Key_Enter, Qt.KeyboardModifier.KeypadModifier)
+    assert len(made.chat_calls()) == 1, "nothing is not sent"
+
+
+def test_a_word_still_being_composed_is_not_lost(place: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Telex keeps `Chươn` open until the next key: Enter takes it in, then sends."""
+    made = place()
+    made.text.setFocus()
+    write(made.text, "Kính gửi")
+    QApplication.sendEvent(made.text, QInputMethodEvent(" Chương", []))
+    committed = []
+
+    def commit() -> None:
+        committed.append(1)
+        done = QInputMethodEvent()
+        done.setCommitString(" Chương")
+        QApplication.sendEvent(made.text, done)
+
+    monkeypatch.setattr(QGuiApplication, "inputMethod", staticmethod(lambda: SimpleNamespace(commit=commit)))
+    QApplication.sendEvent(made.text, QKeyEvent(QEvent.Type.KeyPress, Qt.Key.Key_Return, Qt.KeyboardModifier.NoModifier))
+    assert committed == [1]
+    assert made.chat_calls() == [{"text": "Kính gửi Chương", "to": None}]
+
+
+@pytest.mark.parametrize("modifiers", [Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.AltModifier])
+def test_enter_with_other_keys_does_not_send(place: Make, modifiers: Qt.KeyboardModifier) -> None:
+    made = place()
+    write(made.text, "x")
+    press(made.text, Qt.Key.Key_Return, modifiers)
+    assert made.chat_calls() == []
+    assert made.text.toPlainText() == "x"
+
+
+def test_to_whom_is_chosen_above_the_text(place: Make) -> None:
+    made = place()
+    composer = made.panel.composer
+    assert composer.to.currentText() == "Gửi tới: Tất cả"
+    composer.to.setFocus()
+    listed = [composer.to.itemText(n) for n in range(composer.to.count())]
+    assert listed[0] == "Gửi tới: Tất cả"
+    assert listed[1] == "Gửi riêng: Trần Thị Bình · Thư ký", "moderators first"
+    assert not any("Phạm Quốc Hùng" in text for text in listed), "not to oneself"
+    assert len(listed) == 7
+    composer.to.setCurrentIndex(listed.index(next(text for text in listed if "Lê Văn Cường" in text)))
+    composer.to.activated.emit(composer.to.currentIndex())
+    assert focus() is made.text
+    assert made.text.placeholderText() == "Viết riêng cho Lê Văn Cường…"
+    write(made.text, "Mời chuẩn bị")
+    press(made.text, Qt.Key.Key_Return)
+    assert made.chat_calls() == [{"text": "Mời chuẩn bị", "to": "p3"}]
+    assert composer.recipient == "p3", "the next one goes there too, and it says so"
+    assert composer.to.currentText() == "Gửi riêng: Lê Văn Cường"
+
+
+def test_a_private_draft_never_becomes_public(place: Make) -> None:
+    made = place()
+    made.panel.write_to("p3")
+    write(made.text, "Chuyện riêng")
+    happen(made.store, m.Left("p3"))
+    assert made.panel.composer.recipient == "p3"
+    assert made.panel.composer.to.currentText() == "Gửi tới: Lê Văn Cường (đã rời phòng)"
+    press(made.text, Qt.Key.Key_Return)
+    made.panel.composer.go.click()
+    assert made.chat_calls() == []
+    assert made.text.toPlainText() == "Chuyện riêng"
+    assert made.panel.composer._why.text() == words.refusal("not_here")
+    assert cut_texts(made.host) == []
+    come(made.store, states.person("p3", "Lê Văn Cường"))
+    press(made.text, Qt.Key.Key_Return)
+    assert made.chat_calls() == [{"text": "Chuyện riêng", "to": "p3"}]
+
+
+def test_the_room_left_is_shown_and_too_much_is_not_sent(place: Make) -> None:
+    made = place()
+    composer = made.panel.composer
+    made.text.setPlainText("x" * (CHAT_LIMIT - 500))
+    assert not composer._room.isVisible()
+    made.text.setPlainText("x" * (CHAT_LIMIT - 100))
+    assert composer._room.text() == f"{CHAT_LIMIT - 100}/{CHAT_LIMIT} ký tự"
+    assert composer._room.isVisible()
+    made.text.setPlainText("x" * (CHAT_LIMIT + 1))
+    press(made.text, Qt.Key.Key_Return)
+    assert made.chat_calls() == []
+    assert composer._why.text() == words.refusal("chat_too_long", {"most": CHAT_LIMIT})
+    made.text.setPlainText("x" * CHAT_LIMIT)
+    press(made.text, Qt.Key.Key_Return)
+    assert len(made.chat_calls()) == 1
+
+
+def test_pasting_is_plain_and_bounded(place: Make) -> None:
+    made = place()
+    pasted = QMimeData()
+    pasted.setHtml("<b>đậm</b>")
+    pasted.setText("y" * 3_000_000)
+    made.text.insertFromMimeData(pasted)
+    assert len(made.text.toPlainText()) <= 4 * CHAT_LIMIT
+    picture = QMimeData()
+    picture.setImageData(made.host.grab().toImage())
+    assert not made.text.canInsertFromMimeData(picture)
+
+
+def test_the_field_grows_with_the_text_and_then_scrolls(place: Make) -> None:
+    made = place()
+    one = made.text.height()
+    heights = []
+    for n in range(1, 9):
+        made.text.setPlainText("\n".join("dòng" for _ in range(n)))
+        QApplication.processEvents()
+        heights.append(made.text.height())
+    assert heights[0] == one
+    assert heights[0] < heights[1] < heights[2] < heights[4]
+    assert heights[4] == heights[7]
+    assert 36 <= one <= 48
+    made.text.clear()
+    QApplication.processEvents()
+    assert made.text.height() == one
+
+
+def test_where_writing_is_closed_it_says_so(place: Make) -> None:
+    made = place(states.in_meeting("p3", meeting=quiet(permissions=Permissions(chat="moderators")), unsent_chat=()))
+    composer = made.panel.composer
+    assert made.text.isReadOnly()
+    assert composer._why.text() == words.refusal("chat_closed")
+    composer.go.click()
+    assert made.chat_calls() == []
+    change(made.store, permissions=Permissions())
+    assert not made.text.isReadOnly()
+    assert not composer._why.isVisible()
+
+
+# ---- not yet sent, refused ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_waits_is_shown_as_waiting(place: Make) -> None:
+    made = place()
+    made.store.dispatch(Set({"unsent_chat": (PendingChat("k1", "Đang gửi đây", None, states.NOW),)}))
+    last = made.messages()[-1]
+    assert (last.text, last.ground, last.when) == ("Đang gửi đây", "pending", "Đang gửi…")
+    assert made.row("k1")._frame.property("said") == "pending"
+    made.store.dispatch(Set({"control": "reconnecting"}))
+    assert made.messages()[-1].when == "Sẽ gửi khi nối lại"
+    # It arrives: the same words, no longer waiting.
+    happen(made.store, m.ChatSent("p1", "Phạm Quốc Hùng", "Đang gửi đây", None, "k1"), actor="p1")
+    assert [one.ground for one in made.messages()] == ["all", "all", "private", "mine"]
+
+
+def refused(made: Place) -> list[str]:
+    return [button.text() for button in made.panel.refused.findChildren(QPushButton) if button.isVisible()]
+
+
+def press_refused(made: Place, text: str) -> None:
+    next(button for button in made.panel.refused.findChildren(QPushButton) if button.isVisible() and button.text() == text).click()
+
+
+def test_what_was_refused_can_be_sent_again_changed_or_dropped(place: Make) -> None:
+    made = place()
+    made.store.dispatch(Set({"unsent_chat": (PendingChat("k1", "Không được", None, states.NOW, "chat_closed"),)}))
+    assert [one.text for one in made.messages()][-1] != "Không được"
+    assert refused(made) == ["Gửi lại", "Sửa", "Bỏ"]
+    assert cut_texts(made.host) == []
+    assert any(words.refusal("chat_closed") in label.text() for label in made.panel.refused.findChildren(QLabel))
+    press_refused(made, "Gửi lại")
+    press_refused(made, "Bỏ")
+    assert [(call.name, call.given) for call in made.actions.calls] == [("chat_again", {"key": "k1"}), ("chat_give_up", {"key": "k1"})]
+    write(made.text, "đã viết")
+    press_refused(made, "Sửa")
+    assert made.text.toPlainText() == "đã viết\nKhông được"
+    assert focus() is made.text
+    made.store.dispatch(Set({"unsent_chat": ()}))
+    assert not made.panel.refused.isVisible()
+
+
+def test_taking_back_never_mixes_private_and_public(place: Make) -> None:
+    made = place()
+    made.panel.write_to("p3")
+    write(made.text, "Chuyện riêng")
+    made.store.dispatch(Set({"unsent_chat": (PendingChat("k1", "Cho mọi người", None, states.NOW, "chat_closed"),)}))
+    press_refused(made, "Sửa")
+    assert made.text.toPlainText() == "Chuyện riêng"
+    assert made.panel.composer.recipient == "p3"
+    assert made.actions.named("chat_give_up") == []
+    assert any(words.text("chat.edit_other") == label.text() and label.isVisible() for label in made.panel.refused.findChildren(QLabel))
+    made.text.clear()
+    press_refused(made, "Sửa")
+    assert (made.text.toPlainText(), made.panel.composer.recipient) == ("Cho mọi người", None)
+
+
+def test_many_refused_do_not_fill_the_panel(place: Make) -> None:
+    made = place()
+    made.store.dispatch(Set({"unsent_chat": tuple(PendingChat(f"k{n}", "x", None, states.NOW, "chat_closed") for n in range(9))}))
+    assert refused(made) == ["Gửi lại", "Sửa", "Bỏ"] * 2
+    assert any("7" in label.text() for label in made.panel.refused.findChildren(QLabel))
+    assert made.panel.list.height() > 150
+
+
+# ---- where one looks -----------------------------------------------------------------------------------------------------------------
+
+
+def test_it_opens_at_the_newest_and_stays_there(place: Make) -> None:
+    made = place()
+    made.many(200)
+    bar = made.panel.list.verticalScrollBar()
+    assert made.panel.list.at_end
+    assert bar.value() == bar.maximum() > 0
+    for n in range(5):
+        made.say(n, "Tin mới " * (n * 9 + 1))
+        assert bar.value() == bar.maximum()
+        assert made.panel.list.row_of(("said", f"n{n}")) is not None
+
+
+def test_who_reads_further_up_is_not_moved_and_told(place: Make) -> None:
+    made = place()
+    made.many(200)
+    bar = made.panel.list.verticalScrollBar()
+    bar.setValue(bar.maximum() // 2)
+    row = made.panel.list.shown()[2]
+    key, y = row.item.key, row.y()  # type: ignore[union-attr]
+    made.actions.forget()
+    for n in range(3):
+        made.say(n)
+        made.store.dispatch(Set({"unread_chat": n + 1}))
+    held = made.panel.list.row_of(key)
+    assert held is not None
+    assert held.y() == y
+    assert made.actions.named("chat_seen") == [], "not read yet"
+    assert made.panel.newer.isVisible()
+    assert made.panel.newer.text() == "3 tin mới"
+    area = made.panel.list.geometry()
+    assert area.contains(made.panel.newer.geometry())
+    made.panel.newer.click()
+    assert bar.value() == bar.maximum()
+    assert made.actions.named("chat_seen")
+    made.store.dispatch(Set({"unread_chat": 0}))
+    assert not made.panel.newer.isVisible()
+
+
+def test_what_is_seen_is_read_only_while_the_window_is_in_front(place: Make) -> None:
+    made = place()
+    made.store.dispatch(Set({"unread_chat": 1}))
+    assert len(made.actions.named("chat_seen")) == 1
+    other = QWidget()
+    other.show()
+    other.activateWindow()
+    QTest.qWaitForWindowActive(other)
+    made.actions.forget()
+    made.store.dispatch(Set({"unread_chat": 2}))
+    assert made.actions.named("chat_seen") == []
+    made.host.activateWindow()
+    QTest.qWaitForWindowActive(made.host)
+    QApplication.processEvents()
+    assert len(made.actions.named("chat_seen")) >= 1
+    other.deleteLater()
+
+
+def test_sending_leads_to_the_end(place: Make) -> None:
+    made = place()
+    made.many(100)
+    bar = made.panel.list.verticalScrollBar()
+    bar.setValue(0)
+    write(made.text, "Xong")
+    press(made.text, Qt.Key.Key_Return)
+    assert bar.value() == bar.maximum()
+
+
+def test_scrolling_up_a_long_chat_does_not_jump(place: Make) -> None:
+    """Heights are guessed until a row is seen; what is seen must not move by it."""
+    made = place()
+    made.many(400)
+    listed, bar = made.panel.list, made.panel.list.verticalScrollBar()
+    for _ in range(120):
+        tracked = listed.shown()[3]
+        key, before = tracked.item.key, tracked.y()  # type: ignore[union-attr]
+        value = bar.value()
+        bar.setValue(value - 60)
+        row = listed.row_of(key)
+        if row is not None:
+            assert abs((row.y() - before) - 60) <= 1
+        shown = listed.shown()
+        for above, below in pairwise(shown):
+            assert above.geometry().bottom() + 1 == below.geometry().top()
+
+
+def test_another_width_keeps_what_one_reads(place: Make) -> None:
+    made = place()
+    made.many(300)
+    bar = made.panel.list.verticalScrollBar()
+    bar.setValue(bar.maximum() // 3)
+    top = made.panel.list.shown()[0].item.key  # type: ignore[union-attr]
+    made.host.resize(520, 700)
+    QApplication.processEvents()
+    assert top in [row.item.key for row in made.panel.list.shown()[:2]]  # type: ignore[union-attr]
+
+
+# ---- the keyboard --------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_is_one_stop_and_arrows_read_it(place: Make) -> None:
+    made = place()
+    made.many(60)
+    made.panel.close_button.setFocus()
+    QTest.keyClick(focus(), Qt.Key.Key_Tab)
+    assert focus() is made.row("x59"), "the newest first"
+    press(focus(), Qt.Key.Key_Up)
+    assert focus() is made.row("x58")
+    for _ in range(30):
+        press(focus(), Qt.Key.Key_Up)
+    assert focus() is made.row("x28")
+    press(focus(), Qt.Key.Key_End)
+    assert focus() is made.row("x59")
+    QTest.keyClick(focus(), Qt.Key.Key_Tab)
+    assert focus() is made.panel.composer.to
+    QTest.keyClick(focus(), Qt.Key.Key_Tab)
+    assert focus() is made.text
+    QTest.keyClick(focus(), Qt.Key.Key_Tab)
+    assert focus() is made.panel.composer.go, "Tab leaves the text"
+    QTest.keyClick(made.text, Qt.Key.Key_Escape)
+
+
+def test_esc_closes_the_panel_also_from_the_text(place: Make) -> None:
+    made = place()
+    closed: list[int] = []
+    made.panel.closed.connect(lambda: closed.append(1))
+    made.text.setFocus()
+    press(made.text, Qt.Key.Key_Escape)
+    assert closed == [1]
+
+
+@pytest.mark.parametrize("language", ["vi", "en"])
+@pytest.mark.parametrize("height", [370, 700])
+def test_no_word_is_cut_and_nothing_is_nameless(place: Make, language: str, height: int) -> None:
+    words.set_language(language)
+    made = place(
+        states.in_meeting(
+            "p3", meeting=quiet(permissions=Permissions(chat="moderators")), control="reconnecting",
+            unsent_chat=(PendingChat("k1", "chờ", "p2", states.NOW), PendingChat("k2", "hỏng " * 90, None, states.NOW, "chat_full")),
+        ), height,
+    )  # fmt: skip
+    made.text.setPlainText("x" * CHAT_LIMIT)
+    QApplication.processEvents()
+    assert cut_texts(made.host) == []
+    assert nameless(made.host) == []
+
+
+# ---- long meetings -------------------------------------------------------------------------------------------------------------------
+
+
+def test_2000_messages_are_quick(place: Make) -> None:
+    made = place()
+    begun = time.perf_counter()
+    made.many(2000)
+    opened = 1000 * (time.perf_counter() - begun)
+    assert len(made.panel.findChildren(MessageRow)) < 60
+    assert opened < 1500
+    took = []
+    for n in range(30):
+        begun = time.perf_counter()
+        made.say(n)
+        took.append(1000 * (time.perf_counter() - begun))
+    assert statistics.median(took) < 25, took
+    begun = time.perf_counter()
+    made.host.resize(500, 700)
+    QApplication.processEvents()
+    assert 1000 * (time.perf_counter() - begun) < 1500
+
+
+def test_what_happens_to_people_does_not_rebuild_the_messages(place: Make) -> None:
+    made = place()
+    made.many(500)
+    before = [item for item in made.panel.list.items if item.kind == "said"]
+    change_person(made.store, "p4", position="Vụ trưởng")
+    after = [item for item in made.panel.list.items if item.kind == "said"]
+    assert all(a is b for a, b in zip(before, after, strict=True))
+
+
+# ---- what is kept ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_draft_goes_over_to_the_panel_made_anew(place: Make, store: Store, actions: RecordingActions) -> None:
+    made = place()
+    made.many(200)
+    made.panel.list.verticalScrollBar().setValue(500)
+    made.panel.write_to("p3")
+    write(made.text, "Đang viết dở")
+    kept = made.panel.keep()
+    other = ChatPanel(store, actions)
+    made.host.layout().addWidget(other)  # type: ignore[union-attr]
+    made.panel.hide()
+    other.show()
+    QApplication.processEvents()
+    other.restore(kept)
+    assert other.composer.text.toPlainText() == "Đang viết dở"
+    assert other.composer.recipient == "p3"
+    assert kept["where"] is not None
+    assert other.list.where() == kept["where"]
+
+
+def test_the_recipients_are_those_in_the_room_when_it_opens(place: Make) -> None:
+    made = place()
+    composer = made.panel.composer
+    come(made.store, Participant("p10", "Hồ Văn Lộc", place="admitted", connected=True, session=1, since=states.NOW))
+    composer.to.opening.emit()
+    assert any("Hồ Văn Lộc" in composer.to.itemText(n) for n in range(composer.to.count()))
+    people = dict(made.store.state.meeting.participants)  # type: ignore[union-attr]
+    people["p10"] = replace(people["p10"], place="left")
+    change(made.store, participants=people)
+    composer.to.opening.emit()
+    assert not any("Hồ Văn Lộc" in composer.to.itemText(n) for n in range(composer.to.count()))
