@@ -7,6 +7,7 @@ that come from outside): then its end, or a unit's middle, gives way and the who
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from html import escape
 from typing import Any, TypeVar
 
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
@@ -73,6 +74,11 @@ def fit_unit(position: str, unit: str, metrics: QFontMetrics, width: int) -> str
     return metrics.elidedText(line, Qt.TextElideMode.ElideMiddle, width)
 
 
+def plain_tip(text: str) -> str:
+    """For a tooltip: names come from outside, and Qt takes what looks like markup for it."""
+    return f"<p>{escape(text)}</p>" if "<" in text else text
+
+
 class Text(QLabel):
     """Plain text (never markup). `elide`: gives up its end where there is no room; `unit`: its middle, after the official short form."""
 
@@ -102,7 +108,7 @@ class Text(QLabel):
 
     def _whole(self) -> None:
         if self.elide:
-            self.setToolTip(self.text())
+            self.setToolTip(plain_tip(self.text()))
             self.setAccessibleName(self.text())
 
     def minimumSizeHint(self) -> QSize:
@@ -253,7 +259,7 @@ def button(
     made.setProperty("kind", kind)
     made.setProperty("big", "true" if big else "")
     made.setAccessibleName(name or text)
-    made.setToolTip(tip)
+    made.setToolTip(plain_tip(tip))
     made.setAutoDefault(False)
     if symbol:
         made.setIcon(icon(symbol, T[_INK.get(kind, "text")]))
@@ -266,7 +272,7 @@ def button(
 def set_button(made: QPushButton, text: str, symbol: str = "", state: str = "", tip: str = "", *, name: str = "") -> None:
     """Show another state on a living button: `pending` (asked, not yet so), `barred` (the rules forbid it now; the tip says why)."""
     made.setText(text)
-    made.setToolTip(tip)
+    made.setToolTip(plain_tip(tip))
     made.setAccessibleName(name or text)
     made.setAccessibleDescription(tip)
     mark(made, state=state)
@@ -315,7 +321,7 @@ def set_tool(made: QToolButton, symbol: str, text: str = "", state: str = "", ti
     """Show another state on a living tool button."""
     made.setIcon(icon(symbol, T[_TOOL_INK.get(state, "text")], made.iconSize().width()))
     made.setText(text)
-    made.setToolTip(tip)
+    made.setToolTip(plain_tip(tip))
     made.setAccessibleName(name or (f"{text}. {tip}" if text and tip else tip or text))
     mark(made, state=state)
 
@@ -367,7 +373,7 @@ class Choice(QComboBox):
         index = next((i for i, (id_, _) in enumerate(wanted) if id_ == selected), 0 if wanted else -1)
         if index != self.currentIndex():
             self.setCurrentIndex(index)
-        self.setToolTip(self.currentText())
+        self.setToolTip(plain_tip(self.currentText()))
 
 
 def field(text: str = "", symbol: str = "", hint: str = "", *, locked: bool = False, name: str = "", secret: bool = False) -> QLineEdit:
