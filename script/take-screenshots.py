@@ -7,11 +7,13 @@ meeting, waits in a lobby, chairs a meeting, is told off. Nothing is drawn by ha
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from vidconf.client.state import ClientState  # noqa: E402
 from vidconf.engine.host import EngineHost  # noqa: E402
 from vidconf.gui.app import Shell, make_application  # noqa: E402
 from vidconf.gui.bridge import make_loop  # noqa: E402
+from vidconf.gui.create_sheet import CreateSheet  # noqa: E402
 from vidconf.resources import resource  # noqa: E402
 
 NAME, PASSWORD = CHAIR.name, "mat-khau-cua-anh-chup"
@@ -96,9 +99,8 @@ async def home_and_sign_in(p: Photographer) -> None:
         await shell.client.actions.create_meeting(title, time.time() + hours * 3600, True, minutes * 60.0)
     await shell.client.actions.refresh_upcoming()
     await p.take(shell, "home")
-    shell.window._on_asked("create", None)
+    shell.window.open_sheet(CreateSheet(shell.window, shell.client.store, shell.do, shell.window.copy_link))
     await p.take(shell, "create")
-    shell.window._close_sheet(object)  # type: ignore[arg-type]
     for group in ("look", "devices", "keyboard"):
         shell.window.open_settings(group)
         await p.take(shell, f"settings-{group}")
@@ -134,10 +136,10 @@ async def meeting(p: Photographer) -> None:
     shell.window.on_shortcut("admit")
     shell.window.on_shortcut("chat")
     shell.do.chat("Mời Quảng Ninh phát biểu trước, tiếp theo là Cục Quản lý đất đai.")
-    await p.take(shell, "chat", settle_s=1.0)
+    await p.until(shell, "the page", lambda s: any(t.source == "screen_share" and t.first_frame for t in s.tracks.values()))
+    await p.take(shell, "chat", settle_s=1.5)
     shell.window.on_shortcut("chat")
-    await p.until(shell, "the page", lambda s: any(t.source == "screen_share" and t.ring for t in s.tracks.values()))
-    await p.take(shell, "share", settle_s=1.5)
+    await p.take(shell, "share", settle_s=1.0)
     await p.until(shell, "its end", lambda s: not any(t.source == "screen_share" for t in s.tracks.values()))
     await p.somebody_speaks(shell)
     await p.take(shell, "grid", settle_s=1.0)
@@ -163,8 +165,6 @@ async def others(p: Photographer) -> None:
     """A guest's way: waiting, let in nowhere, told so; and wrong links."""
     made = subprocess.run([sys.executable, "-m", "vidconf.cli.main", "meeting", "create", "--title", DAY[1][0], "--data", str(p.data), "--json"],
                           capture_output=True, text=True, check=True)  # fmt: skip
-    import json
-
     facts = json.loads(made.stdout)
     shell = p.shell(name="Đỗ Thị Mai, Văn phòng Bộ")
     await shell.start(facts["link"])
@@ -174,8 +174,6 @@ async def others(p: Photographer) -> None:
     await p.take(shell, "lobby", settle_s=2.0)
     me = shell.client.store.state.me
     command = json.dumps({"do": "deny", "participants": [me], "reason": "Cuộc họp nội bộ."}).encode()
-    import urllib.request
-
     request = urllib.request.Request(f"{p.stage.origin}/api/v1/meetings/{facts['id']}/commands", data=command, method="POST",
                                      headers={"Authorization": f"Bearer {facts['chair_token']}"})  # fmt: skip
     await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=10).close())

@@ -173,7 +173,7 @@ class Rest:
         if start is not None:
             body["start"] = start
         if duration_s is not None:
-            body["duration_s"] = duration_s
+            body["duration_s"] = round(duration_s)
         return await self.ask("POST", "/api/v1/meetings", body, bearer)
 
     # ---- signing in ----

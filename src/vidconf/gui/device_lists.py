@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
 from vidconf import words
@@ -15,6 +16,8 @@ TOO_LOUD = 0.97
 
 def entries(devices: tuple[Device, ...] | None, chosen: str, *, may_be_none: bool = False) -> list[tuple[str, str]]:
     """(id, words): the default first, then what is plugged in; what was chosen and is away stays in the list, said so."""
+    if _is_file(chosen):  # a film instead of a device, for demonstrations
+        return [("default", words.text("prejoin.device.default")), (chosen, PurePath(chosen).name)]
     if devices is None:
         return [(chosen, words.text("prejoin.device.loading"))]
     listed = [("default", words.text("prejoin.device.default" if devices else "prejoin.device.missing"))]
@@ -24,6 +27,10 @@ def entries(devices: tuple[Device, ...] | None, chosen: str, *, may_be_none: boo
     if chosen not in [id_ for id_, _ in listed]:
         listed.append((chosen, f"{chosen} ({words.text('prejoin.device.missing').lower()})"))
     return listed
+
+
+def _is_file(device: str) -> bool:
+    return PurePath(device).suffix in (".mp4", ".wav", ".flac", ".mkv", ".webm")
 
 
 class DeviceLists:

@@ -26,7 +26,8 @@ class Sheet(QDialog):
     """
 
     def __init__(self, window: QWidget, title: str, *, width: int = 560, symbol: str = "", tone: str = "", fill: bool = False) -> None:
-        super().__init__(window, Qt.WindowType.Widget)
+        super().__init__(window)
+        self.setWindowFlags(Qt.WindowType.Widget)  # a QDialog made with no type is a window of its own
         self._window = window
         self._width, self._fill = width, fill
         self._before: QWidget | None = None
