@@ -95,15 +95,6 @@ class SourceWanted:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceFailed:
-    """A source could not do what was wanted: `wanted` falls back to what is."""
-
-    source: LocalSourceName
-    error: str
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class EngineSaid:
     event: api.EngineEvent
 
@@ -161,7 +152,6 @@ Change = (
     | ChatRefused
     | ChatSettled
     | SourceWanted
-    | SourceFailed
     | EngineSaid
     | Told
     | NoticeDismissed

@@ -26,6 +26,7 @@ REACTION_S = 6.0
 LEVEL_STEPS = 32
 """The microphone's level is kept in steps of 1/32, so that a still room changes nothing."""
 
+_STATES = ("off", "muted", "on")
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -150,7 +151,7 @@ def _stand(state: ClientState, at: float) -> ClientState:
 def _forgotten(state: ClientState, change: c.MeetingForgotten) -> ClientState:
     return replace(
         state, me=None, meeting=None, tracks=_EMPTY, speaking=(), quality=_EMPTY, pending=frozenset(), unread_chat=0,
-        reactions=(), stats={}, unmute_asked=False, talk_held=False, volumes=_only_speaker(state.volumes), lobby_since=None,
+        reactions=(), stats={}, unmute_asked=False, talk_held=False, volumes=_only_speaker(state.volumes),
         main_speaker=None,
     )  # fmt: skip
 
@@ -200,11 +201,6 @@ def _source_wanted(state: ClientState, change: c.SourceWanted) -> ClientState:
     if change.device is not None:
         fields["device"] = change.device
     return _put_source(state, change.source, **fields)
-
-
-def _source_failed(state: ClientState, change: c.SourceFailed) -> ClientState:
-    now = state.sources.get(change.source, LocalSource()).state
-    return _put_source(state, change.source, wanted=now, error=change.error, detail=change.detail)
 
 
 # ---- the engine -----------------------------------------------------------------------------------------------------------
@@ -264,8 +260,9 @@ def _source_said(state: ClientState, event: api.SourceChanged) -> ClientState:
     fields: dict[str, Any] = {"state": event.state, "error": event.error, "detail": event.detail}
     if event.device:
         fields["device"] = event.device
-    if event.error:
-        fields["wanted"] = event.state
+    wanted = state.sources.get(event.source, LocalSource()).wanted
+    if event.error and _STATES.index(event.state) < _STATES.index(wanted):
+        fields["wanted"] = event.state  # what cannot be had is given up; no error ever switches on
     if event.source == "microphone" and event.state == "off":
         fields["level"] = 0.0
     return _put_source(state, event.source, **fields)
@@ -325,7 +322,6 @@ _CHANGES: dict[type[Any], Callable[[ClientState, Any], ClientState]] = {
     c.ChatRefused: _chat_refused,
     c.ChatSettled: _chat_settled,
     c.SourceWanted: _source_wanted,
-    c.SourceFailed: _source_failed,
     c.EngineSaid: _engine,
     c.Told: _told,
     c.NoticeDismissed: _dismissed,
