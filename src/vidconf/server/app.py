@@ -126,7 +126,6 @@ class Server:
         sfu = await self._sfu()
         media_url = config.media.url or self.public_url.replace("http", "ws", 1)
         self.media = Media(self.rooms, sfu, media_url, config.media.ice_servers)
-        closers.push_async_callback(self.media.close)
         self.presence = Presence(self.rooms, config.presence_s)
         closers.push_async_callback(self.presence.close)
         self.door = Door(self.rooms, sfu)
@@ -139,6 +138,7 @@ class Server:
         self._metrics = Metrics(self)
         if sfu is not None and not config.media.url:
             self._begin_relay(sfu)
+        closers.push_async_callback(self.media.close)  # before the relay ends: nothing is to be set right there any more
 
         await self._serve(self._application(rest), front, inner)
         self._write_facts()
