@@ -160,7 +160,7 @@ class Room:
 
     @property
     def idle(self) -> bool:
-        return not self.watchers and self._mailbox.empty()
+        return not self.watchers and self._mailbox.empty() and not self._turn.locked()
 
     # ---- asking ----
 
@@ -295,7 +295,10 @@ class Room:
         self._recent.extend(steps)
         texts: dict[int, bytes] = {}
         for watcher in list(self.watchers.values()):
-            self._tell(watcher, steps, texts)
+            try:
+                self._tell(watcher, steps, texts)
+            except Exception:  # it is stored: whoever else waits for it must hear of it
+                log.exception("meeting %s: a watcher failed", self.id)
         for listener in self._listeners:
             try:
                 listener(self, steps)
