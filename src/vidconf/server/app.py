@@ -140,7 +140,8 @@ class Server:
             self._begin_relay(sfu)
         closers.push_async_callback(self.media.close)  # before the relay ends: nothing is to be set right there any more
 
-        await self._serve(self._application(rest), front, inner)
+        self.app = self._application(rest)
+        await self._serve(self.app, front, inner)
         self._write_facts()
         closers.callback(self._remove_facts)
         self.media.start()

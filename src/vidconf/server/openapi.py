@@ -45,7 +45,7 @@ _WHY = {
 
 
 def _op(
-    summary: str, body: dict[str, Any] | None = None, ok: dict[str, Any] | None = None, errors: str = "", bearer: bool = True, status: str = "200",
+    summary: str, body: dict[str, Any] | None = None, ok: dict[str, Any] | None = None, errors: str = "", bearer: bool | None = True, status: str = "200",
     path: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     operation: dict[str, Any] = {"summary": summary, "responses": {status: {"description": "done", "content": _content(ok or _object())}}}
@@ -56,7 +56,7 @@ def _op(
         operation["requestBody"] = {"required": True, "content": _content(body)}
     if path:
         operation["parameters"] = [{"name": path, "in": "path", "required": True, "schema": _TEXT}]
-    operation["security"] = [{"bearer": []}] if bearer else []
+    operation["security"] = {True: [{"bearer": []}], None: [{}, {"bearer": []}], False: []}[bearer]  # None: may be given
     return operation
 
 
@@ -94,7 +94,7 @@ def describe(public_url: str) -> dict[str, Any]:
             "post": _op(
                 "Take a seat: in the lobby or straight in. With an account's bearer, or as a guest without one.",
                 _object("code name", code=_TEXT, name=_TEXT, kind=_enum("person", "site", "browser"), unit=_TEXT, position=_TEXT, badge=_TEXT, ticket=_TEXT),
-                joined, "400 401 403 404 429 503",
+                joined, "400 401 403 404 429 503", None,
             )
         },
         "/api/v1/meetings/by-code/{code}": {
@@ -162,6 +162,24 @@ def describe(public_url: str) -> dict[str, Any]:
         },
         "/api/v1/control": {
             "get": {"summary": "The control WebSocket: docs/control-protocol.md", "responses": {"101": {"description": "switching"}, "403": {"description": "origin"}}, "security": []}
+        },
+        "/healthz": {"get": {"summary": "The process lives", "responses": {"200": {"description": "ok"}}, "security": []}},
+        "/readyz": {
+            "get": {
+                "summary": "Meetings can be held here: storage answers, media is up, nothing is draining",
+                "responses": {
+                    code: {"description": why, "content": _content(_object("ready missing", ready=_FLAG, missing=_list(_TEXT)))}
+                    for code, why in {"200": "ready", "503": "not ready; missing says what for"}.items()
+                },
+                "security": [],
+            }
+        },
+        "/metrics": {
+            "get": {
+                "summary": "For Prometheus: from this machine, or by an admin's or a service's bearer",
+                "responses": {code: {"description": why} for code, why in {"200": "text", "401": _WHY["401"], "403": _WHY["403"]}.items()},
+                "security": [{}, {"bearer": []}],
+            }
         },
         "/api/v1/openapi.json": {"get": {"summary": "This document", "responses": {"200": {"description": "OpenAPI 3.1"}}, "security": []}},
     }
