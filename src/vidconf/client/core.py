@@ -64,7 +64,7 @@ class Client:
         chosen = ChosenDevices(settings.text("microphone"), settings.text("camera"), settings.text("speaker"))
         self.store = Store(ClientState(chosen=chosen, name=settings.text("name"), server=settings.text("server")))
         self.connection: ControlConnection | None = None
-        self.media = MediaLink(self.store, engine, self.ask)
+        self.media = MediaLink(self.store, engine, self.ask, site=self.identity.kind == "site")
         self.outbox = Outbox(self.store, self.ask)
         self.sounds = Sounds(self.store, settings, engine)
         self.entry = Entry(self)

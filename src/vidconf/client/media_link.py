@@ -35,10 +35,11 @@ Ask = Callable[[m.Command], Awaitable[dict[str, Any]]]
 
 
 class MediaLink:
-    """`ask` sends a command to the server. `run` reads the engine's events until it is closed."""
+    """`ask` sends a command to the server. `run` reads the engine's events until it is closed. `site`: this client stands in a
+    meeting room, which may have agreed that the floor opens its microphone; nobody else's opens by a word of the server."""
 
-    def __init__(self, store: Store, engine: api.Engine, ask: Ask, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store, self._engine, self._ask, self._clock = store, engine, ask, clock
+    def __init__(self, store: Store, engine: api.Engine, ask: Ask, *, site: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._engine, self._ask, self._site, self._clock = store, engine, ask, site, clock
         self._speakers = SpeakerOrder()
         self._heard_now: tuple[tuple[str, float], ...] = ()
         self._told: dict[LocalSourceName, SourceState] = {}
@@ -78,6 +79,9 @@ class MediaLink:
         elif new.control != "connected" and old.control == "connected":
             self._connected.clear()
         if new.phase == old.phase:
+            if new.phase == "meeting" and _epoch(new) != _epoch(old):
+                log.info("the media room has changed")
+                self.join_media()
             return
         if new.phase == "meeting":
             self._enter()
@@ -126,6 +130,7 @@ class MediaLink:
                 await asyncio.sleep(RETRY_S[min(self._tries - 1, len(RETRY_S) - 1)])
             self._tries += 1
             await self._connected.wait()
+            epoch = _epoch(self._store.state)
             try:
                 grant = await self._ask(m.Media())
                 join = self._checked(grant)
@@ -137,6 +142,8 @@ class MediaLink:
                 if error.code not in ("not_connected", "answer_lost", "closed", "timeout"):
                     self._tell_user("warn", error.code, {"ref": error.ref} if error.ref else {}, "error")
                 continue
+            if epoch != _epoch(self._store.state):
+                continue  # it changed while we asked: this may be the way into the room of before
             if self._store.state.phase == "meeting":
                 self._engine.send(join)
             return
@@ -168,6 +175,9 @@ class MediaLink:
             case api.MutedByServer(source=source) if source in LOCAL_SOURCES:
                 self._held, self._muted_at = False, self._clock()
                 self._store.dispatch(c.SourceWanted(source, "muted"))
+                self._store.dispatch(c.Set({"talk_held": False}))
+                # Obeyed already, but for a click that crossed it on the way: the mute wins.
+                self._engine.send(api.MuteSource(source, True))
                 return
             case api.Failed(code=code, detail=detail):
                 log.warning("the engine: %s %s", code, detail)
@@ -272,11 +282,6 @@ class MediaLink:
         state = self._store.state
         for recorded in events:
             event, by = recorded.event, {"by": recorded.actor, "name": self._name_of(recorded.actor)}
-            if isinstance(event, m.EpochChanged):
-                if state.phase == "meeting":
-                    log.info("the media room has changed")
-                    self.join_media()
-                continue
             if getattr(event, "participant", None) != state.me:
                 continue
             match event:
@@ -304,7 +309,8 @@ class MediaLink:
         if source == "microphone":
             self._held = False
             self._store.dispatch(c.Set({"talk_held": False}))
-        self._told[source] = is_now
+        own = self._store.state.own
+        self._told[source] = own.sources.get(source) if own is not None else is_now
         self._stop(source)
         # Often the SFU's word comes first and is obeyed by now.
         if was.wanted == "on" or was.state == "on" or self._clock() - self._muted_at < MUTED_JUST_NOW_S:
@@ -322,7 +328,7 @@ class MediaLink:
     def _asked_to_unmute(self, consent: bool, by: dict[str, Any]) -> None:
         if self._store.state.sources["microphone"].wanted == "on":
             return
-        if consent:  # given beforehand by who runs this site
+        if consent and self._site:  # given beforehand by who runs this site
             self.open("microphone", "on")
             return
         self._store.dispatch(c.Set({"unmute_asked": True}))
@@ -335,8 +341,11 @@ class MediaLink:
         state = self._store.state
         if state.own is None or state.phase != "meeting":
             return
+        before, self._told = self._told, {source: state.own.sources.get(source) for source in LOCAL_SOURCES}
+        if before.get("microphone") == "on" and self._told["microphone"] == "muted" and state.sources["microphone"].wanted == "on":
+            # It was told that we are on, and says otherwise: a moderator's mute of which only a snapshot tells.
+            self._obey("microphone", "muted", "muted_by", {"by": "", "name": ""})
         for source in LOCAL_SOURCES:
-            self._told[source] = state.own.sources.get(source)
             self._tell_server(source)
 
     def _tell_server(self, source: LocalSourceName) -> None:
@@ -382,3 +391,8 @@ class MediaLink:
 
     def _tell_user(self, level: Any, code: str, detail: dict[str, Any] | None = None, family: Any = "notice") -> None:
         self._store.dispatch(c.Told(level, code, detail or {}, time.time(), family))
+
+
+def _epoch(state: ClientState) -> int | None:
+    """Which media room is the meeting's now."""
+    return state.meeting.epoch if state.meeting is not None else None
