@@ -20,6 +20,8 @@ log = logging.getLogger("vidconf.words")
 
 Language = Literal["vi", "en"]
 LANGUAGES: tuple[Language, ...] = ("vi", "en")
+VALUE_LIMIT = 200
+NO_TIME = "–"
 _language: Language = "vi"
 
 
@@ -62,10 +64,15 @@ def text(key: str, /, **values: Any) -> str:
     return words.format_map(_Gaps({name: number(value) if isinstance(value, float) else value for name, value in values.items()}))
 
 
+def _values(detail: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a server gave to fill the gaps: never more of it than a sentence bears."""
+    given = {str(name): value if isinstance(value, int | float) else str(value) for name, value in (detail or {}).items()}
+    return {name: value[:VALUE_LIMIT] + "…" if isinstance(value, str) and len(value) > VALUE_LIMIT else value for name, value in given.items()}
+
+
 def _code(family: str, code: str, detail: Mapping[str, Any] | None) -> str:
     key = f"{family}.{code}"
-    values = {str(name): value for name, value in (detail or {}).items()}
-    return text(key, **values) if has(key) else text(f"{family}.unknown", code=code[:60])
+    return text(key, **_values(detail)) if has(key) else text(f"{family}.unknown", code=code[:60])
 
 
 def refusal(code: str, detail: Mapping[str, Any] | None = None) -> str:
@@ -84,7 +91,7 @@ def help_for(code: str, detail: Mapping[str, Any] | None = None) -> str:
     """What to do next about an error or refusal, "" where the sentence itself says it."""
     for family in ("error", "refusal"):
         if has(f"{family}.{code}.help"):
-            return text(f"{family}.{code}.help", **{str(name): value for name, value in (detail or {}).items()})
+            return text(f"{family}.{code}.help", **_values(detail))
     return "" if has(f"error.{code}") or has(f"refusal.{code}") else text("error.unknown.help")
 
 
@@ -99,31 +106,52 @@ def number(value: float, digits: int = 1) -> str:
     return shown.replace(".", ",") if _language == "vi" else shown
 
 
+def _local(at: float) -> time.struct_time | None:
+    """None for what no calendar has: times come from servers."""
+    try:
+        when = time.localtime(at)
+    except (OverflowError, ValueError, OSError):
+        return None
+    return when if 1 <= when.tm_year <= 9999 else None
+
+
+def _written(at: float, form: str) -> str:
+    when = _local(at)
+    return time.strftime(form, when) if when is not None else NO_TIME
+
+
 def clock(at: float) -> str:
     """`08:21`, local time of a Unix time."""
-    return time.strftime("%H:%M", time.localtime(at))
+    return _written(at, "%H:%M")
 
 
 def date(at: float) -> str:
     """`24/11/2026`."""
-    return time.strftime("%d/%m/%Y", time.localtime(at))
+    return _written(at, "%d/%m/%Y")
 
 
 def day(at: float) -> str:
     """`24/11`."""
-    return time.strftime("%d/%m", time.localtime(at))
+    return _written(at, "%d/%m")
 
 
 def long_date(at: float) -> str:
     """`Thứ Ba, 24 tháng 11` or `Tuesday, 24 November`."""
-    when = time.localtime(at)
+    when = _local(at)
+    if when is None:
+        return NO_TIME
     weekday, month = text(f"date.weekday.{when.tm_wday}"), text(f"date.month.{when.tm_mon}")
     return text("date.long", weekday=weekday, day=when.tm_mday, month=month)
 
 
+def _lasting(seconds: float) -> float:
+    """Within what can be written: not before it began, not for ever."""
+    return 0 if not seconds > 0 else min(seconds, 10**10)
+
+
 def duration(seconds: float) -> str:
     """`45 phút`, `3 giờ`, `1 giờ 30 phút`; below a minute in seconds."""
-    whole = max(0, round(seconds))
+    whole = round(_lasting(seconds))
     if whole < 60:
         return text("duration.seconds", seconds=whole)
     hours, minutes = divmod(round(whole / 60), 60)
@@ -134,15 +162,15 @@ def duration(seconds: float) -> str:
 
 def waited(seconds: float) -> str:
     """As `duration`, to the second below an hour: `1 phút 24 giây`."""
-    minutes, rest = divmod(max(0, int(seconds)), 60)
+    minutes, rest = divmod(int(_lasting(seconds)), 60)
     if not minutes:
         return text("duration.seconds", seconds=rest)
     if minutes >= 60:
-        return duration(seconds)
+        return duration(_lasting(seconds))
     return text("duration.minutes_seconds", minutes=minutes, seconds=rest)
 
 
 def elapsed(seconds: float) -> str:
     """`00:42:18`."""
-    minutes, rest = divmod(max(0, int(seconds)), 60)
+    minutes, rest = divmod(int(_lasting(seconds)), 60)
     return f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
