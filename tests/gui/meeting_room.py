@@ -43,7 +43,7 @@ def crowd(count: int, **fields: Any) -> Meeting:
 
 def quiet(**fields: Any) -> Meeting:
     """As `states.meeting`, without a floor, and microphones for all."""
-    return states.meeting(floor=None, **{"permissions": replace(states.meeting().permissions, microphone="all"), **fields})
+    return states.meeting(**{"floor": None, "permissions": replace(states.meeting().permissions, microphone="all"), **fields})
 
 
 def change(store: Store, **fields: Any) -> None:

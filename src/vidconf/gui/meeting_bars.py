@@ -244,7 +244,7 @@ class Bars(QWidget):
             self.connection.show_state(new)
             self.sharing.show_state(new)
             self._show_sources(new)
-        if old is None or old.meeting is not new.meeting or old.pending != new.pending:
+        if old is None or old.meeting is not new.meeting or old.me != new.me or old.pending != new.pending:
             self.floor.show_state(new)
         self._fit()
 

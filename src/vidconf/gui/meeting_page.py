@@ -125,7 +125,7 @@ class MeetingPage(Page):
         self.toolbar.show_state(old, new)
         for panel in self.panels.values():
             panel.show_state(old, new)
-        if old is None or old.meeting is not new.meeting or old.pending != new.pending:
+        if old is None or old.meeting is not new.meeting or old.me != new.me or old.pending != new.pending:
             self._show_toast()
         if self._popover is not None:
             self._popover.show_state(old, new)

@@ -1,0 +1,728 @@
+"""The meeting's page in the real window: bars, panels beside and over the stage, keys, what comes from the stage, what is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gui import states
+from gui.meeting_room import (
+    change,
+    change_person,
+    choose,
+    close_menus,
+    come,
+    crowd,
+    cut_texts,
+    entries,
+    focus,
+    happen,
+    nameless,
+    open_menu,
+    outside,
+    own,
+    press,
+    quiet,
+    write,
+)
+from gui.recording import RecordingActions, go_to
+from PySide6.QtCore import QMetaObject, QPoint, Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QFileDialog, QLabel, QWidget
+
+from vidconf import words
+from vidconf.client.changes import Asked, Set
+from vidconf.client.state import ClientState, LocalSource, PendingChat
+from vidconf.client.store import Store
+from vidconf.gui import theme
+from vidconf.gui.main_window import MainWindow
+from vidconf.gui.meeting_page import BESIDE, MeetingPage
+from vidconf.gui.page import Page
+from vidconf.gui.panels.frame import WIDTH as PANEL
+from vidconf.gui.top_bar import network
+from vidconf.meeting import messages as m
+from vidconf.meeting.models import Floor, Participant
+
+Window = Callable[..., MainWindow]
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The page's clock; `clock[0]` may be moved."""
+    now = [states.NOW]
+    monkeypatch.setattr(Page, "now", staticmethod(lambda: now[0]))
+    return now
+
+
+def in_room(me: str = "p1", **fields: Any) -> ClientState:
+    """As `states.in_meeting`, without a floor, nothing waiting to be sent or read."""
+    return states.in_meeting(me, **{"meeting": quiet(), "unsent_chat": (), "unread_chat": 0, **fields})
+
+
+def page_of(window: MainWindow) -> MeetingPage:
+    assert isinstance(window.page, MeetingPage)
+    return window.page
+
+
+# ---- the top bar -------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_top_bar_says_what_where_and_since_when(window: Window, store: Store, clock: list[float]) -> None:
+    top = page_of(window(in_room())).top
+    assert top._title.text() == states.LONG_TITLE
+    assert top._clock.text() == "00:29:50"
+    clock[0] += 3600
+    top._show_time()
+    assert top._clock.text() == "01:29:50"
+    store.dispatch(Set({"clock_offset_s": -30.0}))  # the server's clock is what counts
+    assert top._clock.text() == "01:29:20"
+    change(store, started_at=None)
+    assert top._clock.text() == "Chưa bắt đầu"
+    assert top._lock.toolTip() == "Phòng đang mở"
+    change(store, locked=True)
+    assert top._lock.toolTip() == "Phòng đang khóa"
+
+
+@pytest.mark.parametrize(
+    ("fields", "how", "word"),
+    [
+        ({"quality": {"p1": "excellent"}}, "good", "Mạng tốt"), ({"quality": {"p1": "good"}}, "fair", "Mạng tạm"),
+        ({"quality": {"p1": "poor"}}, "weak", "Mạng yếu"), ({"quality": {"p1": "lost"}}, "lost", "Mất mạng"), ({"quality": {}}, "good", "Mạng tốt"),
+        ({"control": "reconnecting", "reconnecting": True}, "lost", "Mất mạng"), ({"media": "reconnecting"}, "lost", "Mất mạng"),
+        ({"media": "connecting"}, "connecting", "Đang nối…"),
+    ],
+)  # fmt: skip
+def test_the_network_is_bars_and_a_word(window: Window, fields: dict[str, Any], how: str, word: str) -> None:
+    state = in_room(**fields)
+    assert network(state) == how
+    made = window(state)
+    top = page_of(made).top
+    assert top._network_word.text() == word
+    assert top._network_word.isVisible()
+    assert top._network.accessibleName() == word
+    made.resize(700, 600)
+    QApplication.processEvents()
+    # Where there is little room, what is well keeps its sign only, what is not is still said.
+    assert top._network_word.isVisible() == (how not in ("good", "fair"))
+
+
+def test_the_view_is_chosen_by_name_and_by_key(window: Window) -> None:
+    made = window(in_room())
+    page = page_of(made)
+    assert page.top.view.text() == "Lưới"
+    page.top.view.click()
+    assert entries(open_menu()) == ["Lưới", "Người nói", "Hiện hình của tôi"]
+    choose(open_menu(), "Người nói")
+    assert (page.stage.mode, page.top.view.text()) == ("speaker", "Người nói")
+    made.on_shortcut("view")
+    assert (page.stage.mode, page.top.view.text()) == ("grid", "Lưới")
+    page.top.view.click()
+    choose(open_menu(), "Hiện hình của tôi")
+    assert not page.stage.self_view
+    page.stage.pin("p3")
+    page._show_view()
+    page.top.view.click()
+    choose(open_menu(), "Bỏ ghim")
+    assert page.stage.pinned is None
+
+
+def test_information_gives_the_link_without_any_secret(window: Window, store: Store, actions: RecordingActions) -> None:
+    made = window(in_room(link=states.CHAIR_LINK))
+    page = page_of(made)
+    page.top.information.click()
+    card = page._popover
+    assert card is not None
+    shown = [label.text() for label in card.findChildren(QLabel) if label.isVisible()]
+    assert states.LONG_TITLE in shown
+    assert states.CODE in shown
+    assert "7 trong phòng, có 1 điểm cầu" in shown
+    assert not any("sss" in text for text in shown)
+    assert cut_texts(card) == []
+    assert card.isAncestorOf(focus())
+    card.copy.click()  # type: ignore[union-attr]
+    assert QGuiApplication.clipboard().text() == f"{states.SERVER}/m/{states.CODE}"
+    come(store, states.person("z", "Thêm một"))
+    assert any(label.text() == "8 trong phòng, có 1 điểm cầu" for label in card.findChildren(QLabel))
+    press(focus(), Qt.Key.Key_Escape)
+    assert page._popover is None
+    assert focus() is page.top.information
+
+
+def test_a_popover_goes_on_a_click_elsewhere_and_on_the_same_button(window: Window) -> None:
+    made = window(in_room())
+    page = page_of(made)
+    button = page.toolbar.microphone_devices
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+    card = page._popover
+    assert card is not None
+    assert page.rect().contains(card.geometry())
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert page._popover is None
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+    QTest.mouseClick(page.stage, Qt.MouseButton.LeftButton, pos=QPoint(4, 4))
+    assert page._popover is None
+    QTest.mouseClick(page.toolbar.camera_devices, Qt.MouseButton.LeftButton)
+    QTest.mouseClick(page.top.information, Qt.MouseButton.LeftButton)
+    assert page._popover is not None
+    assert page._popover.objectName() == "information"
+
+
+def test_devices_are_switched_live_and_the_level_is_seen(window: Window, store: Store, actions: RecordingActions) -> None:
+    page = page_of(window(in_room()))
+    page.toolbar.microphone_devices.click()
+    assert "refresh_devices" in actions.names()
+    card: Any = page._popover
+    assert focus() is card.lists.microphone
+    listed = [card.lists.microphone.itemText(n) for n in range(card.lists.microphone.count())]
+    assert "Micrô tích hợp" in listed
+    card.lists.microphone.setCurrentIndex(listed.index("Micrô tích hợp"))
+    card.lists.microphone.activated.emit(listed.index("Micrô tích hợp"))
+    assert actions.named("choose_device") == [{"source": "microphone", "device_id": "mic2"}]
+    card.lists.speaker.activated.emit(2)
+    assert actions.named("choose_speaker") == [{"device_id": "spk2"}]
+    own(store, "microphone", level=0.5)
+    assert card.level.gauge.level > 0.5
+    own(store, "microphone", state="off", wanted="off", error="device_lost", level=0.0)
+    assert "Micrô vừa bị rút" in card._trouble.text()
+    QApplication.processEvents()
+    assert cut_texts(card) == []
+
+
+# ---- panels ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [640, 800, BESIDE - 1, BESIDE, 1280])
+def test_the_panel_stands_beside_the_stage_or_over_it(window: Window, width: int) -> None:
+    made = window(in_room(), width, 600)
+    page = page_of(made)
+    page.open_panel("people")
+    QApplication.processEvents()
+    panel = page.people
+    assert panel.width() == PANEL
+    assert panel.geometry().right() == page.middle.width() - 1
+    assert panel.height() == page.middle.height()
+    assert page._room.width() == (width - PANEL if width >= BESIDE else width)
+    page.close_panel()
+    assert page._room.width() == width
+
+
+def test_one_panel_at_a_time_and_its_button_says_so(window: Window) -> None:
+    page = page_of(window(in_room()))
+    page.toolbar.people.click()
+    assert (page.open, page.people.isVisible(), page.chat.isVisible()) == ("people", True, False)
+    assert page.toolbar.people.property("state") == "open"
+    page.toolbar.chat.click()
+    assert (page.open, page.people.isVisible(), page.chat.isVisible()) == ("chat", False, True)
+    assert (page.toolbar.people.property("state"), page.toolbar.chat.property("state")) == ("", "open")
+    assert focus() is page.chat.composer.text
+    press(focus(), Qt.Key.Key_Escape)
+    assert page.open == ""
+    assert focus() is page.toolbar.chat
+    page.toolbar.chat.click()
+    page.chat.close_button.click()
+    assert page.open == ""
+
+
+def test_the_keys_of_the_table(window: Window, actions: RecordingActions, store: Store) -> None:
+    made = window(in_room())
+    page = page_of(made)
+    made.on_shortcut("people")
+    assert page.open == "people"
+    made.on_shortcut("chat")
+    assert page.open == "chat"
+    made.on_shortcut("chat")
+    assert page.open == ""
+    made.on_shortcut("toolbar")
+    assert focus() is page.toolbar.microphone
+    made.on_shortcut("hand")
+    made.on_shortcut("microphone")
+    made.on_shortcut("admit")
+    assert [call.name for call in actions.calls if call.name != "watch"] == ["raise_hand", "set_microphone", "admit"]
+    own(store, "screen_share", state="on", wanted="on", device="/tmp/a.png")
+    made.on_shortcut("share")
+    assert "stop_share" in actions.names()
+    assert not page.on_shortcut("no_such")
+
+
+def test_real_keys_reach_the_page(window: Window) -> None:
+    made = window(in_room())
+    page = page_of(made)
+    both = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
+    press(focus(), Qt.Key.Key_C, both)
+    assert page.open == "chat"
+    write(page.chat.composer.text, "đang viết")
+    press(focus(), Qt.Key.Key_P, both)
+    assert page.open == "people"
+    assert page.chat.composer.text.toPlainText() == "đang viết"
+    press(focus(), Qt.Key.Key_F2)
+    assert focus() is page.toolbar.microphone
+
+
+def test_f6_goes_round_the_panes(window: Window) -> None:
+    made = window(in_room())
+    page = page_of(made)
+    page.open_panel("people")
+    page.toolbar.microphone.setFocus()
+    panes: list[QWidget] = [page.top, page._room, page.people, page.toolbar]
+    for pane in panes:
+        press(focus(), Qt.Key.Key_F6)
+        assert pane.isAncestorOf(focus()), pane
+    page.close_panel()
+    page.toolbar.microphone.setFocus()
+    for pane in (page.top, page._room, page.toolbar):
+        press(focus(), Qt.Key.Key_F6)
+        assert pane.isAncestorOf(focus()), pane
+
+
+def test_the_keyboard_begins_at_the_microphone(window: Window, qtbot: Any) -> None:
+    made = window(in_room())
+    qtbot.waitUntil(lambda: QApplication.focusWidget() is page_of(made).toolbar.microphone)
+
+
+def test_tab_goes_from_the_top_over_the_stage_and_the_panel_to_the_bar_and_never_stops(window: Window) -> None:
+    made = window(in_room())
+    page = page_of(made)
+    page.open_panel("people")
+    page.top.view.setFocus()
+    order: list[str] = []
+    names = {page.top: "top", page._room: "stage", page.people: "panel", page.toolbar: "bar", page.toast: "toast"}
+    for _ in range(90):
+        QTest.keyClick(focus(), Qt.Key.Key_Tab)
+        name = next((name for pane, name in names.items() if pane.isAncestorOf(focus())), type(focus()).__name__)
+        if not order or order[-1] != name:
+            order.append(name)
+        if focus() is page.top.view:
+            break
+    assert focus() is page.top.view, order
+    assert order == ["top", "stage", "panel", "bar", "top"]
+
+
+# ---- bars --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_connection_is_a_bar_that_says_what_is_kept(window: Window, store: Store) -> None:
+    made = window(in_room())
+    page = page_of(made)
+    bar = page.bars.connection
+    assert not bar.isVisible()
+    height = page.stage.height()
+    store.dispatch(Set({"control": "reconnecting", "reconnecting": True}))
+    QApplication.processEvents()
+    assert bar.isVisible()
+    assert "Mất kết nối" in bar.accessibleName()
+    assert "Mic vẫn tắt" in bar.accessibleName()
+    assert page.stage.height() < height, "it lies over no picture"
+    own(store, "microphone", state="on", wanted="on")
+    assert "Mic vẫn bật" in bar.accessibleName()
+    store.dispatch(Set({"control": "connected", "media": "closed"}))
+    assert "Hình và tiếng bị ngắt" in bar.accessibleName()
+    store.dispatch(Set({"media": "connected", "reconnecting": False}))
+    QApplication.processEvents()
+    assert not bar.isVisible()
+    assert page.stage.height() == height
+
+
+def test_the_first_connection_is_only_spoken_of_when_it_takes_long(window: Window, store: Store, qtbot: Any) -> None:
+    page = page_of(window(in_room(media="connecting")))
+    bar = page.bars.connection
+    assert not bar.isVisible()
+    bar._slow.setInterval(1)
+    store.dispatch(Set({"media": "idle"}))
+    bar._slow.start()
+    qtbot.waitUntil(bar.isVisible)
+    assert bar.property("tone") == "info"
+    store.dispatch(Set({"media": "connected"}))
+    assert not bar.isVisible()
+
+
+def test_a_source_that_did_not_open_says_what_to_do(window: Window, store: Store, actions: RecordingActions) -> None:
+    page = page_of(window(in_room()))
+    bar = page.bars.sources["camera"]
+    own(store, "camera", state="off", wanted="off", error="device_in_use")
+    assert bar.isVisible()
+    assert "Camera đang được chương trình khác dùng." in bar.accessibleName()
+    assert "thử lại" in bar.accessibleName()
+    bar.again.click()
+    assert actions.named("set_camera") == [{"on": True}]
+    bar.devices_wanted.emit("camera")
+    assert page._popover is not None
+    assert page._popover.objectName() == "camera_devices"
+    page.bars._away("camera")
+    assert not bar.isVisible()
+    own(store, "camera", level=0.0)
+    store.dispatch(Set({"unread_chat": 1}))
+    assert not bar.isVisible(), "put away, it stays away"
+    own(store, "camera", error="")
+    own(store, "camera", error="device_in_use")
+    assert bar.isVisible(), "until it happens again"
+    assert not page.bars.sources["microphone"].isVisible()
+
+
+def test_sharing_is_said_and_can_be_stopped_there(window: Window, store: Store, actions: RecordingActions) -> None:
+    page = page_of(window(in_room()))
+    own(store, "screen_share", state="on", wanted="on", device="C:\\Tài liệu\\<b>Báo cáo.png")
+    bar = page.bars.sharing
+    assert bar.isVisible()
+    assert bar._text.text() == "Mọi người đang thấy trang <b>Báo cáo.png"
+    assert bar._text.textFormat() == Qt.TextFormat.PlainText
+    bar.stop.click()
+    assert actions.names() == ["stop_share"]
+
+
+def test_the_floor_has_its_clock(window: Window, store: Store, actions: RecordingActions, clock: list[float]) -> None:
+    page = page_of(window(in_room(meeting=quiet(floor=Floor("p3", states.NOW - 60, states.NOW + 125)))))
+    bar = page.bars.floor
+    assert bar.isVisible()
+    assert (bar._name.text(), bar.time.text(), bar._word.text()) == ("Lê Văn Cường", "02:05", "còn lại")
+    assert 0.6 < bar.clock.left < 0.7
+    clock[0] += 130
+    bar._show_time()
+    assert (bar.time.text(), bar._word.text(), bar.clock.over) == ("00:05", "quá giờ", True)
+    assert bar.time.property("over") == "true"
+    bar.more.click()
+    assert actions.named("give_floor") == [{"participant": "p3", "seconds": 60}]
+    clock[0] -= 130
+    bar.more.click()
+    assert actions.named("give_floor")[-1] == {"participant": "p3", "seconds": 185}
+    bar.end.click()
+    assert actions.names()[-1] == "end_floor"
+    store.dispatch(Asked("end_floor"))
+    assert bar.end.property("state") == "pending"
+    happen(store, m.FloorEnded("p3"))
+    assert not bar.isVisible()
+
+
+def test_a_floor_without_an_end_counts_what_was_spoken(window: Window, clock: list[float]) -> None:
+    bar = page_of(window(in_room(meeting=quiet(floor=Floor("p3", states.NOW - 65))))).bars.floor
+    assert (bar.time.text(), bar._word.text()) == ("01:05", "đã nói")
+    assert not bar.more.isVisible()
+
+
+def test_who_has_the_floor_may_end_it_others_not(window: Window, store: Store) -> None:
+    floor = Floor("p3", states.NOW, states.NOW + 60)
+    bar = page_of(window(in_room("p3", meeting=quiet(floor=floor)))).bars.floor
+    assert bar._name.text() == "Đang được mời phát biểu"
+    assert bar.end.isVisible()
+    assert not bar.more.isVisible()
+    go_to(store, in_room("p4", meeting=quiet(floor=floor)))
+    assert not bar.end.isVisible()
+    assert bar._name.text() == "Lê Văn Cường"
+
+
+# ---- who knocks --------------------------------------------------------------------------------------------------------------------
+
+
+def alone_knocking(*people: Participant) -> ClientState:
+    there = {one.id: one for one in states.people().values() if one.place == "admitted"}
+    return in_room(meeting=quiet(participants={**there, **{one.id: one for one in people}}))
+
+
+def knocker(id_: str, name: str, **fields: Any) -> Participant:
+    return Participant(id_, name, place="lobby", connected=True, session=1, since=states.NOW, **fields)
+
+
+def test_who_knocks_is_told_with_the_way_in(window: Window, store: Store, actions: RecordingActions) -> None:
+    page = page_of(window(alone_knocking()))
+    toast = page.toast
+    assert not toast.isVisible()
+    come(store, knocker("k1", "Vũ Thị Khánh", position="Phó Giám đốc", unit=states.UNIT))
+    assert toast.isVisible()
+    assert toast._name.text() == "Vũ Thị Khánh xin vào họp"
+    assert page.middle.geometry().contains(toast.geometry())
+    toast.admit.click()
+    assert actions.named("admit") == [{"participants": ["k1"]}]
+    store.dispatch(Asked("admit", ("k1",)))
+    toast.admit.click()
+    assert len(actions.named("admit")) == 1
+    come(store, knocker("k2", "Lò Văn Lâm"))
+    assert (toast._name.text(), toast.admit.text()) == ("2 người xin vào họp", "Cho vào cả hai")
+    come(store, knocker("k3", "Hồ Văn Lộc"))
+    toast.admit.click()
+    assert actions.names()[-1] == "admit_all"
+    happen(store, m.Admitted("k1", "Vũ Thị Khánh", "delegate", "person"), m.Denied("k2"), m.Denied("k3"))
+    assert not toast.isVisible()
+
+
+def test_put_away_it_comes_again_with_the_next(window: Window, store: Store) -> None:
+    page = page_of(window(alone_knocking(knocker("k1", "Một"))))
+    page.toast.put_away()
+    store.dispatch(Set({"unread_chat": 1}))
+    change_person(store, "p3", position="Vụ trưởng")
+    assert not page.toast.isVisible()
+    assert page.toolbar._people_badge._text == "3", "the badge stays"
+    come(store, knocker("k2", "Hai"))
+    assert page.toast.isVisible()
+
+
+def test_with_the_list_open_there_is_no_toast(window: Window, store: Store) -> None:
+    page = page_of(window(alone_knocking(knocker("k1", "Một"))))
+    page.toast._look.click()
+    assert (page.open, page.toast.isVisible()) == ("people", False)
+    come(store, knocker("k2", "Hai"))
+    assert not page.toast.isVisible()
+    page.close_panel()
+    assert not page.toast.isVisible(), "both were seen in the list"
+
+
+def test_whoever_wants_a_second_look_is_not_let_in_from_the_toast(window: Window, store: Store) -> None:
+    page = page_of(window(alone_knocking(knocker("k1", "Một", removed_before=True))))
+    assert page.toast.isVisible()
+    assert not page.toast.admit.isVisible()
+    go_to(store, alone_knocking(knocker("k3", "Lê Văn Cường", looks_like="p3")))
+    assert not page.toast.admit.isVisible()
+    go_to(store, in_room("p4", meeting=alone_knocking(knocker("k4", "Ba")).meeting))
+    assert not page.toast.isVisible(), "delegates know nothing of the lobby"
+
+
+@pytest.mark.parametrize("width", [640, 800, 1280])
+@pytest.mark.parametrize("panel", ["", "chat"])
+def test_the_toast_leaves_the_panel_and_the_bar_free(window: Window, width: int, panel: str) -> None:
+    page = page_of(window(alone_knocking(knocker("k1", states.LONG_NAME, unit=states.UNIT)), width, 480))
+    if panel:
+        page.open_panel(panel)
+    QApplication.processEvents()
+    toast = page.toast.geometry()
+    assert page.rect().contains(toast)
+    assert not toast.intersects(page.toolbar.geometry())
+    if panel:
+        composer = page.chat.composer
+        assert not toast.intersects(composer.rect().translated(composer.mapTo(page, QPoint(0, 0))))
+    assert cut_texts(page.toast) == []
+
+
+# ---- sharing -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_is_chosen_in_a_dialog_that_holds_nothing_up(
+    window: Window, store: Store, actions: RecordingActions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QFileDialog, "exec", lambda *_: pytest.fail("exec stops the loop"))
+    QApplication.setAttribute(Qt.ApplicationAttribute.AA_DontUseNativeDialogs, True)
+    picture = tmp_path / "trang 1.png"
+    picture.write_bytes(b"x")
+    page = page_of(window(in_room()))
+    page.toolbar.share.click()
+    dialog = page._dialog
+    assert dialog is not None
+    assert dialog.isVisible()
+    assert "*.png *.jpg" in dialog.nameFilters()[0]
+    page.toolbar.share.click()
+    assert page._dialog is dialog, "one at a time"
+    store.dispatch(Set({"unread_chat": 7}))
+    assert page.toolbar._chat_badge._text == "7", "the meeting goes on meanwhile"
+    dialog.setDirectory(str(tmp_path))
+    dialog.selectFile(str(picture))
+    QMetaObject.invokeMethod(dialog, "accept")
+    QApplication.processEvents()
+    assert actions.named("share_image") == [{"path": str(picture)}]
+    assert page._dialog is None
+    page.toolbar.share.click()
+    assert page._dialog is not None
+    page._dialog.reject()
+    assert len(actions.named("share_image")) == 1
+    QApplication.setAttribute(Qt.ApplicationAttribute.AA_DontUseNativeDialogs, False)
+
+
+def test_a_click_while_it_opens_gives_it_up(window: Window, store: Store, actions: RecordingActions) -> None:
+    page = page_of(window(in_room()))
+    own(store, "screen_share", wanted="on", pending=True)
+    page.toolbar.share.click()
+    assert actions.names() == ["stop_share"]
+    assert page._dialog is None
+
+
+# ---- the stage ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_tiles_menu_is_the_lists_menu(window: Window, actions: RecordingActions) -> None:
+    page = page_of(window(in_room()))
+    page.stage.asked.emit("participant_menu", ("p5", page.mapToGlobal(QPoint(200, 200))))
+    choose(open_menu(), "Tắt micrô")
+    assert actions.named("mute") == [{"participants": ["p5"]}]
+    page.stage.asked.emit("participant_menu", ("p3", page.mapToGlobal(QPoint(200, 200))))
+    choose(open_menu(), "Đưa ra khỏi phòng…")
+    row: Any = page.people.list.row_of(("room", "p3"))
+    assert page.open == "people"
+    assert row.question.isVisible(), "asked where the person stands in the list"
+    assert focus() is row.question.no
+    page.stage.asked.emit("participant_menu", ("p2", page.mapToGlobal(QPoint(200, 200))))
+    choose(open_menu(), "Nhắn riêng")
+    assert page.open == "chat"
+    assert page.chat.composer.recipient == "p2"
+    assert focus() is page.chat.composer.text
+    page.stage.asked.emit("participant_menu", ("p2", page.mapToGlobal(QPoint(200, 200))))
+    choose(open_menu(), "Ghim, chỉ máy này thấy")
+    assert page.stage.pinned == "p2"
+    page.stage.asked.emit("participant_menu", ("nobody", QPoint(1, 1)))
+    assert QApplication.activePopupWidget() is None
+
+
+def test_full_screen_from_stage_bar_and_menu(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = window(in_room())
+    page = page_of(made)
+    turned: list[int] = []
+    monkeypatch.setattr(made, "turn_full_screen", lambda: turned.append(1))
+    page.stage.asked.emit("full_screen", None)
+    page.top.full_screen.click()
+    page.toolbar.asked.emit("full_screen")
+    assert len(turned) == 3
+    monkeypatch.undo()
+    made.showFullScreen()
+    QApplication.processEvents()
+    assert "Thôi" in page.top.full_screen.toolTip()
+    made.showNormal()
+    QApplication.processEvents()
+    assert "Thôi" not in page.top.full_screen.toolTip()
+
+
+def test_more_leads_to_settings_shortcuts_and_the_link(window: Window) -> None:
+    made = window(in_room())
+    page = page_of(made)
+    for text, sheet in (("Cài đặt", "SettingsSheet"), ("Phím tắt", "ShortcutsSheet")):
+        page.toolbar.more.click()
+        choose(open_menu(), next(entry for entry in entries(open_menu()) if entry.startswith(text)))
+        assert type(made._sheet).__name__ == sheet
+        made._sheet.reject()  # type: ignore[union-attr]
+    page.toolbar.more.click()
+    choose(open_menu(), "Chép liên kết mời")
+    assert QGuiApplication.clipboard().text() == f"{states.SERVER}/m/{states.CODE}"
+    page.toolbar.leave.click()
+    assert type(made._sheet).__name__ == "LeaveSheet"
+
+
+# ---- made anew ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_another_language_keeps_what_was_open_and_written(window: Window, qtbot: Any) -> None:
+    made = window(in_room())
+    page = page_of(made)
+    page._set_mode("speaker")
+    page.stage.pin("p3")
+    page.stage.set_self_view(False)
+    page.open_panel("chat")
+    page.chat.write_to("p3")
+    write(page.chat.composer.text, "Đang viết dở")
+    page.people.search.setText("quảng")
+    words.set_language("en")
+    made.rebuild()
+    anew = page_of(made)
+    assert anew is not page
+    assert anew.toolbar.people.text() == "People"
+    assert (anew.open, anew.stage.mode, anew.stage.pinned, anew.stage.self_view) == ("chat", "speaker", "p3", False)
+    qtbot.waitUntil(lambda: anew.chat.composer.text.toPlainText() == "Đang viết dở")
+    assert anew.chat.composer.recipient == "p3"
+    assert anew.people.search.text() == "quảng"
+
+
+def test_the_page_lets_go_of_everything(window: Window, store: Store, actions: RecordingActions) -> None:
+    made = window(in_room())
+    page = page_of(made)
+    page.toolbar.microphone_devices.click()
+    page.toolbar.share.click()
+    listeners = len(store._listeners)
+    go_to(store, states.ended("left"))
+    assert page._popover is None
+    assert len(store._listeners) <= listeners - 1
+    assert not page.top._tick.isActive()
+    assert not page.bars.floor._tick.isActive()
+
+
+def test_out_of_the_meeting_and_in_again(window: Window, store: Store) -> None:
+    made = window(in_room())
+    go_to(store, states.in_lobby())
+    assert not isinstance(made.page, MeetingPage)
+    go_to(store, in_room())
+    assert page_of(made).people is not None
+
+
+# ---- every size, both languages -------------------------------------------------------------------------------------------------------
+
+
+def full(me: str) -> ClientState:
+    """Everything at once: bars, floor, unread, pending, refused."""
+    return states.in_meeting(
+        me, control="reconnecting", reconnecting=True, unread_chat=120, quality={me: "poor", "p4": "lost"},
+        unsent_chat=(PendingChat("k1", "chờ gửi"), PendingChat("k2", "bị từ chối " * 20, None, states.NOW, "chat_closed")),
+        pending=frozenset({("admit", "p8"), ("mute", "p5"), ("give_floor", "p4")}),
+        sources=states.sources(
+            microphone=LocalSource("muted", True, wanted="on"), camera=LocalSource("off", error="device_in_use"),
+            screen_share=LocalSource("on", wanted="on", device="/tmp/" + "Báo cáo tổng hợp " * 6 + ".png"),
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["vi", "en"])
+@pytest.mark.parametrize("panel", ["", "people", "chat"])
+@pytest.mark.parametrize("size", [(640, 480), (800, 600), (960, 540), (1280, 800), (1920, 1080)])
+@pytest.mark.parametrize("me", ["p1", "p4"])
+def test_nothing_is_cut_nameless_or_outside(window: Window, size: tuple[int, int], panel: str, language: str, me: str) -> None:
+    words.set_language(language)
+    for state in (in_room(me), full(me)):
+        made = window(state, *size)
+        page = page_of(made)
+        if panel:
+            page.open_panel(panel)
+        for _ in range(3):
+            QApplication.processEvents()
+        assert (page.width(), page.height()) == size, "the page fits the smallest window"
+        assert cut_texts(page) == []
+        assert nameless(page) == []
+        assert outside(page) == []
+        for above, below in pairwise([page.top, page.middle, page.toolbar]):
+            assert above.geometry().bottom() < below.geometry().top()
+        made.hide()
+
+
+@pytest.mark.parametrize("language", ["vi", "en"])
+@pytest.mark.parametrize("name", ["microphone_devices", "camera_devices", "information"])
+@pytest.mark.parametrize("size", [(640, 480), (1280, 800)])
+def test_popovers_fit_every_size(window: Window, size: tuple[int, int], language: str, name: str) -> None:
+    words.set_language(language)
+    page = page_of(window(in_room(), *size))
+    page._on_asked(name)
+    QApplication.processEvents()
+    card = page._popover
+    assert card is not None
+    assert page.rect().contains(card.geometry())
+    assert cut_texts(card) == []
+    assert nameless(card) == []
+
+
+def test_dark_as_well(window: Window, qapp: QApplication) -> None:
+    theme.apply(qapp, "dark")
+    made = window(full("p1"))
+    page_of(made).open_panel("people")
+    QApplication.processEvents()
+    assert cut_texts(made) == []
+    ground = made.grab().toImage().pixelColor(20, made.height() - 3)
+    assert ground.lightness() < 60
+
+
+def test_hundreds_in_the_room_do_not_slow_the_whole_page(window: Window, store: Store) -> None:
+    page = page_of(window(in_room(meeting=crowd(300), tracks={})))
+    page.open_panel("people")
+    QApplication.processEvents()
+    took = []
+    for n in range(20):
+        begun = time.perf_counter()
+        happen(store, m.SourceChanged(f"q{n + 1}", "microphone", "on"))
+        took.append(1000 * (time.perf_counter() - begun))
+    assert sorted(took)[10] < 40, took
+
+
+def test_signs_of_a_person_gone_do_not_linger(window: Window, store: Store) -> None:
+    """A menu that is open while its person goes does no harm."""
+    page = page_of(window(in_room()))
+    page.open_panel("people")
+    row: Any = page.people.list.row_of(("room", "p3"))
+    row.more.click()
+    happen(store, m.Left("p3"))
+    assert "p3" not in [item.key[1] for item in page.people.list.items if item.kind == "present"]  # type: ignore[index]
+    close_menus()
+    assert replace(store.state) == store.state
