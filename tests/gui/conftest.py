@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 from gui.recording import RecordingActions, go_to
+from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -99,6 +100,8 @@ def show(qtbot: QtBot) -> Iterator[Show]:
         widget.hide()
         widget.deleteLater()
     QApplication.processEvents()
+    # Outside a running loop Qt keeps what is to be deleted, and each further widget makes every change of the style sheet dearer.
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QLayout, QVBoxLayout, QWidget
 
 from vidconf import words
 from vidconf.gui import shortcuts
@@ -21,21 +21,37 @@ def frame_head(page: Page, title: str, back: Callable[[], object]) -> QFrame:
     return box([goes, (Text(title, "lead", elide=True), 1), settings, help_], "bar", vertical=False, margins=(12, 0, 12, 0), height=52)
 
 
-class Halves(QWidget):
-    """Two halves side by side, one over the other where the window is narrower than `least`."""
+NARROW = 1000
 
-    def __init__(self, left: QWidget, right: QWidget, *, least: int = 720, gap: int = 28) -> None:
+
+class Halves(QWidget):
+    """Two halves side by side, closer together in a narrow window."""
+
+    def __init__(self, left: QWidget, right: QWidget) -> None:
         super().__init__()
-        self._least = least
-        self.left, self.right = left, right
-        self._row = QHBoxLayout()
-        pack(self._row, (left, 1), right, gap=gap)
-        pack(QVBoxLayout(self), self._row, gap=0)
-        self.stacked = False
+        self._row = pack(QHBoxLayout(self), (left, 1), right)
+        self._space(28)
+
+    def _space(self, gap: int) -> None:
+        self._row.setSpacing(gap)
+        self._row.setContentsMargins(gap, 0, gap, 0)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        stacked = event.size().width() < self._least
-        if stacked != self.stacked:
-            self.stacked = stacked
-            self._row.setDirection(QBoxLayout.Direction.TopToBottom if stacked else QBoxLayout.Direction.LeftToRight)
+        self._space(28 if event.size().width() >= NARROW else 16)
+
+
+class Half(QWidget):
+    """A picture, the buttons below it, and what is said of them: beside them where there is room, else below."""
+
+    def __init__(self, picture: QWidget, keys: QLayout, said: QLayout) -> None:
+        super().__init__()
+        self._below = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        pack(self._below, keys, (said, 1), gap=14)
+        pack(QVBoxLayout(self), None, picture, 12, self._below, None, gap=0, margins=(0, 12, 0, 12))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        wide = event.size().width() >= 460
+        self._below.setDirection(QBoxLayout.Direction.LeftToRight if wide else QBoxLayout.Direction.TopToBottom)
+        self._below.setSpacing(14 if wide else 10)

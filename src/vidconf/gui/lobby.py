@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from vidconf import words
 from vidconf.client.state import ClientState
 from vidconf.gui import shortcuts
-from vidconf.gui.frame import Halves, frame_head
+from vidconf.gui.frame import Half, Halves, frame_head
 from vidconf.gui.own_sources import OwnButtons
 from vidconf.gui.page import Page, StateSource
 from vidconf.gui.parts import Text, box, button, column, glyph, pack, row, rule, scroll, stack
@@ -38,7 +38,7 @@ class LobbyPage(Page):
         self.buttons = OwnButtons(self.do, {"microphone": shortcuts.shown("microphone"), "camera": shortcuts.shown("camera")})
         keys = row(self.buttons.microphone, self.buttons.camera, None, gap=10)
         unseen = row(glyph("eye_off", T["muted"]), (Text(words.text("lobby.unseen"), "small", wrap=True), 1), gap=8)
-        return stack(None, self.preview, 12, keys, 10, unseen, None, gap=0, margins=(28, 12, 0, 12))
+        return Half(self.preview, keys, unseen)
 
     def _right(self) -> QWidget:
         self._title = Text("", "title", wrap=True)
@@ -61,7 +61,7 @@ class LobbyPage(Page):
             [glyph("network_off!", T["warn_text"]), (Text(words.text("lobby.reconnecting"), wrap=True), 1)], "warn",
             vertical=False, gap=10, margins=(12, 10, 12, 10),
         )  # fmt: skip
-        inner = stack(None, self._title, self._about, 6, self._lost, state, self._hint, None, gap=10, margins=(0, 12, 24, 12))
+        inner = stack(None, self._title, self._about, 6, self._lost, state, self._hint, None, gap=10, margins=(0, 12, 12, 12))
         area = scroll(inner)
         area.setMinimumWidth(360)
         area.setMaximumWidth(620)

@@ -72,6 +72,9 @@ def meeting_row(
     below = Text(about, "small", elide=True)
     go = _go(one, main, open_)
     invite = tool("copy", tip=words.text("home.meeting.copy_link", title=one.title), do=lambda: copy(one.link))
+    room = invite.sizePolicy()
+    room.setRetainSizeWhenHidden(not narrow)  # so that the states stand below one another
+    invite.setSizePolicy(room)
     invite.setVisible(bool(one.link) and one.state != "ended")
     if narrow:
         middle = column(title, row(chip(*state), (below, 1), gap=8), gap=4)

@@ -73,6 +73,7 @@ class Notices(QWidget):
                 toast = self._make(notice)
                 self._toasts[notice.id] = toast
                 self._column.insertWidget(0, toast)
+                toast.show()  # or it has no height yet, and `place` gives it none
         self._show_prompt(new)
         self.place()
 
@@ -103,6 +104,7 @@ class Notices(QWidget):
             self._prompt = box([line], "warn", margins=(14, 8, 10, 8))
             self._prompt.setAccessibleName(what)
             self._column.insertWidget(0, self._prompt)
+            self._prompt.show()
         elif not state.unmute_asked and self._prompt is not None:
             self._let_toast_go(self._prompt)
             self._prompt = None

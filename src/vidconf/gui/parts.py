@@ -6,6 +6,7 @@ that come from outside): then its end, or a unit's middle, gives way and the who
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from html import escape
 from typing import Any, TypeVar
@@ -77,6 +78,11 @@ def fit_unit(position: str, unit: str, metrics: QFontMetrics, width: int) -> str
 def plain_tip(text: str) -> str:
     """For a tooltip: names come from outside, and Qt takes what looks like markup for it."""
     return f"<p>{escape(text)}</p>" if "<" in text else text
+
+
+def breakable(host: str) -> str:
+    """A server's name with places where a line may break: all of it must be seen, its end above all."""
+    return re.sub(r"([^.]{24}(?=[^.])|\.)", "\\1\u200b", host)
 
 
 class Text(QLabel):

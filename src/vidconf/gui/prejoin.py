@@ -15,10 +15,10 @@ from vidconf.client.links import shown_host
 from vidconf.client.state import ClientState
 from vidconf.gui import shortcuts
 from vidconf.gui.device_lists import DeviceLists, Level
-from vidconf.gui.frame import Halves, frame_head
+from vidconf.gui.frame import Half, Halves, frame_head
 from vidconf.gui.own_sources import OwnButtons, trouble
 from vidconf.gui.page import Page, StateSource
-from vidconf.gui.parts import Text, box, button, clear, column, field, glyph, mark, pack, row, rule, scroll, set_glyph, stack
+from vidconf.gui.parts import Text, box, breakable, button, clear, column, field, glyph, mark, pack, row, rule, scroll, set_glyph, stack
 from vidconf.gui.preview import TRACK, Preview
 from vidconf.gui.theme import T
 from vidconf.gui.trouble import Trouble
@@ -43,8 +43,7 @@ class PrejoinPage(Page):
         self._why_sign = glyph("info", T["warn_text"])
         self._why_sign.hide()
         reason = column(None, row(self._why_sign, (self._why, 1)), self._why_help, None, gap=2)
-        keys = row(self.buttons.microphone, self.buttons.camera, 6, (reason, 1), gap=10)
-        return stack(None, self.preview, 12, keys, None, gap=0, margins=(28, 12, 0, 12))
+        return Half(self.preview, row(self.buttons.microphone, self.buttons.camera, None, gap=10), reason)
 
     # ---- right: the meeting, the name, the devices
     def _right(self) -> QWidget:
@@ -59,6 +58,8 @@ class PrejoinPage(Page):
         self.lists = DeviceLists(self.do)
         self.level = Level()
         self._confirm = box([], "warn", gap=8, margins=(14, 10, 14, 12))
+        self._asked_about = ""
+        self._no: QWidget | None = None
         level_row = row(Text(words.text("prejoin.level"), "small"), (self.level.gauge, 1), self.level.word, gap=10)
         self._form = stack(
             Text(words.text("prejoin.name"), "strong"), self.name, self._name_help, 6,
@@ -78,8 +79,8 @@ class PrejoinPage(Page):
         card.setMinimumWidth(CARD_LEAST)
         card.setMaximumSize(CARD_WIDTH, 660)
         self._card = card
-        holder = stack(None, (card, 20), None, margins=(0, 12, 28, 12))
-        holder.setMaximumWidth(CARD_WIDTH + 28)
+        holder = stack(None, (card, 20), None, margins=(0, 12, 0, 12))
+        holder.setMaximumWidth(CARD_WIDTH)
         return holder
 
     def _go(self) -> None:
@@ -127,23 +128,24 @@ class PrejoinPage(Page):
         if link is not None and link.chair:
             parts.append(words.text("prejoin.as_chair"))
         if link is not None and not parts:
-            parts.append(shown_host(link.origin))
+            parts.append(breakable(shown_host(link.origin)))
         self._about.setText(" · ".join(parts))
 
     def _show_confirm(self, state: ClientState) -> None:
         """A host never used before: nothing was asked of it, and nothing will be until the user says so."""
         link = state.link
         asking = link is not None and link.confirm
-        if asking != self._confirm.isVisibleTo(self) or not self._form.isVisibleTo(self):
+        host = shown_host(link.origin) if asking and link is not None else ""
+        if host != self._asked_about:
+            self._asked_about = host
             layout = self._confirm.layout()
             assert layout is not None
             clear(layout)
-            if asking and link is not None:
-                host = shown_host(link.origin)
-                yes = button(words.text("confirm.yes", host=host), "accent", do=self.do.confirm_host)
-                no = button(words.text("confirm.no"), do=self.do.cancel)
-                pack(layout, row(glyph("shield_warning!", T["warn_text"]), (Text(words.text("confirm.title"), "strong", wrap=True), 1)),  # type: ignore[type-var]
-                     Text(words.text("confirm.text", host=host), wrap=True), yes, no, gap=8, margins=(14, 10, 14, 12))  # fmt: skip
+            self._no = button(words.text("confirm.no"), do=self.do.cancel)
+            yes = button(words.text("confirm.yes"), "accent", name=words.text("confirm.yes_name", host=host), do=self.do.confirm_host)
+            pack(layout, row(glyph("shield_warning!", T["warn_text"]), (Text(words.text("confirm.title"), "strong", wrap=True), 1)),  # type: ignore[type-var]
+                 Text(words.text("confirm.text"), wrap=True), Text(breakable(host), "strong", wrap=True), row(self._no, yes, None),
+                 gap=8, margins=(14, 10, 14, 12))  # fmt: skip
         self._confirm.setVisible(asking)
         self._form.setVisible(not asking)
 
@@ -186,15 +188,22 @@ class PrejoinPage(Page):
         self.go.setText(words.text(text))
         self.go.setAccessibleName(self.go.text())
         over = state.link_meeting is not None and state.link_meeting.state == "ended"
+        had, cancelled = self.go.hasFocus(), self.cancel.hasFocus()
         self.go.setEnabled(not joining and not over)
         self.go.setVisible(not asking)
         mark(self.go, state="pending" if joining else "")
         self.cancel.setVisible(joining)
+        if had and joining:  # the keyboard stays where one can act
+            self.cancel.setFocus(Qt.FocusReason.TabFocusReason)
+        elif cancelled and not joining and self.go.isEnabled():
+            self.go.setFocus(Qt.FocusReason.TabFocusReason)
         self._foot.setContentsMargins(20, 8, 20, 20 if not asking else 8)
 
     def first_focus(self) -> QWidget | None:
         if self.state.link is not None and self.state.link.confirm:
-            return None
+            return self._no
+        if self.state.phase == "joining":
+            return self.cancel
         return self.name if self.state.account is None and not self.name.text().strip() else self.go
 
     def keep(self) -> dict[str, Any]:

@@ -146,11 +146,13 @@ class Preview(QWidget):
         shape.addRoundedRect(area, RADIUS_TILE, RADIUS_TILE)
         painter.setClipPath(shape)
         painter.fillRect(area, QColor(T["tile"]))
+        plate = self._plate(area)
         if self._camera.state == "on" and self._frame is not None and self._frame.format & 0xFF == BGRX:
             self._paint_frame(painter, area, self._frame)
         else:
-            self._paint_nobody(painter, area)
-        self._paint_plate(painter, area)
+            self._paint_nobody(painter, area.adjusted(0, 0, 0, plate.top() - area.bottom() if self.name else 0))
+        if self.name:
+            self._paint_plate(painter, plate)
 
     def _paint_frame(self, painter: QPainter, area: QRectF, frame: Frame) -> None:
         image = QImage(frame.data, frame.width, frame.height, frame.stride, QImage.Format.Format_RGB32)
@@ -168,8 +170,10 @@ class Preview(QWidget):
         painter.restore()
 
     def _paint_nobody(self, painter: QPainter, area: QRectF) -> None:
-        size = min(area.height() * 0.42, 120.0)
-        disc = QRectF(area.center().x() - size / 2, area.center().y() - size * 0.72, size, size)
+        """In what the plate leaves free; the words only where they fit."""
+        line = 32 if self.status and area.height() >= 100 else 0
+        size = min(area.height() * 0.5, area.height() - line - 16, 120.0)
+        disc = QRectF(area.center().x() - size / 2, area.center().y() - (size + line) / 2, size, size)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(T["disc"]))
         painter.drawEllipse(disc)
@@ -181,21 +185,23 @@ class Preview(QWidget):
         else:
             side = round(size * 0.5)
             painter.drawPixmap(QPointF(disc.center().x() - side / 2, disc.center().y() - side / 2), picture("person!", T["plate_text"], side))
-        if self.status:
+        if line:
             painter.setFont(font(14))
             painter.setPen(QColor(T["plate_muted"]))
             below = QRectF(area.x() + 12, disc.bottom() + 8, area.width() - 24, 24)
             painter.drawText(below, Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop, self.status)
 
-    def _paint_plate(self, painter: QPainter, area: QRectF) -> None:
-        if not self.name:
-            return
+    def _plate(self, area: QRectF) -> QRectF:
+        """As wide as it may be."""
+        high = QFontMetrics(font(18, BOLD)).height() + (QFontMetrics(font(14)).height() if self.line else 0) + 4
+        return QRectF(8, area.height() - high - 8, area.width() - 16, high)
+
+    def _paint_plate(self, painter: QPainter, room: QRectF) -> None:
         name, small = QFontMetrics(font(18, BOLD)), QFontMetrics(font(14))
-        side, room = 36, int(area.width() - 16 - 36 - 12)
-        line = fit_unit("", self.line, small, room) if self.line else ""
-        shown = name.elidedText(self.name, Qt.TextElideMode.ElideRight, room)
-        high = name.height() + (small.height() if line else 0) + 4
-        plate = QRectF(8, area.height() - high - 8, max(name.horizontalAdvance(shown), small.horizontalAdvance(line)) + side + 12, high)
+        side, most = 36, int(room.width() - 36 - 12)
+        line = fit_unit("", self.line, small, most) if self.line else ""
+        shown = name.elidedText(self.name, Qt.TextElideMode.ElideRight, most)
+        plate = QRectF(room.topLeft(), QSize(max(name.horizontalAdvance(shown), small.horizontalAdvance(line)) + side + 12, int(room.height())))
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(T["plate"]))
         painter.drawRoundedRect(plate, 7, 7)
