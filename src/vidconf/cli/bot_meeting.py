@@ -183,13 +183,18 @@ class MeetingSeat:
         answer = frame["ok"]
         return answer if isinstance(answer, dict) else {}
 
-    async def close(self) -> None:
-        """Say goodbye and go."""
+    async def leave(self) -> None:
+        """Say goodbye, where there is a connection to say it on; at most 2 s. `events` must still be read."""
         self._closing = True
         if self._ws is not None and not self._ws.closed:
             with contextlib.suppress(MeetingError, TimeoutError):
                 async with asyncio.timeout(2):
                     await self.ask("leave")
+
+    async def close(self) -> None:
+        """Give everything back."""
+        self._closing = True
+        if self._ws is not None:
             await self._ws.close()
         if self._http is not None:
             await self._http.close()

@@ -102,7 +102,8 @@ class Bot:
 
     @property
     def failed(self) -> bool:
-        return self.ended not in CLEAN
+        """Also a meeting that was over before one was ever in it."""
+        return self.ended not in CLEAN or (self.ended == "meeting_ended" and self._joined_s is None)
 
     async def run(self) -> dict[str, Any]:
         """Until the time is up, the meeting over, or `stop`. Never raises for what a server or a network does."""
@@ -127,6 +128,8 @@ class Bot:
             self.stop(error.code)
         finally:
             self._report = self._make_report()
+            if self._seat is not None:
+                await self._seat.leave()  # while its connection is still read: the answer comes there
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
