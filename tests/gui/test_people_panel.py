@@ -132,7 +132,7 @@ def test_who_knocks_is_shown_with_all_that_is_known(place: Make) -> None:
     first, second = made.row("lobby", "p8"), made.row("lobby", "p9")
     assert "Nguyễn Thị Hồng Nhung" in first.admit.accessibleName()
     shown = [label.text() for label in first.findChildren(QLabel) if label.isVisible()]
-    assert any("Khách" in text and words.clock(states.NOW - 95) in text for text in shown)
+    assert shown[-3:] == ["Nguyễn Thị Hồng Nhung", "Khách", f"chờ từ {words.clock(states.NOW - 95)}"]
     assert [line.text.text() for line in second._warnings if line.isVisible()] == ["Từng bị đưa ra khỏi phòng này"]
     twin = Participant("p10", "Lê Văn Cường", place="lobby", connected=True, session=1, since=states.NOW, looks_like="p3", kind="site", unit=states.UNIT)
     come(made.store, twin)

@@ -191,7 +191,7 @@ def style_sheet(t: dict[str, str]) -> str:
     QComboBox QAbstractItemView {{ background: {t['surface']}; border: 1px solid {t['edge']}; padding: 4px;
         selection-background-color: {t['accent_soft']}; selection-color: {t['text']}; }}
     QDateTimeEdit::up-button, QDateTimeEdit::down-button {{ width: 0; border: none; }}
-    QLineEdit[sign="true"] {{ padding-left: 2px; }} QLineEdit {{ placeholder-text-color: {t['muted']}; }}
+    QLineEdit[sign="true"] {{ padding-left: 2px; }} QLineEdit, QPlainTextEdit {{ placeholder-text-color: {t['muted']}; }}
     QCheckBox, QRadioButton {{ spacing: 10px; min-height: {TARGET}px; }}
     QCheckBox:disabled {{ color: {t['muted']}; }}
     QCheckBox::indicator {{ width: 18px; height: 18px; border: 2px solid {t['edge']}; border-radius: 5px;

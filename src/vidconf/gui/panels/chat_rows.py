@@ -30,7 +30,7 @@ from vidconf import words
 from vidconf.gui.panels.chat_list import About, Line, Said
 from vidconf.gui.panels.person_menu import add, make_menu, popup
 from vidconf.gui.panels.row_list import Row
-from vidconf.gui.parts import Text, glyph, mark, pack, row
+from vidconf.gui.parts import Text, glyph, mark, pack, plain_tip, row
 from vidconf.gui.theme import SIZES, T, font
 
 _LINK = re.compile(r"https?://[^\s<>\"'“”]{3,500}", re.IGNORECASE)
@@ -176,7 +176,7 @@ class LineRow(Row):
     def show_value(self, value: Line) -> None:
         self._text = value.text
         self.setAccessibleName(value.text)
-        self.setToolTip(value.text.replace("<", "‹"))  # a name is no markup
+        self.setToolTip(plain_tip(value.text))
         self.update()
 
     def hasHeightForWidth(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -34,6 +34,8 @@ class Heading:
     """Words of what can be done with all of them, "" when nothing."""
     does: Literal["", "admit_all", "admit_both", "lower_all"] = ""
     pending: bool = False
+    first: bool = False
+    """Nothing stands above it in the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Knocker:
     name: str
     position: str
     unit: str
-    """Without both, what is known of it stands here."""
+    """Without both, what else is known stands here."""
     third: str
     warnings: tuple[str, ...] = ()
     pending: Literal["", "admit", "deny"] = ""
@@ -156,7 +158,9 @@ class PeopleList:
             return []
         own = state.own
         leads = own is not None and is_moderator(own)
-        return [*self._lobby(state, meeting, looking, leads), *_hands(state, meeting, looking, leads), *self._room(state, meeting, looking)]
+        items = [*self._lobby(state, meeting, looking, leads), *_hands(state, meeting, looking, leads), *self._room(state, meeting, looking)]
+        items[0] = replace(items[0], value=replace(items[0].value, first=True))
+        return items
 
     def _lobby(self, state: ClientState, meeting: Meeting, looking: Looking, leads: bool) -> list[Item]:
         knocking = list(meeting.knocking()) if leads else []
@@ -182,15 +186,18 @@ class PeopleList:
             notes.append(words.text("people.looks_like", name=like.name) if like is not None else words.text("people.looks_like_one"))
         badge = words.text("people.guest") if p.guest or p.role == "guest" else role_of(p)
         kind = words.text(f"kind.{p.kind}") if p.kind != "person" else ""
-        known = ", ".join(part for part in (p.position, p.unit) if part)
-        third = _joined(badge, kind, words.text("people.waits_since", time=words.clock(p.since)) if p.since else "")
+        position, unit = p.position, p.unit
+        known = ", ".join(part for part in (position, unit) if part)
+        waits = words.text("people.waits_since", time=words.clock(p.since)) if p.since else ""
+        third = _joined(badge, kind, waits)
+        says = ", ".join(part for part in (p.name, known, third, *notes) if part)
+        if not known:
+            unit, third = _joined(badge, kind) or words.text("people.no_unit"), waits
         pending: Literal["", "admit", "deny"] = "admit" if ("admit", p.id) in state.pending or (("admit_all", "") in state.pending and not p.removed_before) else ""
         if ("deny", p.id) in state.pending:
             pending = "deny"
         key: Place = ("lobby", p.id)
         asking = looking.asking.get(key) == "deny" and not pending
-        says = ", ".join(part for part in (p.name, known, third, *notes) if part)
-        position, unit, third = (p.position, p.unit, third) if known else ("", third, "")
         value = Knocker(p.id, p.name, position, unit, third, tuple(notes), pending, asking, says)
         return Item(key, "knocker", value)
 
@@ -269,7 +276,7 @@ def _hands(state: ClientState, meeting: Meeting, looking: Looking, leads: bool) 
     items = [Item("hands", "heading", heading)]
     for n, hand, p in shown:
         since = words.text("people.hand_since", time=words.clock(hand.raised_at))
-        second = _joined("" if p.kind == "site" else who(p), since)  # a site's name says its unit
+        second = _joined(words.text("kind.site") if p.kind == "site" else who(p), since)  # a site's name says its unit
         value = HandUp(
             p.id, n, named(p, state.me), second, n == 1, p.id == state.me, leads, ("give_floor", p.id) in state.pending,
             ("lower_hand", p.id) in state.pending or (p.id == state.me and ("lower_hand", "") in state.pending),

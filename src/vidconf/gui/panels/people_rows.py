@@ -95,7 +95,7 @@ class HeadingRow(Row):
         self._does = "" if value.pending else value.does
         set_button(self.action, value.action, state="pending" if value.pending else "")
         self.action.setVisible(bool(value.action))
-        self._rule.setVisible(self.item is None or self.item.key != "lobby")
+        self._rule.setVisible(not value.first)
 
     def controls(self) -> list[QWidget]:
         return [self.action] if not self.action.isHidden() else []
