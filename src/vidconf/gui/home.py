@@ -211,11 +211,17 @@ class HomePage(Page):
         if held:
             again_here = self._list.findChild(QPushButton, held)
             if again_here is not None:
+                again_here.parentWidget().show()  # what is not on the screen yet cannot have the keyboard
                 again_here.setFocus()
 
     def _focused_meeting(self) -> str:
+        """The row's button that has the keyboard, by name; it gives the name up to the one that takes its place."""
         widget = self._list.focusWidget()
-        return widget.objectName() if widget is not None and widget.hasFocus() else ""
+        if widget is None or not widget.hasFocus():
+            return ""
+        name = widget.objectName()
+        widget.setObjectName("")
+        return name
 
     def _open(self, link: str) -> None:
         self.do.open_link(link)
