@@ -97,7 +97,8 @@ class SourceBar(QFrame):
         symbol = {"microphone": "mic_off!", "camera": "video_off!", "screen_share": "share_screen_stop!"}[kind]
         self.again = button(words.text("common.retry" if kind != "screen_share" else "bar.another_page"), "", "arrow_sync", do=again)
         choose = button(words.text("bar.choose_device"), "quiet", do=lambda: self.devices_wanted.emit(kind))
-        choose.setVisible(kind != "screen_share")
+        if kind == "screen_share":  # never shown before it stands in the bar: it would be a window of its own
+            choose.hide()
         close = tool("dismiss", tip=words.text("notice.dismiss"), do=put_away)
         pack(
             QHBoxLayout(self), glyph(symbol, T["danger_text"], 24), (column(self._what, self._cure, gap=0), 1), choose, self.again, close,

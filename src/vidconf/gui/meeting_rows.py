@@ -75,7 +75,8 @@ def meeting_row(
     room = invite.sizePolicy()
     room.setRetainSizeWhenHidden(not narrow)  # so that the states stand below one another
     invite.setSizePolicy(room)
-    invite.setVisible(bool(one.link) and one.state != "ended")
+    if not one.link or one.state == "ended":
+        invite.hide()
     if narrow:
         middle = column(title, row(chip(*state), (below, 1), gap=8), gap=4)
         return cell(when, (middle, 1), invite, go, gap=10, margins=(0, 8, 0, 8))
