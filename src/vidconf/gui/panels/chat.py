@@ -103,7 +103,7 @@ class ChatPanel(Panel):
     def _show_new(self) -> None:
         """What came while one read further up; what one sees is read."""
         unread = self.store.state.unread_chat
-        if unread and self.list.at_end and self.isVisible() and self.window().isActiveWindow():
+        if unread and self.list.at_end and self.isVisible() and not self.window().isMinimized():
             self.do.chat_seen()
             return
         show = bool(unread) and not self.list.at_end
@@ -137,7 +137,7 @@ class ChatPanel(Panel):
 
     def event(self, event: QEvent) -> bool:
         handled = super().event(event)
-        if event.type() == QEvent.Type.WindowActivate:
+        if event.type() == QEvent.Type.WindowActivate:  # also when it is no longer minimised
             self._show_new()
         elif event.type() == QEvent.Type.LayoutRequest:
             self._place_newer()

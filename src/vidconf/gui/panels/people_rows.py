@@ -268,7 +268,7 @@ class PresentRow(Row):
         self._asking: Asking | None = None
         self._looks: dict[str, tuple[str, str]] = {}
         self._face = _face()
-        self._name, self._second = Text("", "strong", elide=True), Text("", "small", elide=True)
+        self._name, self._second = Text("", "strong", elide=True), Text("", "small", unit=True)
         self._warning, self._share = glyph("warning!", T["warn_text"], 18), glyph("share_screen", T["accent"])
         self._mic, self._camera = glyph("mic_off", T["muted"]), glyph("video_off", T["muted"])
         self.more = tool("more_vertical", do=lambda: asks.person_menu(self._id, self.more))
