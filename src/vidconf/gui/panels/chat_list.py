@@ -14,7 +14,7 @@ from typing import Literal
 from vidconf import words
 from vidconf.client.state import ClientState
 from vidconf.gui.panels.people_list import role_of
-from vidconf.gui.panels.row_list import Item
+from vidconf.gui.panels.row import Item
 from vidconf.meeting.models import ChatMessage, Meeting, Participant
 
 Ground = Literal["all", "mine", "private", "pending"]

@@ -29,7 +29,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QTextEdit, QVBox
 from vidconf import words
 from vidconf.gui.panels.chat_list import About, Line, Said
 from vidconf.gui.panels.person_menu import add, make_menu, popup
-from vidconf.gui.panels.row_list import Row
+from vidconf.gui.panels.row import Row
 from vidconf.gui.parts import Text, glyph, mark, pack, plain_tip, row
 from vidconf.gui.theme import SIZES, T, font
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from vidconf import words
 from vidconf.client.state import ClientState
-from vidconf.gui.panels.row_list import Item
+from vidconf.gui.panels.row import Item
 from vidconf.gui.parts import short_unit
 from vidconf.meeting.models import Meeting, Participant
 from vidconf.meeting.rights import is_moderator

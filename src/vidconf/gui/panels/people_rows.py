@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from vidconf import words
 from vidconf.gui.painted import Avatar, initials
 from vidconf.gui.panels.people_list import Asking, HandUp, Heading, Knocker, Note, Place, Present
-from vidconf.gui.panels.row_list import Row
+from vidconf.gui.panels.row import Row
 from vidconf.gui.parts import (
     Text,
     button,

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
 from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QFocusEvent, QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QFrame, QWidget
+
+from vidconf.gui.panels.row import Item, Row
 
 GUESS = 48
 """Height of a row nobody has measured yet."""
@@ -26,39 +26,6 @@ HEIGHTS = 8192
 NEAR = 8
 """So near to the end counts as there."""
 _TAB, _BACKTAB = Qt.FocusReason.TabFocusReason, Qt.FocusReason.BacktabFocusReason
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """`key` is what it is over time, `value` all that its row shows: equal values look the same."""
-
-    key: Hashable
-    kind: str
-    value: Any
-
-
-class Row(QWidget):
-    """One row on the screen. Its layout knows its height for a width."""
-
-    item: Item | None = None
-
-    def show_value(self, value: Any) -> None:
-        """Show another item, or the same one changed."""
-        raise NotImplementedError
-
-    def controls(self) -> list[QWidget]:
-        """What takes the keyboard here, in order."""
-        return []
-
-    @staticmethod
-    def shape(value: Any) -> Hashable:
-        """All of `value` that its height hangs on."""
-        return None
-
-    @staticmethod
-    def guess(value: Any, width: int) -> int:
-        """Its height, about, where measuring every item would take too long; 0: measure."""
-        return 0
 
 
 class RowList(QAbstractScrollArea):
