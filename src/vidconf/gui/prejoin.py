@@ -178,7 +178,7 @@ class PrejoinPage(Page):
             lobby = state.link_meeting is None or state.link_meeting.lobby
             chair = state.link is not None and state.link.chair
             told = "prejoin.why.lobby" if lobby and not chair and on else f"prejoin.why.{'on' if on else 'off'}.help"
-            self._why_help.setText(words.text(told))
+            self._why_help.setText(words.text(told, key=shortcuts.shown("talk")))
 
     def _show_go(self, state: ClientState) -> None:
         joining = state.phase == "joining"
