@@ -99,6 +99,7 @@ class _Chair:
         self._asked: set[str] = set()
         self._pictures: list[str] = []
         self._wav = folder / "sound.wav"
+        self._recording = False
         self._process = psutil.Process()
         self._measured: dict[tuple[str, str], float] = {}
         self._cpu_percent = 0.0
@@ -137,6 +138,7 @@ class _Chair:
         """The chair's part; the last seconds belong to the measurement, in the grid with everybody in it."""
         began = time.monotonic()
         self._engine.send(api.Record(str(self._wav)))
+        self._recording = True
         late = [part.name for part in self._stage.parts if part.knocks_late]
         await self._wait("the expected participants", lambda s: self._there(s, self._names), WAIT_S)
         await self._wait("somebody knocking", lambda s: s.meeting is not None and any(True for _ in s.meeting.knocking()), WAIT_S)
@@ -236,7 +238,7 @@ class _Chair:
                 "engine": state.stats.get("engine", {}),
                 "cpu_percent": round(self._cpu_percent, 1),
                 "rss_mb": round(self._process.memory_info().rss / 1e6, 1),
-                "sound": _sound(self._wav),
+                "sound": _sound(self._wav) if self._recording else None,
                 "tracks": tracks,
             },
         }
