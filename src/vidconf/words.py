@@ -64,7 +64,7 @@ def text(key: str, /, **values: Any) -> str:
     return words.format_map(_Gaps({name: number(value) if isinstance(value, float) else value for name, value in values.items()}))
 
 
-def _values(detail: Mapping[str, Any] | None) -> dict[str, Any]:
+def filling(detail: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a server gave to fill the gaps: never more of it than a sentence bears."""
     given = {str(name): value if isinstance(value, int | float) else str(value) for name, value in (detail or {}).items()}
     return {name: value[:VALUE_LIMIT] + "…" if isinstance(value, str) and len(value) > VALUE_LIMIT else value for name, value in given.items()}
@@ -72,7 +72,7 @@ def _values(detail: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _code(family: str, code: str, detail: Mapping[str, Any] | None) -> str:
     key = f"{family}.{code}"
-    return text(key, **_values(detail)) if has(key) else text(f"{family}.unknown", code=code[:60])
+    return text(key, **filling(detail)) if has(key) else text(f"{family}.unknown", code=code[:60])
 
 
 def refusal(code: str, detail: Mapping[str, Any] | None = None) -> str:
@@ -91,7 +91,7 @@ def help_for(code: str, detail: Mapping[str, Any] | None = None) -> str:
     """What to do next about an error or refusal, "" where the sentence itself says it."""
     for family in ("error", "refusal"):
         if has(f"{family}.{code}.help"):
-            return text(f"{family}.{code}.help", **_values(detail))
+            return text(f"{family}.{code}.help", **filling(detail))
     return "" if has(f"error.{code}") or has(f"refusal.{code}") else text("error.unknown.help")
 
 

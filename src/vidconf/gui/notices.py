@@ -39,7 +39,7 @@ def sentences(notice: Notice) -> tuple[str, str]:
     key = f"notice.{notice.code}"
     if not words.has(key):
         return words.text("notice.unknown", code=notice.code[:60]), ""
-    return words.text(key, **{str(k): v for k, v in detail.items()}), words.text(f"{key}.help") if words.has(f"{key}.help") else ""
+    return words.text(key, **words.filling(detail)), words.text(f"{key}.help") if words.has(f"{key}.help") else ""
 
 
 class Notices(QWidget):
