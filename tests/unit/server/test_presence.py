@@ -18,7 +18,7 @@ from vidconf.server.presence import Presence
 from vidconf.server.room import Rooms
 from vidconf.server.storage import Storage, new_meeting
 
-LEASE_S = 0.4
+LEASE_S = 0.25
 Process = Callable[[], "Running"]
 
 
@@ -202,12 +202,12 @@ async def test_a_floor_given_anew_has_its_whole_time_and_one_without_a_time_stay
         await running.come(who, role="chair", straight_in=True)
         await running.ask("server", m.Connect(who))
     await running.ask("p1", m.GiveFloor("p1", 1))
-    await asyncio.sleep(0.7)
-    await running.ask("p1", m.GiveFloor("p1", 2))
-    await asyncio.sleep(0.7)
+    await asyncio.sleep(0.6)
+    await running.ask("p1", m.GiveFloor("p1", 1))
+    await asyncio.sleep(0.6)
     assert "floor_ended" not in running.names("p1")
     await running.ask("p1", m.GiveFloor("p2"))
-    await asyncio.sleep(1.6)
+    await asyncio.sleep(0.6)
     assert running.names("p1").count("floor_ended") == 1, "by p2's, not by a forgotten clock"
     assert "floor_ended" not in running.names("p2")
 
