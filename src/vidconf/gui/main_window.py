@@ -28,6 +28,7 @@ from vidconf.gui.lobby import LobbyPage
 from vidconf.gui.notices import Notices
 from vidconf.gui.own_sources import wanted_on
 from vidconf.gui.page import Page
+from vidconf.gui.parts import enter_clicks
 from vidconf.gui.prejoin import PrejoinPage
 from vidconf.gui.questions import AboutSheet, LeaveSheet, ShortcutsSheet
 from vidconf.gui.settings_dialog import SettingsSheet
@@ -319,11 +320,13 @@ class MainWindow(QWidget):
             self.showFullScreen()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Plain keys nobody below wanted: hold to talk, Esc."""
+        """Plain keys nobody below wanted: hold to talk, Enter on a button, Esc."""
         if self.keys.is_talk(event.key(), event.modifiers()) and self.store.state.phase == "meeting" and self._sheet is None:
             if not event.isAutoRepeat() and not self._talking:
                 self._talking = True
                 self.do.talk_while_held(True)
+            return
+        if enter_clicks(event):
             return
         if event.key() == Qt.Key.Key_Escape:
             if self.isFullScreen():

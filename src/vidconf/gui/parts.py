@@ -15,6 +15,7 @@ from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
 from PySide6.QtGui import QFontMetrics, QKeyEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
+    QApplication,
     QBoxLayout,
     QCheckBox,
     QComboBox,
@@ -315,6 +316,16 @@ class _EnterPresses(QObject):
 
 
 _enter_presses = _EnterPresses()
+
+
+def enter_clicks(event: QKeyEvent) -> bool:
+    """Whether Enter pressed the button that has the keyboard: for the window and its sheets, to which it comes when nobody took it."""
+    held = QApplication.focusWidget()
+    if event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter) or not isinstance(held, QPushButton | QToolButton):
+        return False
+    if not event.isAutoRepeat():
+        held.click()
+    return True
 
 
 def enter_presses(root: QWidget) -> None:

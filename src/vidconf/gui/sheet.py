@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QBoxLayout, QDialog, QFrame, QScrollArea, QSizePol
 from shiboken6 import isValid
 
 from vidconf import words
-from vidconf.gui.parts import Item, Text, glyph, pack, row, scroll, tool
+from vidconf.gui.parts import Item, Text, enter_clicks, glyph, pack, row, scroll, tool
 from vidconf.gui.theme import T
 
 EDGE = 24
@@ -117,7 +117,7 @@ class Sheet(QDialog):
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Escape:
             self.reject()
-        elif event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+        elif not enter_clicks(event) and event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             super().keyPressEvent(event)
 
     def focusNextPrevChild(self, forward: bool) -> bool:

@@ -55,10 +55,14 @@ _bound: dict[str, str] = {one.id: one.keys for one in TABLE}
 
 
 def load(custom: Mapping[str, str]) -> None:
-    """Take the user's own keys; what is unknown or unfit keeps its default."""
+    """Take the user's own keys; what is unknown, unfit or taken keeps its default."""
     for one in TABLE:
         wanted = custom.get(one.id, "")
-        _bound[one.id] = wanted if wanted and (wanted == one.keys or fit(wanted, held=one.held)) else one.keys
+        own = bool(wanted) and QKeySequence(wanted) != QKeySequence(one.also) and fit(wanted, held=one.held)
+        _bound[one.id] = wanted if own else one.keys
+    # Two on the same keys would both be silent: the user's own gives way to what the table says (a newer version may say more).
+    while doubled := next((one for one in TABLE if _bound[one.id] != one.keys and holder(_bound[one.id], but=one.id)), None):
+        _bound[doubled.id] = doubled.keys
 
 
 def keys(id_: str) -> str:
@@ -94,6 +98,8 @@ def fit(keys_: str, *, held: bool = False) -> bool:
         return False
     if control and key in (Qt.Key.Key_A, Qt.Key.Key_C, Qt.Key.Key_V, Qt.Key.Key_X, Qt.Key.Key_Z, Qt.Key.Key_Y) and not modifiers & Qt.KeyboardModifier.AltModifier:
         return False  # writing needs them
+    if control and key == Qt.Key.Key_Space:
+        return False  # input methods are switched by it
     return control or (function_key and modifiers == Qt.KeyboardModifier.NoModifier)
 
 
