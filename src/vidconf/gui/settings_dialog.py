@@ -10,7 +10,7 @@ from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QKeySequence
-from PySide6.QtWidgets import QFrame, QPushButton, QStackedWidget, QWidget
+from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QStackedWidget, QWidget
 
 from vidconf import words
 from vidconf.client.links import LinkError, parse_origin, shown_host
@@ -191,6 +191,12 @@ class SettingsSheet(Sheet):
         else:
             self._key_trouble.setText("")
             self.do.change_setting("shortcuts", shortcuts.custom_with(id_, keys))
+        area = self._pages.currentWidget()
+        if self._key_trouble.text() and isinstance(area, QScrollArea):
+            layout = self._key_trouble.parentWidget().layout()
+            assert layout is not None
+            layout.activate()  # it has its height only now
+            area.ensureWidgetVisible(self._key_trouble)
 
     def _server(self) -> list[QWidget]:
         locked = self.settings.resolved("server").locked
