@@ -63,7 +63,7 @@ class LobbyPage(Page):
         )  # fmt: skip
         inner = stack(None, self._title, self._about, 6, self._lost, state, self._hint, None, gap=10, margins=(0, 12, 12, 12))
         area = scroll(inner)
-        area.setMinimumWidth(360)
+        area.setMinimumWidth(340)
         area.setMaximumWidth(620)
         return area
 
