@@ -235,8 +235,10 @@ class EngineHost:
 
     async def _spawn(self, config: dict[str, Any]) -> asyncio.subprocess.Process:
         flags: dict[str, Any] = {"creationflags": 0x08000000} if sys.platform == "win32" else {}      # CREATE_NO_WINDOW
+        # Few arenas: each of the engine's threads would keep freed pictures in one of its own.
+        environment = {"MALLOC_ARENA_MAX": "2", **os.environ, "PYTHONUNBUFFERED": "1"}
         process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONUNBUFFERED": "1"}, **flags
+            *self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment, **flags
         )
         assert process.stdin is not None
         process.stdin.write(json.dumps(config).encode() + b"\n")

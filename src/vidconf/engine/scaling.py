@@ -67,6 +67,10 @@ class Scaler:
         return self._convert.reformat(frame, format="yuv420p", threads=1)
 
 
+TOO_LARGE = 8
+"""Times what is needed."""
+
+
 class TileWriter:
     """Shows one track as it is watched. `on_ring(name)` is called on the thread of `show` after a new ring has its first
     picture; the one before is dead then."""
@@ -121,8 +125,8 @@ class TileWriter:
 
     def _room(self, size: int) -> bool:
         """Makes sure of a ring with slots of `size`; True when it is a new one. Only touched pages cost memory, so rings are
-        made with room to grow."""
-        if self._ring is not None and self._ring.slot_bytes >= size:
+        made with room to grow; one that is far too large, left from when its tile was alone, is given back."""
+        if self._ring is not None and size <= self._ring.slot_bytes <= TOO_LARGE * size:
             return False
         old, self._ring = self._ring, RingWriter(1 << (size - 1).bit_length())
         if old:

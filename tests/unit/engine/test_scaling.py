@@ -106,6 +106,23 @@ def test_a_larger_tile_makes_a_new_ring_and_a_smaller_one_does_not() -> None:
     tile.close()
 
 
+def test_a_ring_that_is_far_too_large_is_given_back() -> None:
+    """One's own tile was alone in the window, then it is one of nine."""
+    rings: list[str] = []
+    tile = TileWriter(rings.append)
+    frame = picture(320, 180, lambda x, y: 100)
+    for width, height in ((1280, 720), (416, 234), (414, 232), (416, 234)):
+        tile.watch(width, height)
+        assert tile.show(frame)
+    assert len(rings) == 2
+    reader = RingReader(rings[-1])
+    shown = reader.newest()
+    assert shown is not None
+    assert (shown.width, shown.height) == (416, 234)
+    reader.close()
+    tile.close()
+
+
 @pytest.mark.parametrize("form", ["yuv420p", "yuvj420p", "rgb24", "yuyv422"])
 def test_i420_keeps_the_picture_as_decoded(form: str) -> None:
     rings: list[str] = []
