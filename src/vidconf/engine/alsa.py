@@ -1,43 +1,81 @@
-"""Makes ALSA usable and quiet on Linux, once a process, before the first device is opened or listed. Any thread; never raises."""
+"""ALSA on Linux: made usable and quiet once a process, its names for what a user chose, its opening one at a time.
+
+Any thread. Whatever wants ALSA calls `prepare_alsa` first: it writes to the process's environment, which C code of other threads
+may be reading, so an engine does it before it has any.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import os
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
 
 CONFIG = "/usr/share/alsa/alsa.conf"
 PLUGINS = ("/usr/lib/x86_64-linux-gnu/alsa-lib", "/usr/lib/aarch64-linux-gnu/alsa-lib", "/usr/lib64/alsa-lib", "/usr/lib/alsa-lib")
+TURN_S = 2.0
+"""A device that hangs while it opens holds up the next one for so long."""
+
+_preparing = threading.Lock()
+_prepared = False
+_turn = threading.Lock()
 
 
-@functools.cache
 def prepare_alsa() -> None:
     """The wheel's ALSA looks for its configuration and plugins where it was built: show it this system's. And neither it nor
-    the system's own (PortAudio's) may write to stderr about each device that is not there."""
-    if sys.platform != "linux":
-        return
-    if Path(CONFIG).is_file():
-        os.environ.setdefault("ALSA_CONFIG_PATH", CONFIG)
-    for folder in PLUGINS:
-        if Path(folder).is_dir():
-            os.environ.setdefault("ALSA_PLUGIN_DIR", folder)
-            break
-    for name in ("libasound.so.2", *map(str, (Path(av.__file__).parent.parent / "av.libs").glob("libasound*.so*"))):
-        with contextlib.suppress(OSError, AttributeError):
-            # A handler that ignores what it is told: any C function without arguments. One of Python's could be called by a
-            # thread of ALSA's while the interpreter ends.
-            quiet = ctypes.cast(ctypes.CDLL(None).getppid, ctypes.c_void_p)
-            library = ctypes.CDLL(name)
-            library.snd_lib_error_set_handler.argtypes = [ctypes.c_void_p]
-            library.snd_lib_error_set_handler(quiet)
+    the system's own may write to stderr about each device that is not there. Never raises."""
+    global _prepared
+    with _preparing:
+        if _prepared or sys.platform != "linux":
+            return
+        _prepared = True
+        if Path(CONFIG).is_file():
+            os.environ.setdefault("ALSA_CONFIG_PATH", CONFIG)
+        for folder in PLUGINS:
+            if Path(folder).is_dir():
+                os.environ.setdefault("ALSA_PLUGIN_DIR", folder)
+                break
+        for name in ("libasound.so.2", *wheels_libraries()):
+            with contextlib.suppress(OSError, AttributeError):
+                # A handler that ignores what it is told: any C function without arguments. One of Python's could be called by
+                # a thread of ALSA's while the interpreter ends.
+                quiet = ctypes.cast(ctypes.CDLL(None).getppid, ctypes.c_void_p)
+                library = ctypes.CDLL(name)
+                library.snd_lib_error_set_handler.argtypes = [ctypes.c_void_p]
+                library.snd_lib_error_set_handler(quiet)
+
+
+def wheels_libraries() -> list[str]:
+    """The ALSA that came with PyAV; none where the distribution built it."""
+    return [str(path) for path in sorted((Path(av.__file__).parent.parent / "av.libs").glob("libasound*.so*"))]
 
 
 def has_plugin(name: str) -> bool:
     """Whether ALSA can reach the sound server called so (`pulse`, `pipewire`)."""
     prepare_alsa()
     return (Path(os.environ.get("ALSA_PLUGIN_DIR", "/")) / f"libasound_module_pcm_{name}.so").is_file()
+
+
+def pcm_names(device: str) -> list[str]:
+    """What to open for a device string, the best first."""
+    if device != "default":
+        return [device.removeprefix("alsa:")]
+    # where nobody made the sound server ALSA's default
+    return ["default", *(server for server in ("pipewire", "pulse") if has_plugin(server))]
+
+
+@contextlib.contextmanager
+def in_turn() -> Iterator[None]:
+    """Opening and listing devices, one at a time: ALSA itself bears several at once, its many plugins need not. One that hangs
+    there must not stop the others, so these wait for a moment and then go on."""
+    mine = _turn.acquire(timeout=TURN_S)
+    try:
+        yield
+    finally:
+        if mine:
+            _turn.release()

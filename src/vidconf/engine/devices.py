@@ -12,17 +12,21 @@ import logging
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import av
 
-from vidconf.engine.alsa import has_plugin, prepare_alsa
+from vidconf.engine.alsa import has_plugin, in_turn, prepare_alsa
 from vidconf.engine.api import Device, Devices
+from vidconf.engine.portaudio_output import outputs
 from vidconf.engine.sources import cameras
 
 log = logging.getLogger("vidconf.devices")
 
 PACTL_TIMEOUT_S = 2.0
+
+
 def listed() -> Devices:
     """What there is now. `default` always works as an id besides."""
     return Devices(cameras=_cameras(), microphones=_microphones(), speakers=_speakers())
@@ -42,32 +46,33 @@ def _microphones() -> tuple[Device, ...]:
     found = [Device(f"pulse:{name}", words) for name, words in _pulse("sources") if not name.endswith(".monitor")]
     if found:
         return tuple(found)
-    prepare_alsa()
-    try:
-        names = av.enumerate_input_devices("alsa")
-    except (av.FFmpegError, ValueError, OSError) as error:
-        log.info("microphones cannot be listed: %s", error)
-        return ()
-    # each card comes under several names; this is the one that takes any format. The rest are filters, and `default` is implied.
-    return tuple(Device(f"alsa:{d.name}", " ".join((d.description or d.name).split())) for d in names if d.name.startswith("plughw:"))
+    return _cards("microphones", av.enumerate_input_devices)
 
 
 def _speakers() -> tuple[Device, ...]:
     found = [Device(f"pulse:{name}", words) for name, words in _pulse("sinks")]
     if found:
         return tuple(found)
-    prepare_alsa()
+    if sys.platform == "linux":
+        return _cards("loudspeakers", av.enumerate_output_devices)
     try:
-        import sounddevice
-
-        return tuple(
-            Device(str(number), entry["name"])
-            for number, entry in enumerate(sounddevice.query_devices())
-            if entry["max_output_channels"] > 0
-        )
-    except Exception as error:      # PortAudio's own and the loader's errors; without a list the default still plays
+        return tuple(Device(number, name) for number, name in outputs())
+    except OSError as error:        # without a list the default still plays
         log.info("loudspeakers cannot be listed: %s", error)
         return ()
+
+
+def _cards(what: str, enumerated: Callable[[str], Iterable[Any]]) -> tuple[Device, ...]:
+    """ALSA's own."""
+    prepare_alsa()
+    try:
+        with in_turn():
+            names = list(enumerated("alsa"))
+    except (av.FFmpegError, ValueError, OSError) as error:
+        log.info("%s cannot be listed: %s", what, error)
+        return ()
+    # each card comes under several names; this is the one that takes any format. The rest are filters, and `default` is implied.
+    return tuple(Device(f"alsa:{d.name}", " ".join((d.description or d.name).split())) for d in names if d.name.startswith("plughw:"))
 
 
 def _pulse(kind: str) -> list[tuple[str, str]]:

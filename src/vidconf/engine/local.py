@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from vidconf.engine import api, devices
+from vidconf.engine.alsa import prepare_alsa
 from vidconf.engine.event_queue import EventQueue
 from vidconf.engine.session import Options, Session
 from vidconf.engine.stats import ProcessUsage
@@ -37,6 +38,7 @@ class LocalEngine:
 
     async def start(self) -> None:
         if self._session is None:
+            prepare_alsa()
             self._session = Session(self._queue.put, self._options)
             self._statistics = asyncio.create_task(self._report(), name="engine statistics")
 

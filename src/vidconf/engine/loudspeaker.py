@@ -1,20 +1,23 @@
-"""Where the mix goes, block by block: a sound card through PortAudio, or nobody. Whoever writes is paced by it.
+"""Where the mix goes, block by block: a sound card, or nobody. Whoever writes is paced by it.
 
 `write` on the playout's thread; a sound card has a thread of its own, so that one which hangs stops neither the mixing nor a
-recording of it.
+recording of it. At the process's end the cards are given back in order, as far as they let one.
 """
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import logging
-import os
+import sys
 import threading
 import time
-from typing import Any
+import weakref
+from typing import Protocol
 
-from vidconf.engine.alsa import prepare_alsa
+from vidconf.engine import portaudio_output
+from vidconf.engine.alsa_output import AlsaOutput
 from vidconf.engine.codecs.opus import BLOCK, RATE_HZ
+from vidconf.engine.portaudio_output import PortAudioOutput
 
 log = logging.getLogger("vidconf.playout")
 
@@ -27,9 +30,23 @@ PATIENCE_S = 0.1
 """A card that takes nothing for so long is left behind: blocks for it are dropped in real time …"""
 DEAD_AFTER_S = 6.0
 """… and after so long it is given up."""
+MAX_AHEAD_S, FASTEST = 0.5, 1.02
+"""A card that takes more, and faster (ALSA's `null` takes all at once), is slowed down: it paces the whole playout."""
+LAST_WORDS_S = 1.0
+"""What the process's end waits for the cards."""
 
-_portaudio = threading.Lock()
-_open_streams = 0
+
+class Output(Protocol):
+    """A sound card, open. One thread's; each call may block. `write` raises OSError."""
+
+    def write(self, pcm: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def open_output(device: str) -> Output:
+    """Raises OSError."""
+    return AlsaOutput(device, LATENCY_S) if sys.platform == "linux" else PortAudioOutput(device, LATENCY_S)
 
 
 class NoLoudspeaker:
@@ -65,6 +82,7 @@ class Loudspeaker:
         self._error: str | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="loudspeaker", daemon=True)
+        _cards.add(self)
         self._thread.start()
 
     def write(self, pcm: bytes) -> None:
@@ -89,16 +107,18 @@ class Loudspeaker:
             self._closed = True
             self._changed.notify_all()
 
-    def _run(self) -> None:
-        prepare_alsa()
-        try:
-            import sounddevice
+    def join(self, timeout_s: float) -> None:
+        """Wait until the card is given back, after `close`."""
+        self._thread.join(timeout_s)
 
-            stream = _open(sounddevice, self._device)
-            self.opened = True
-        except Exception as error:      # PortAudio's own, the loader's (no PortAudio on this machine), an unknown name
-            self._fail(f"PortAudio: {error}")
+    def _run(self) -> None:
+        try:
+            output = open_output(self._device)
+        except Exception as error:      # OSError, or a name that none of the libraries can make sense of
+            self._fail(str(error))
             return
+        self.opened = True
+        played_until = time.monotonic()
         try:
             while True:
                 with self._changed:
@@ -108,11 +128,16 @@ class Loudspeaker:
                     pcm = self._blocks.pop(0)
                     self._taken_at = time.monotonic()
                     self._changed.notify_all()
-                stream.write(pcm)
-        except sounddevice.PortAudioError as error:
+                output.write(pcm)
+                played_until = max(played_until + BLOCK_S / FASTEST, time.monotonic())
+                ahead = played_until - time.monotonic() - MAX_AHEAD_S
+                if ahead > 0:
+                    with self._changed:
+                        self._changed.wait_for(lambda: self._closed or self._error, ahead)
+        except OSError as error:
             self._fail(str(error))
         finally:
-            _close(sounddevice, stream)
+            output.close()
 
     def _fail(self, what: str) -> None:
         with self._changed:
@@ -120,51 +145,16 @@ class Loudspeaker:
             self._changed.notify_all()
 
 
-def _open(sounddevice: Any, device: str) -> Any:
-    global _open_streams
-    with _portaudio:
-        try:
-            stream = _open_now(sounddevice, device)
-        except Exception:
-            # PortAudio knows the devices there were when it was started; it can be started anew while nobody uses it.
-            if _open_streams:
-                raise
-            sounddevice._terminate()
-            sounddevice._initialize()
-            stream = _open_now(sounddevice, device)
-        _open_streams += 1
-    return stream
+_cards: weakref.WeakSet[Loudspeaker] = weakref.WeakSet()
 
 
-def _close(sounddevice: Any, stream: Any) -> None:
-    global _open_streams
-    with contextlib.suppress(sounddevice.PortAudioError):
-        stream.close(ignore_errors=True)
-    with _portaudio:
-        _open_streams -= 1
-
-
-def _open_now(sounddevice: Any, device: str) -> Any:
-    sink = device.removeprefix("pulse:") if device.startswith("pulse:") else None
-    chosen: Any = device
-    if sink is not None:
-        chosen = "pulse"
-    elif device == "default":
-        chosen = None
-    elif device.isdecimal():
-        chosen = int(device)
-    # PortAudio knows PulseAudio as one device; which of its sinks is meant is read from the environment on opening.
-    before = os.environ.get("PULSE_SINK")
-    if sink is not None:
-        os.environ["PULSE_SINK"] = sink
-    try:
-        stream = sounddevice.RawOutputStream(
-            samplerate=RATE_HZ, blocksize=BLOCK, channels=1, dtype="int16", device=chosen, latency=LATENCY_S
-        )
-        stream.start()
-    finally:
-        if sink is not None:
-            os.environ.pop("PULSE_SINK")
-            if before is not None:
-                os.environ["PULSE_SINK"] = before
-    return stream
+@atexit.register
+def _give_back() -> None:
+    """A card that the process leaves while a thread writes to it would be taken down under that thread, and the process with it."""
+    end = time.monotonic() + LAST_WORDS_S
+    cards = list(_cards)
+    for card in cards:
+        card.close()
+    for card in cards:
+        card.join(max(0.0, end - time.monotonic()))
+    portaudio_output.end()

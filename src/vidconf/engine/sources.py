@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import av
 
-from vidconf.engine.alsa import has_plugin, prepare_alsa
+from vidconf.engine.alsa import in_turn, pcm_names, prepare_alsa
 
 log = logging.getLogger("vidconf.capture")
 
@@ -154,14 +154,11 @@ def _open_microphone(device: str) -> Any:
     if sys.platform != "linux":
         raise SourceError("no_device", f"microphones of {sys.platform} are not supported in this version")
     prepare_alsa()
-    names = [device.removeprefix("alsa:")]
-    if device == "default":
-        # where nobody made the sound server ALSA's default
-        names += [server for server in ("pipewire", "pulse") if has_plugin(server)]
     problem: Exception = OSError(errno.ENODEV, "no microphone")
-    for name in names:
+    for name in pcm_names(device):
         try:
-            return av.open(name, format="alsa", options={"sample_rate": "48000", "channels": "1"}, timeout=5.0)
+            with in_turn():
+                return av.open(name, format="alsa", options={"sample_rate": "48000", "channels": "1"}, timeout=5.0)
         except (av.FFmpegError, OSError) as error:
             problem = error
             if getattr(error, "errno", 0) in (errno.EBUSY, errno.EACCES, errno.EPERM):

@@ -1,44 +1,21 @@
-"""From packets to what is heard: quality, silence, loss, recording, loudspeakers that hang, break and are not there."""
+"""From packets to what is heard: quality, silence, loss, recording."""
 
 from __future__ import annotations
 
 import array
-import os
-import shutil
-import subprocess
-import sys
-import threading
 import time
-import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import pytest
+from unit.engine.hearing import Heard, encoded, feed, read, until
 from unit.engine.media import steepest, tone
 
 import vidconf.resources
-from vidconf.engine import devices, loudspeaker
-from vidconf.engine.capture import MicrophoneCapture
 from vidconf.engine.codecs.opus import BLOCK, BLOCK_BYTES, OpusEncoder
-from vidconf.engine.loudspeaker import Loudspeaker
-from vidconf.engine.playout import AudioStream, Playout
+from vidconf.engine.playout import AudioStream
 from vidconf.engine.sound import level
-
-
-def until(true: Callable[[], bool], timeout_s: float = 5.0) -> bool:
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end:
-        if true():
-            return True
-        time.sleep(0.005)
-    return False
-
-
-def encoded(pcm: bytes) -> list[bytes]:
-    encoder = OpusEncoder()
-    return [encoder.encode(pcm[at : at + BLOCK_BYTES].ljust(BLOCK_BYTES, b"\0")) for at in range(0, len(pcm), BLOCK_BYTES)]
 
 
 def play(packets: list[bytes | None], delays: Callable[[int], float] = lambda k: 0.0, tail: int = 30) -> tuple[bytes, AudioStream, list[int]]:
@@ -129,43 +106,11 @@ def test_packets_of_other_lengths_and_rubbish_are_played_or_left_out() -> None:
     assert all(b is not None and len(b) == BLOCK_BYTES for b in blocks)
 
 
-class Heard:
-    """A playout that nobody listens to, its errors, its end."""
-
-    def __init__(self, device: str) -> None:
-        self.errors: list[str] = []
-        self.playout = Playout(device, lambda code, detail: self.errors.append(code))
-        self.playout.start()
-
-    def end(self, *threads: str) -> None:
-        threads = threads or ("playout", "loudspeaker")
-        started = time.monotonic()
-        self.playout.close()
-        assert time.monotonic() - started < 0.02
-        self.playout.join(2)
-        assert until(lambda: not [t for t in threading.enumerate() if t.name in threads])
-
-
 @pytest.fixture
 def unheard() -> Iterator[Heard]:
     heard = Heard("none")
     yield heard
     heard.end()
-
-
-def feed(streams: list[AudioStream], packets: list[bytes], every_s: float = 0.02) -> None:
-    """In real time."""
-    start = time.monotonic()
-    for k, payload in enumerate(packets):
-        for stream in streams:
-            stream.push(k, k * BLOCK, payload, time.monotonic())
-        time.sleep(max(0.0, start + (k + 1) * every_s - time.monotonic()))
-
-
-def read(path: Path) -> bytes:
-    with wave.open(str(path)) as wav:
-        assert wav.getparams()[:3] == (1, 2, 48_000)
-        return wav.readframes(wav.getnframes())
 
 
 def test_a_recording_is_what_was_played_in_real_time(unheard: Heard, tmp_path: Path) -> None:
@@ -234,139 +179,6 @@ def test_no_loudspeaker_is_told_once_and_playing_goes_on(tmp_path: Path) -> None
     time.sleep(0.1)
     heard.end()
     assert heard.errors == ["no_speaker"]
-
-
-class Card:
-    """Stands in for PortAudio where a sound card must hang or break on demand."""
-
-    class PortAudioError(Exception):
-        pass
-
-    def __init__(self) -> None:
-        self.written = 0
-        self.hang, self.broken = threading.Event(), False
-        self.closed = threading.Event()
-
-    def RawOutputStream(self, **_: object) -> SimpleNamespace:
-        def write(pcm: bytes) -> None:
-            while self.hang.is_set():
-                time.sleep(0.01)
-            if self.broken:
-                raise self.PortAudioError("unplugged")
-            time.sleep(0.02)
-            self.written += 1
-
-        return SimpleNamespace(start=lambda: None, write=write, close=lambda ignore_errors: self.closed.set())
-
-
-@pytest.fixture
-def card(monkeypatch: pytest.MonkeyPatch) -> Card:
-    card = Card()
-    monkeypatch.setitem(sys.modules, "sounddevice", card)
-    monkeypatch.setattr(loudspeaker, "DEAD_AFTER_S", 0.8)
-    return card
-
-
-def test_a_card_that_hangs_does_not_hold_up_a_recording_and_is_given_up(card: Card, tmp_path: Path) -> None:
-    heard = Heard("default")
-    assert until(lambda: card.written > 5)
-    card.hang.set()
-    heard.playout.record(str(tmp_path / "a.wav"))
-    time.sleep(0.6)
-    heard.playout.record(None)
-    assert len(read(tmp_path / "a.wav")) / 96_000 == pytest.approx(0.6, abs=0.15)
-    assert until(lambda: heard.errors == ["speaker_lost"])
-    card.hang.clear()
-    heard.end()
-    assert card.closed.is_set()
-
-
-def test_a_card_that_is_unplugged_is_told_and_may_come_back(card: Card) -> None:
-    heard = Heard("default")
-    assert until(lambda: card.written > 5)
-    card.broken = True
-    assert until(lambda: heard.errors == ["speaker_lost"])
-    card.broken = False
-    before = card.written
-    heard.playout.select("default")
-    assert until(lambda: card.written > before + 5)
-    heard.end()
-
-
-def test_a_card_that_pauses_for_a_moment_is_kept(card: Card) -> None:
-    heard = Heard("default")
-    assert until(lambda: card.written > 5)
-    card.hang.set()
-    time.sleep(0.3)
-    card.hang.clear()
-    before = card.written
-    assert until(lambda: card.written > before + 10)
-    heard.end()
-    assert heard.errors == []
-
-
-@pytest.fixture
-def pulse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
-    """A PulseAudio of our own: two sinks, and a microphone that hears what the second one plays."""
-    program = shutil.which("pulseaudio")
-    if program is None or not Path("/usr/lib/x86_64-linux-gnu/alsa-lib/libasound_module_pcm_pulse.so").exists():
-        pytest.skip("needs PulseAudio and ALSA's plugin for it: apt install pulseaudio libasound2-plugins")
-    (tmp_path / "setup.pa").write_text(
-        f"load-module module-null-sink sink_name=first\nload-module module-null-sink sink_name=second rate=48000\n"
-        f"load-module module-remap-source source_name=mic.usb master=second.monitor source_properties=device.description=Microphone\n"
-        f"load-module module-native-protocol-unix socket={tmp_path}/native auth-anonymous=1\n"
-        f"set-default-sink first\nset-default-source mic.usb\n"
-    )
-    environment = {**os.environ, "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
-    server = subprocess.Popen(
-        [program, "-n", "-F", str(tmp_path / "setup.pa"), "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )
-    monkeypatch.setenv("PULSE_SERVER", f"unix:{tmp_path}/native")
-    try:
-        if not until(lambda: (tmp_path / "native").exists()):
-            pytest.skip("PulseAudio does not start here")
-        yield server
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-def test_real_devices_are_listed_played_and_heard_and_their_end_is_told(pulse: subprocess.Popen[bytes]) -> None:
-    listed = devices.listed()
-    if shutil.which("pactl"):
-        assert [d.id for d in listed.microphones] == ["pulse:mic.usb"]
-        assert [d.id for d in listed.speakers] == ["pulse:first", "pulse:second"]
-    blocks: list[bytes] = []
-    errors: list[str] = []
-    microphone = MicrophoneCapture("pulse:mic.usb", lambda pcm, at: blocks.append(pcm), lambda code, detail: errors.append(code))
-    microphone.start()
-    heard = Heard("pulse:second")
-    stream = heard.playout.add("a", lambda: None)
-    packets = encoded(tone(4.0, amplitude=0.5))
-    feed([stream], packets)
-    assert not heard.errors
-    assert not errors
-    assert max(level(pcm) for pcm in blocks[-60:]) > 0.25, "what the loudspeaker played came in at the microphone"
-    pulse.terminate()
-    assert until(lambda: heard.errors == ["speaker_lost"] and errors == ["device_lost"], 20), (heard.errors, errors)
-    heard.end("playout")      # a thread inside ALSA may hang there for ever; it is a daemon
-
-
-def test_without_any_sound_system_nothing_is_listed_and_nothing_raises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PULSE_SERVER", f"unix:{tmp_path}/none")
-    assert isinstance(devices.listed(), devices.Devices)
-    errors: list[str] = []
-    microphone = MicrophoneCapture("pulse:nobody", lambda pcm, at: None, lambda code, detail: errors.append(code))
-    microphone.start()
-    microphone.join(10)
-    assert errors == ["not_found"]
-
-
-def test_a_loudspeaker_that_is_closed_before_it_opened_ends(card: Card) -> None:
-    speaker = Loudspeaker("default")
-    speaker.close()
-    assert until(lambda: not [t for t in threading.enumerate() if t.name == "loudspeaker"])
 
 
 def test_helpers_of_this_file() -> None:
