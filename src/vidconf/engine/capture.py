@@ -7,6 +7,7 @@ absolute clock, so that they neither drift nor hurry after a stall.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,9 @@ RATE_HZ = 48_000
 BLOCK = 960
 STILL_FPS = 5
 DEAD_AFTER_S = 5.0
-"""A camera or microphone that delivers nothing for so long is lost."""
+"""A camera or microphone that delivers nothing for so long is lost …"""
+OPENS_S = 15.0
+"""… and so is what does not open in that time."""
 MAX_LATE_S = 0.25
 """A paced source that is further behind jumps to now."""
 MAX_SLIP = 960
@@ -41,14 +44,16 @@ class _Capture(threading.Thread):
         self._on_error = on_error
         self._stopping = threading.Event()
         self._telling = threading.Lock()
-        self._alive_at = 0.0
-        """When a live device last delivered."""
+        self._dead_at = math.inf
+        """When a device that does not open, or a live one that delivers nothing, is given up."""
 
     def stop(self) -> None:
         """Ask the thread to end; it closes the device itself."""
         self._stopping.set()
 
     def run(self) -> None:
+        self._dead_at = time.monotonic() + OPENS_S
+        threading.Thread(target=self._watch, name=f"{self.name} watch", daemon=True).start()
         try:
             self._capture()
             self._fail("device_lost", self.device)
@@ -71,18 +76,23 @@ class _Capture(threading.Thread):
     def _live_frames(self, frames: Iterator[Any]) -> Iterator[Any]:
         """`frames` of a device, given up when it hangs: a driver, or a sound server that is gone, may keep a read for ever. The
         thread then ends when (if) the read does."""
-        self._alive_at = time.monotonic()
-        threading.Thread(target=self._watch, name=f"{self.name} watch", daemon=True).start()
+        self._dead_at = time.monotonic() + DEAD_AFTER_S
         for frame in frames:
-            self._alive_at = time.monotonic()
+            self._dead_at = time.monotonic() + DEAD_AFTER_S
             yield frame
             if self._stopping.is_set():
                 return
 
+    def _open(self, kind: str, width: int = 0, height: int = 0, fps: int = 0) -> Opened:
+        """Raises SourceError. What is not live is not watched any more."""
+        opened = open_source(self.device, kind, width, height, fps)
+        self._dead_at = math.inf
+        return opened
+
     def _watch(self) -> None:
         while not self._stopping.wait(DEAD_AFTER_S / 5) and self.is_alive():
-            if time.monotonic() - self._alive_at > DEAD_AFTER_S:
-                self._fail("device_lost", f"nothing came for {DEAD_AFTER_S:.0f} s")
+            if time.monotonic() > self._dead_at:
+                self._fail("device_lost", "it does not open, or nothing comes")
 
     def _capture(self) -> None:
         raise NotImplementedError
@@ -141,7 +151,7 @@ class VideoCapture(_Capture):
         self._size, self._fps, self._on_frame = (width, height), fps, on_frame
 
     def _capture(self) -> None:
-        opened = open_source(self.device, "video", *self._size, self._fps)
+        opened = self._open("video", *self._size, self._fps)
         try:
             if opened.still:
                 self._show_still(opened)
@@ -193,7 +203,7 @@ class MicrophoneCapture(_Capture):
         self._on_block = on_block
 
     def _capture(self) -> None:
-        opened = open_source(self.device, "audio", 0, 0, 0)
+        opened = self._open("audio")
         try:
             if opened.live:
                 self._live(opened)
