@@ -36,7 +36,8 @@ class CreateSheet(Sheet):
         self.at = QDateTimeEdit(hour)
         self.at.setDisplayFormat("dd/MM/yyyy  HH:mm")
         self.at.setMinimumDateTime(QDateTime.currentDateTime().addSecs(-60))
-        self.at.setAccessibleName(words.text("create.at"))
+        for one in (self.at, self.at.lineEdit()):
+            one.setAccessibleName(words.text("create.at"))
         self.at.hide()
         self.when.chosen.connect(self._on_when)
         self.lobby = check(words.text("create.lobby"), True)

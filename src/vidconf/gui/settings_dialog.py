@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QKeySequence
-from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QStackedWidget, QWidget
+from PySide6.QtGui import QKeyEvent, QKeySequence, QResizeEvent
+from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QPushButton, QScrollArea, QStackedWidget, QWidget
 
 from vidconf import words
 from vidconf.client.links import LinkError, parse_origin, shown_host
@@ -21,13 +21,15 @@ from vidconf.gui.device_lists import DeviceLists, Level
 from vidconf.gui.icons import icon
 from vidconf.gui.own_sources import trouble
 from vidconf.gui.page import StateSource
-from vidconf.gui.parts import Choice, Item, Text, box, button, cell, check, chip, column, field, glyph, mark, row, rule, scroll, stack
+from vidconf.gui.parts import Choice, Item, Text, box, button, cell, check, chip, column, field, glyph, mark, pack, row, rule, scroll, stack
 from vidconf.gui.preview import TRACK, Preview
 from vidconf.gui.sheet import Sheet
 from vidconf.gui.theme import T
 
 GROUPS = (("look", "dark_theme"), ("devices", "mic!"), ("window", "alert"), ("keyboard", "keyboard"), ("server", "server"))
 NAV_WIDTH = 204
+LINE_WIDTH = 400
+"""Narrower, a line's parts stand below one another."""
 
 
 class SettingsSheet(Sheet):
@@ -85,7 +87,7 @@ class SettingsSheet(Sheet):
         label = column(None, Text(name, "strong", wrap=True), *([Text(help_, "small", wrap=True)] if help_ else []), None, gap=0)
         locked = self._lock(key)
         holder = cell(*items, *([None, locked] if locked is not None and not _stretches(items) else [locked] if locked is not None else []), gap=8, margins=(0, 0, 0, 0))
-        return cell((label, 2), (holder, 3), gap=16, margins=(0, 3, 0, 3))
+        return Line(label, holder)
 
     def _lock(self, key: str) -> QFrame | None:
         if not key or not self.settings.resolved(key).locked:
@@ -261,6 +263,20 @@ class SettingsSheet(Sheet):
 
 def _stretches(items: tuple[Item, ...]) -> bool:
     return any(isinstance(item, tuple) and item[1] for item in items)
+
+
+class Line(QWidget):
+    """What is set, and with what: beside it, or below it in a narrow window."""
+
+    def __init__(self, label: QBoxLayout, holder: QWidget) -> None:
+        super().__init__()
+        self._row = pack(QHBoxLayout(self), (label, 2), (holder, 3), gap=16, margins=(0, 3, 0, 3))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        beside = event.size().width() >= LINE_WIDTH
+        self._row.setDirection(QBoxLayout.Direction.LeftToRight if beside else QBoxLayout.Direction.TopToBottom)
+        self._row.setSpacing(16 if beside else 2)
 
 
 class KeyButton(QPushButton):

@@ -49,16 +49,25 @@ class Sheet(QDialog):
         self.foot = row(gap=8, margins=(24, 8, 24, 18))
         pack(QVBoxLayout(self.card), self.head, (self._area, 1), self.foot, gap=0)
         self.card.setParent(self)
-        window.installEventFilter(self)
+        for one in (window, self.card, self._inner):
+            one.installEventFilter(self)
 
     # ---- filling
     def put(self, *items: Item) -> None:
         """Add to the body."""
         _add(self.body, items)
+        self._appear(self._inner)
 
     def answers(self, *items: Item) -> None:
         """The buttons at the foot; the last one is the one meant."""
         _add(self.foot, items)
+        self._appear(self.card)
+
+    def _appear(self, parent: QWidget) -> None:
+        """What is put in while the sheet is on the screen: at once, or the card is not as high as it must be."""
+        for one in parent.children() if self.isVisible() else ():
+            if isinstance(one, QWidget) and not one.testAttribute(Qt.WidgetAttribute.WA_WState_ExplicitShowHide):
+                one.show()
 
     # ---- showing
     def open(self) -> None:
@@ -85,17 +94,13 @@ class Sheet(QDialog):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if watched is self._window and event.type() == QEvent.Type.Resize:
             self.setGeometry(self._window.rect())
+        elif watched is not self._window and event.type() == QEvent.Type.LayoutRequest and self.isVisible():
+            self._place()  # what was put in later has its height only now
         return super().eventFilter(watched, event)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self._place()
-
-    def event(self, event: QEvent) -> bool:
-        handled = super().event(event)
-        if event.type() == QEvent.Type.LayoutRequest:
-            self._place()
-        return handled
 
     def place(self) -> None:
         """Fit the card again after its content changed."""
