@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+
 def _die_with_parent() -> None:  # runs in the child, before exec: a killed test leaves no relay behind
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 

@@ -210,8 +210,9 @@ class HomePage(Page):
         self._rows.addStretch(1)
         if held:
             again_here = self._list.findChild(QPushButton, held)
-            if again_here is not None:
-                again_here.parentWidget().show()  # what is not on the screen yet cannot have the keyboard
+            row_of_it = again_here.parentWidget() if again_here is not None else None
+            if again_here is not None and row_of_it is not None:
+                row_of_it.show()  # what is not on the screen yet cannot have the keyboard
                 again_here.setFocus()
 
     def _focused_meeting(self) -> str:

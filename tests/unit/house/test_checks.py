@@ -19,7 +19,7 @@ def run(*argv: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_ruff() -> None:
-    done = run(sys.executable, "-m", "ruff", "check", "src", "tests", "bench", "script/make-demo-media")
+    done = run(sys.executable, "-m", "ruff", "check", "src", "tests", "bench", "script", "script/make-demo-media", "script/make-sounds")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
