@@ -195,7 +195,8 @@ class SettingsSheet(Sheet):
             self.do.change_setting("shortcuts", shortcuts.custom_with(id_, keys))
         area = self._pages.currentWidget()
         if self._key_trouble.text() and isinstance(area, QScrollArea):
-            layout = self._key_trouble.parentWidget().layout()
+            holder = self._key_trouble.parentWidget()
+            layout = holder.layout() if holder is not None else None
             assert layout is not None
             layout.activate()  # it has its height only now
             area.ensureWidgetVisible(self._key_trouble)
