@@ -29,8 +29,8 @@ def relay() -> Iterator[RelayProcess]:
 @pytest.fixture
 async def house(relay: RelayProcess, serving: Serving, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
     assert (media_module.LOOK_S, media_module.BELIEVE_S) == (5.0, 2.0)
-    monkeypatch.setattr(media_module, "LOOK_S", 0.3)
-    monkeypatch.setattr(media_module, "BELIEVE_S", 0.5)
+    monkeypatch.setattr(media_module, "LOOK_S", 0.2)
+    monkeypatch.setattr(media_module, "BELIEVE_S", 0.4)
     media = MediaConfig(url=relay.ws_url, api_url=relay.url, api_key=KEY, api_secret=SECRET)
     async with serving(media=media) as running:
         yield running
@@ -99,7 +99,7 @@ def said(house: House, made: dict[str, Any], who: str) -> tuple[str, str, str]:
     return sources.microphone, sources.camera, sources.screen_share
 
 
-async def heard(listener: There, sid: str, for_s: float = 0.4) -> int:
+async def heard(listener: There, sid: str, for_s: float = 0.2) -> int:
     """Packets that come within a while."""
     before = listener.media.count(sid)
     await asyncio.sleep(for_s)
@@ -125,13 +125,13 @@ async def test_a_mute_is_enforced_on_who_goes_on_sending(house: House, made: dic
     await asyncio.sleep(0.2)
     assert await heard(listener, picture.sid) == 0
     # Nobody unmutes it, and it may unmute itself.
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(0.5)
     assert await heard(listener, voice.sid) == 0
     await speaker.media.say(mute=rtc.MuteTrackRequest(sid=voice.sid, muted=False))
     await speaker.say("microphone", "on")
     await until(lambda: listener.media.count(voice.sid) > 0)
     assert await heard(listener, voice.sid) > 5
-    await asyncio.sleep(0.8)
+    await asyncio.sleep(0.5)
     assert await heard(listener, voice.sid) > 5, "an old mute is not owed for ever"
 
 
@@ -274,7 +274,7 @@ async def test_a_client_that_has_only_just_said_so_is_not_corrected(house: House
     there, _ = pair
     await there.say("microphone", "on")
     await there.media.publish("audio")
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(0.9)
     assert said(house, made, there.me)[0] == "on"
     assert [one["state"] for one in chair.events if one["ev"] == "source_changed"] == ["on"]
 

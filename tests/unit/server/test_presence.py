@@ -18,7 +18,7 @@ from vidconf.server.presence import Presence
 from vidconf.server.room import Rooms
 from vidconf.server.storage import Storage, new_meeting
 
-LEASE_S = 0.25
+LEASE_S = 0.2
 Process = Callable[[], "Running"]
 
 
