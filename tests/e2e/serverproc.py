@@ -1,108 +1,123 @@
-"""`vidconf serve` as its own process on free ports in a test's folder, and `vidconf bot` beside it: as others start them."""
+"""A real `vidconf serve` for the end-to-end tests: started on a free port in a folder of its own, asked, stopped by its own pid."""
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import ctypes
 import json
+import os
+import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-VIDCONF = [sys.executable, "-m", "vidconf.cli.main"]
+import psutil
+from e2e.control_client import Api
+from e2e.livekitproc import free_port
 
 
-class ServerProcess:
-    """`start` after `kill` is a restart on the same data and port."""
+def _die_with_parent() -> None:  # runs in the child, before exec: a killed test leaves no server behind
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
-    def __init__(self, folder: Path, config: str = "") -> None:
-        self.data = folder / "server"
-        self._words = ["--data", str(self.data)]
-        if config:
-            (folder / "vidconf.toml").write_text(config, encoding="utf-8")
-            self._words += ["--config", str(folder / "vidconf.toml")]
-        self._log = folder / "server.log"
-        self._port = "0"
+
+class ServeProcess:
+    """`with ServeProcess(folder) as server:`; the port and the folder stay over `kill` and `start`."""
+
+    def __init__(self, folder: Path, toml: str = "") -> None:
+        self.data, self.log = folder / "data", folder / "serve.log"
+        self.port = free_port()
+        config = folder / "server.toml"
+        config.write_text(toml, encoding="utf-8")
+        self._argv = [sys.executable, "-m", "vidconf.cli.main", "serve", "--config", str(config), "--port", str(self.port), "--data", str(self.data)]
         self.url = ""
-        self.process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> ServerProcess:
-        with self._log.open("a", encoding="utf-8") as log:
-            command = [*VIDCONF, "serve", "--port", self._port, *self._words]
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8")
-        assert self.process.stdout is not None
-        word, _, url = self.process.stdout.readline().strip().partition(" ")
-        assert word == "ready", self.log()
-        self.url = url
-        facts = json.loads((self.data / "server.json").read_text(encoding="utf-8"))
-        self.local_url, self.admin_key = str(facts["local_url"]), str(facts["admin_key"])
-        self._port = self.local_url.rpartition(":")[2]
+    def __enter__(self) -> ServeProcess:
+        self.start()
         return self
 
-    def log(self) -> str:
-        return self._log.read_text(encoding="utf-8")
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> float:
+        """Seconds until it listened."""
+        began = time.monotonic()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._argv, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )  # fmt: skip
+        assert self._process.stdout is not None
+        readable, _, _ = select.select([self._process.stdout], [], [], 30)
+        line = self._process.stdout.readline().decode() if readable else ""
+        if not line.startswith("ready "):
+            self.stop()
+            raise RuntimeError(f"the server did not start: {line!r}\n{self.said()[-3000:]}")
+        self.url = line.split()[1]
+        return time.monotonic() - began
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def said(self) -> str:
+        """Its log."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def facts(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.data / "server.json").read_text(encoding="utf-8"))
+        return found
+
+    def admin(self) -> Api:
+        """REST by the machine's own key; close it."""
+        return Api(self.url, self.facts()["admin_key"])
 
     def relay_pid(self) -> int:
-        assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        (relay,) = [int(pid) for pid in children if b"relay" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        return relay
+        """Its one child that is a relay."""
+        [child] = [child for child in psutil.Process(self.pid).children() if "relay" in child.cmdline()]
+        return int(child.pid)
+
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        """As a power cut would."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self._wait()
+        """kill -9, and its relay with it."""
+        assert self._process is not None
+        self._process.kill()
+        self._end()
+
+    def terminate(self) -> None:
+        """SIGTERM, without waiting."""
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
 
     def stop(self) -> int:
-        """SIGTERM; its exit code."""
-        assert self.process is not None
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self._wait()
-
-    def _wait(self) -> int:
-        assert self.process is not None
+        """SIGTERM; the exit code."""
+        if self._process is None:
+            return 0
+        self.terminate()
         try:
-            return self.process.wait(20)
-        finally:
-            if self.process.poll() is None:
-                self.process.kill()
-                self.process.wait()
-            if self.process.stdout is not None:
-                self.process.stdout.close()
+            self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        return self._end()
+
+    def _end(self) -> int:
+        process = self._process
+        assert process is not None
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+        self._process = None
+        return process.returncode
 
 
-class BotProcess:
-    """`vidconf bot …  --json`; `report` after it has ended."""
-
-    def __init__(self, *words: str) -> None:
-        self.process = subprocess.Popen([*VIDCONF, "bot", *words, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8")
-        self._printed: tuple[str, str] | None = None
-
-    async def ended(self, timeout_s: float = 40) -> int:
-        """Its exit code."""
-        if self._printed is None:
-            self._printed = await asyncio.to_thread(self.process.communicate, timeout=timeout_s)
-        return self.process.returncode
-
-    async def report(self, timeout_s: float = 40) -> Any:
-        await self.ended(timeout_s)
-        assert self._printed is not None
-        printed, logged = self._printed
-        assert printed, logged[-3000:]
-        return json.loads(printed)
-
-    async def stop(self) -> None:
-        """SIGTERM, where it still runs."""
-        if self.process.poll() is None:
-            self.process.terminate()
-        await self.ended()
-
-
-def run_vidconf(*words: str) -> Any:
-    """A command with `--json`; its document."""
-    done = subprocess.run([*VIDCONF, *words, "--json"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def vidconf(*words: str, stdin: str = "", timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    """Another command of the program, as somebody types it."""
+    argv = [sys.executable, "-m", "vidconf.cli.main", *words]
+    return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout_s, env=os.environ, check=False)
