@@ -95,6 +95,14 @@ def test_every_page_whole_named_and_reached(sheet: Make, managed: Settings, grou
             made.reject()
 
 
+@pytest.mark.parametrize("group", ["keyboard", "devices"])
+def test_what_has_the_keyboard_is_scrolled_into_sight(sheet: Make, group: str) -> None:
+    made = sheet(group, None, 640, 480)
+    for _ in focusable(made):
+        press(focus(), Qt.Key.Key_Tab)
+        assert focus().visibleRegion().boundingRect().height() >= min(30, focus().height()), focus().accessibleName()
+
+
 def test_look(sheet: Make, actions: RecordingActions) -> None:
     made = sheet("look")
     language = choice(made, "Ngôn ngữ")

@@ -10,10 +10,11 @@ from gui import states
 from gui.finding import button, focusable, has_button, tab_round, texts
 from gui.meeting_room import cut_texts, focus, nameless, press, write
 from gui.recording import RecordingActions
-from PySide6.QtCore import QDateTime, QPoint, Qt
+from PySide6.QtCore import QDateTime, QEvent, QPoint, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
+from shiboken6 import isValid
 
 from vidconf import __version__, words
 from vidconf.client.changes import Set
@@ -83,6 +84,20 @@ def test_esc_closes_it_and_the_keyboard_is_where_it_was(window: Window, which: s
     assert made._sheet is None
     assert not sheet.isVisible()
     assert focus() is before
+
+
+@pytest.mark.parametrize("which", OPEN)
+def test_it_takes_nothing_with_it_when_it_goes(window: Window, which: str) -> None:
+    """The window's own handle, as PySide knows it, outlives every sheet, tabbed through or not."""
+    made = window(states.home(devices=states.DEVICES))
+    handle = made.windowHandle()
+    for tabs in (0, 40):
+        OPEN[which](made)
+        for _ in range(tabs):
+            press(focus(), Qt.Key.Key_Tab)
+        press(focus(), Qt.Key.Key_Escape)
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        assert isValid(handle)
 
 
 def test_one_at_a_time(window: Window) -> None:

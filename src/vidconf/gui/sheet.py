@@ -128,21 +128,26 @@ class Sheet(QDialog):
     def focusNextPrevChild(self, forward: bool) -> bool:
         """Tab goes round inside."""
         held = self.focusWidget()
-        chain: list[QWidget] = []
-        widget = self.nextInFocusChain()
-        while widget is not None and widget is not self and len(chain) < 500:
-            if self.isAncestorOf(widget) and widget.isEnabled() and widget.isVisible() and widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
-                chain.append(widget)
-            widget = widget.nextInFocusChain()
+        # Not by nextInFocusChain: what it returns becomes a child of who was asked, as far as PySide knows, and when the sheet goes,
+        # the window's own QWindow would count as deleted.
+        chain = [one for one in self.findChildren(QWidget) if one.isEnabled() and one.isVisible() and _takes_tab(one)]
         if not chain:
             return True
         here = chain.index(held) if held in chain else (-1 if forward else 0)
         reason = Qt.FocusReason.TabFocusReason if forward else Qt.FocusReason.BacktabFocusReason
         chosen = chain[(here + (1 if forward else -1)) % len(chain)]
         chosen.setFocus(reason)
-        if self._inner.isAncestorOf(chosen):
-            self._area.ensureWidgetVisible(chosen)
+        around = chosen.parentWidget()
+        while around is not None and around is not self:
+            if isinstance(around, QScrollArea):
+                around.ensureWidgetVisible(chosen)
+            around = around.parentWidget()
         return True
+
+
+def _takes_tab(widget: QWidget) -> bool:
+    inner = widget.objectName() == "qt_spinbox_lineedit"  # its spin box has the keyboard for it
+    return bool(widget.focusPolicy() & Qt.FocusPolicy.TabFocus) and not inner
 
 
 def _height(layout: QBoxLayout, width: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from PySide6.QtCore import QEvent, QObject, Signal
 from PySide6.QtGui import QWindow
 from PySide6.QtWidgets import QWidget
+from shiboken6 import isValid
 
 _OF_WINDOW = (QEvent.Type.WindowStateChange, QEvent.Type.Show, QEvent.Type.Hide, QEvent.Type.WinIdChange)
 
@@ -31,12 +32,12 @@ class Exposure(QObject):
         widget, surface = self._widget, self._surface
         if not widget.isVisible() or widget.window().isMinimized():
             return False
-        return surface is not None and surface.isExposed()
+        return surface is not None and isValid(surface) and surface.isExposed()
 
     def let_go(self) -> None:
         """Harmless to call twice."""
         for watched in (self._widget, self._top, self._surface):
-            if watched is not None:
+            if watched is not None and isValid(watched):
                 watched.removeEventFilter(self)
         self._top = self._surface = None
 
@@ -44,12 +45,12 @@ class Exposure(QObject):
         top = self._widget.window()
         surface = top.windowHandle()
         if top is not self._top and top is not self._widget:
-            if self._top is not None:
+            if self._top is not None and isValid(self._top):
                 self._top.removeEventFilter(self)
             top.installEventFilter(self)
             self._top = top
         if surface is not self._surface:
-            if self._surface is not None:
+            if self._surface is not None and isValid(self._surface):
                 self._surface.removeEventFilter(self)
             if surface is not None:
                 surface.installEventFilter(self)
