@@ -8,6 +8,7 @@ from __future__ import annotations
 from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QRectF, Qt
 from PySide6.QtGui import QColor, QGuiApplication, QPaintEvent, QPen, QRegion
 from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QLineEdit, QPlainTextEdit, QWidget
+from shiboken6 import isValid
 
 from vidconf.gui.painted import smooth
 from vidconf.gui.theme import RADIUS, T
@@ -40,7 +41,8 @@ class FocusRing(QWidget):
 
     def follow(self, target: QWidget | None) -> None:
         for held in self._watched:
-            held.removeEventFilter(self)
+            if isValid(held):
+                held.removeEventFilter(self)
         self._watched = []
         self.target = target
         widget: QWidget | None = target

@@ -29,10 +29,11 @@ class Exposure(QObject):
 
     @property
     def seen(self) -> bool:
-        widget, surface = self._widget, self._surface
-        if not widget.isVisible() or widget.window().isMinimized():
+        top = self._widget.window()
+        if not self._widget.isVisible() or top.isMinimized():
             return False
-        return surface is not None and isValid(surface) and surface.isExposed()
+        surface = top.windowHandle()  # asked anew: what PySide holds of it may count as deleted though it lives
+        return surface is not None and surface.isExposed()
 
     def let_go(self) -> None:
         """Harmless to call twice."""
