@@ -43,6 +43,7 @@ class Entry:
         self._sign_ins: dict[str, SignIn] = {}
         self._intent = 0
         self._seated = asyncio.Event()
+        self._settings.subscribe(self._on_setting)
 
     # ---- servers ----
 
@@ -56,6 +57,16 @@ class Entry:
             keep = self._settings.on("keep_signed_in")
             self._sign_ins[origin] = SignIn(self.rest(origin), self._client.credentials, keep=keep)
         return self._sign_ins[origin]
+
+    def _on_setting(self, key: str) -> None:
+        if key == "keep_signed_in" and self._sign_ins:
+            self._client.spawn(self._keep(self._settings.on(key)), "keep the sign-in")
+
+    async def _keep(self, on: bool) -> None:
+        for origin, sign_in in list(self._sign_ins.items()):
+            await sign_in.keep(on)
+            if origin == self._store.state.server:
+                self._show_account(origin)
 
     async def start(self) -> None:
         """Take up the server and the account of last time."""

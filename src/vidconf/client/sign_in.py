@@ -64,6 +64,14 @@ class SignIn:
                 except RestError as error:
                     log.info("the server was not told of the sign-out: %s", error.code)
 
+    async def keep(self, on: bool) -> None:
+        """Whether the token lies in the keyring between runs, from now on: not only from the next sign-in."""
+        async with self._turn:
+            self._keep = on
+            if self._refresh_token:
+                kept = Kept(self.name, self._refresh_token, self.role)
+                self.token_kept = await self._credentials.put(self._rest.origin, kept, keep=on)
+
     async def bearer(self) -> str:
         """An access token good for a while yet, "" when nobody is signed in. Raises `RestError`: `signed_out` when the server
         no longer knows the account's token (then nobody is), or why it could not be asked."""

@@ -506,6 +506,31 @@ async def test_signing_in_and_out(toy: ToyServer, person: Callable[..., Awaitabl
     assert not toy.good_refresh
 
 
+async def test_the_switch_to_stay_signed_in_holds_at_once(toy: ToyServer) -> None:
+    entries: dict[str, str] = {}
+
+    class Dict:
+        def get_password(self, service: str, username: str) -> str | None:
+            return entries.get(service)
+
+        def set_password(self, service: str, username: str, password: str) -> None:
+            entries[service] = password
+
+        def delete_password(self, service: str, username: str) -> None:
+            del entries[service]
+
+    client = Client(FakeEngine(), Settings(), Credentials(Dict), reconnect=QUICK)
+    await client.start()
+    await client.actions.sign_in(toy.origin, "binh", "đúng")
+    assert client.store.state.account is not None
+    assert client.store.state.account.token_kept
+    client.actions.change_setting("keep_signed_in", False)
+    await until(lambda: entries == {} and client.store.state.account is not None and not client.store.state.account.token_kept)
+    client.actions.change_setting("keep_signed_in", True)
+    await until(lambda: len(entries) == 1 and client.store.state.account is not None and client.store.state.account.token_kept)
+    await client.close()
+
+
 async def test_closing_in_the_middle_of_anything(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
     for moment in range(4):
         one = await person(f"Người {moment}")

@@ -155,6 +155,35 @@ async def test_kept_only_for_this_run_where_policy_says_so(rest: Rest) -> None:
     assert await credentials.get(rest.origin) == (Kept("Trần Thị Bình", "refresh-1", "organiser"), False)
 
 
+async def test_no_longer_to_be_kept_it_is_gone_at_once_and_kept_again_it_is_there(rest: Rest) -> None:
+    entries: dict[tuple[str, str], str] = {}
+
+    class Dict:
+        """The part of a keyring that is used."""
+
+        def get_password(self, service: str, username: str) -> str | None:
+            return entries.get((service, username))
+
+        def set_password(self, service: str, username: str, password: str) -> None:
+            entries[service, username] = password
+
+        def delete_password(self, service: str, username: str) -> None:
+            del entries[service, username]
+
+    sign_in = await signed_in(rest, Credentials(Dict))
+    assert (sign_in.token_kept, len(entries)) == (True, 1)
+    await sign_in.keep(False)
+    assert (sign_in.token_kept, entries) == (False, {})
+    expire(sign_in)
+    assert await sign_in.bearer() == "access-2"
+    assert entries == {}
+    await sign_in.keep(True)
+    assert (sign_in.token_kept, len(entries)) == (True, 1)
+    await sign_in.sign_out()
+    await sign_in.keep(True)
+    assert entries == {}, "there is nothing to keep"
+
+
 async def test_a_renewal_under_way_is_waited_for_at_the_end(rest: Rest, toy: ToyServer) -> None:
     sign_in = await signed_in(rest)
     expire(sign_in)
