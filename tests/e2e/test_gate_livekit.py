@@ -18,11 +18,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from e2e.botproc import run_vidconf
 from e2e.control_client import Api
 from e2e.livekitproc import free_port, needs_livekit_server
 from e2e.raw_client import RawClient
 from e2e.sdk_client import SdkClient, until
-from e2e.serverproc import ServerProcess, run_vidconf
+from e2e.serverproc import ServeProcess
 from livekit import api as livekit_api
 from livekit.protocol import room as livekit_room
 
@@ -34,7 +35,7 @@ pytestmark = [pytest.mark.livekit_server, pytest.mark.timeout(120)]
 
 @dataclass
 class House:
-    server: ServerProcess
+    server: ServeProcess
     admin: Api
     front: str
     livekit: str
@@ -61,7 +62,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     needs_livekit_server()
     if shutil.which("nginx") is None:
         pytest.skip("nginx is missing: ./script/install-test-peers")
-    front, signalling, udp, tcp, http = free_port(), free_port(), free_port(socket.SOCK_DGRAM), free_port(), free_port()
+    front, signalling, udp, tcp = free_port(), free_port(), free_port(socket.SOCK_DGRAM), free_port()
+    server = ServeProcess(tmp_path)
+    http = server.port
     livekit = (DEPLOY / "livekit.yaml").read_text()
     livekit = livekit.replace("7880", str(signalling)).replace("7882", str(udp)).replace("7881", str(tcp)).replace("8080", str(http))
     livekit = livekit.replace("use_external_ip: false", "node_ip: 127.0.0.1\n  enable_loopback_candidate: true\n  interfaces: {includes: [lo]}  #")
@@ -80,15 +83,14 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     config = config.replace("https://hop.example.gov.vn", f"http://127.0.0.1:{front}").replace("wss://hop.example.gov.vn", f"ws://127.0.0.1:{front}")
     config = re.sub(r"(?m)^data = .*$", "", config)
 
-    server = ServerProcess(tmp_path, config)
-    server._port = str(http)
+    (tmp_path / "server.toml").write_text(config)
     sfu = begun("livekit-server", "--config", str(tmp_path / "livekit.yaml"))
     gate = begun("nginx", "-c", str(tmp_path / "nginx.conf"))
     try:
         server.start()
         for port in (signalling, front):
             await asyncio.to_thread(wait_for_port, port)
-        async with Api(server.local_url, server.admin_key) as admin:
+        async with Api(f"http://127.0.0.1:{http}", server.facts()["admin_key"]) as admin:
             yield House(server, admin, f"http://127.0.0.1:{front}", f"http://127.0.0.1:{signalling}", gate)
     finally:
         for process in (gate, sfu):

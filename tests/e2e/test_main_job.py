@@ -17,25 +17,27 @@ from typing import Any
 
 import aiohttp
 import pytest
+from e2e.botproc import BotProcess, run_vidconf
 from e2e.control_client import Api
 from e2e.raw_client import RawClient
 from e2e.sdk_client import SdkClient, until
-from e2e.serverproc import BotProcess, ServerProcess, run_vidconf
+from e2e.serverproc import ServeProcess
 
 from vidconf.cli.bot_participant import Bot, BotOptions
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
-    running = ServerProcess(tmp_path).start()
+async def server(tmp_path: Path) -> AsyncIterator[ServeProcess]:
+    running = ServeProcess(tmp_path)
+    running.start()
     yield running
     assert running.stop() == 0
-    assert "Traceback" not in running.log()
+    assert "Traceback" not in running.said()
 
 
 @pytest.fixture
-async def admin(server: ServerProcess) -> AsyncIterator[Api]:
-    async with Api(server.local_url, server.admin_key) as api:
+async def admin(server: ServeProcess) -> AsyncIterator[Api]:
+    async with server.admin() as api:
         yield api
 
 
@@ -58,13 +60,13 @@ async def came(api: Api, made: dict[str, Any], count: int, where: str = "partici
     return found
 
 
-def external(server: ServerProcess, made: dict[str, Any], identity: str) -> tuple[str, str]:
+def external(server: ServeProcess, made: dict[str, Any], identity: str) -> tuple[str, str]:
     granted = run_vidconf("meeting", "token", made["code"], "--identity", identity, "--data", str(server.data))
     return granted["url"], granted["token"]
 
 
 @pytest.mark.timeout(120)
-async def test_three_bots_and_the_sdk_see_and_hear_each_other(server: ServerProcess, admin: Api) -> None:
+async def test_three_bots_and_the_sdk_see_and_hear_each_other(server: ServeProcess, admin: Api) -> None:
     made = await meeting(admin, lobby=False)
     sdk = SdkClient("gateway")
     bots = BotProcess(made["link"], "--count", "3", "--name", "Bot", "--seconds", "10")
@@ -95,7 +97,7 @@ async def test_three_bots_and_the_sdk_see_and_hear_each_other(server: ServerProc
 
 
 @pytest.mark.timeout(120)
-async def test_twenty_joins_and_ten_rejoins_in_one_room(server: ServerProcess, admin: Api) -> None:
+async def test_twenty_joins_and_ten_rejoins_in_one_room(server: ServeProcess, admin: Api) -> None:
     """Each sees and hears the two who are there within 2 s; they stay undisturbed."""
     made = await meeting(admin, lobby=False)
     there = BotProcess(made["link"], "--count", "2", "--name", "There")
@@ -119,7 +121,7 @@ async def test_twenty_joins_and_ten_rejoins_in_one_room(server: ServerProcess, a
 
 
 @pytest.mark.timeout(120)
-async def test_knocking_admitting_denying(server: ServerProcess, admin: Api) -> None:
+async def test_knocking_admitting_denying(server: ServeProcess, admin: Api) -> None:
     made = await meeting(admin)
     chair = admin.with_bearer(made["chair_token"])
     bots = {name: BotProcess(made["link"], "--name", name, "--seconds", "4") for name in ("An", "Bình", "Chi", "Dung")}
@@ -146,7 +148,7 @@ async def test_knocking_admitting_denying(server: ServerProcess, admin: Api) -> 
 
 
 @pytest.mark.timeout(120)
-async def test_mute_and_removal_hold_against_a_client_that_obeys_nobody(server: ServerProcess, admin: Api) -> None:
+async def test_mute_and_removal_hold_against_a_client_that_obeys_nobody(server: ServeProcess, admin: Api) -> None:
     """A foreign client listens at the SFU; another sends on whatever it is told. Packets are counted, not asked about."""
     made = await meeting(admin, lobby=False)
     chair = admin.with_bearer(made["chair_token"])
@@ -185,7 +187,7 @@ async def test_mute_and_removal_hold_against_a_client_that_obeys_nobody(server: 
         await listener.close()
 
 
-async def garbage(server: ServerProcess, udp_port: int, session: aiohttp.ClientSession) -> None:
+async def garbage(server: ServeProcess, udp_port: int, session: aiohttp.ClientSession) -> None:
     """On every door, for a while, bounded."""
     noise = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     stun = bytes.fromhex("000100002112a442") + bytes(12)
@@ -210,7 +212,7 @@ async def garbage(server: ServerProcess, udp_port: int, session: aiohttp.ClientS
 
 
 @pytest.mark.timeout(120)
-async def test_garbage_on_every_door_while_a_meeting_runs(server: ServerProcess, admin: Api) -> None:
+async def test_garbage_on_every_door_while_a_meeting_runs(server: ServeProcess, admin: Api) -> None:
     made = await meeting(admin, lobby=False)
     bots = BotProcess(made["link"], "--count", "2", "--name", "Bot", "--seconds", "9")
     url, token = await asyncio.to_thread(external, server, made, "insider")
@@ -240,7 +242,7 @@ async def test_garbage_on_every_door_while_a_meeting_runs(server: ServerProcess,
 
 
 @pytest.mark.timeout(120)
-async def test_the_relay_is_killed_and_everybody_comes_back(server: ServerProcess, admin: Api) -> None:
+async def test_the_relay_is_killed_and_everybody_comes_back(server: ServeProcess, admin: Api) -> None:
     made = await meeting(admin, lobby=False)
     chair = admin.with_bearer(made["chair_token"])
     bots = [Bot(BotOptions(link=made["link"], name=name, camera="lavfi:testsrc2=size=320x180:rate=30", microphone="lavfi:sine=frequency=440"))
@@ -269,7 +271,7 @@ def _moving(bot: Bot) -> bool:
 
 
 @pytest.mark.timeout(120)
-async def test_the_server_is_killed_and_nothing_said_is_lost(server: ServerProcess, admin: Api) -> None:
+async def test_the_server_is_killed_and_nothing_said_is_lost(server: ServeProcess, admin: Api) -> None:
     made = await meeting(admin, lobby=False)
     seat = await admin.with_bearer("").join(made["code"], "Người viết")
     talk = await seat.connect()
@@ -279,7 +281,7 @@ async def test_the_server_is_killed_and_nothing_said_is_lost(server: ServerProce
         said.append(f"dòng {k}")
     server.kill()
     await asyncio.to_thread(server.start)
-    async with Api(server.local_url, server.admin_key) as again:
+    async with server.admin() as again:
         state = await again.state(made["id"])
         assert [line["text"] for line in state["chat"]] == said
         resumed = await type(seat)(again, seat.session_token, seat.meeting, seat.participant, seat.state).connect(resume_from=state["seq"])
@@ -291,7 +293,7 @@ async def test_the_server_is_killed_and_nothing_said_is_lost(server: ServerProce
 
 
 @pytest.mark.timeout(120)
-async def test_the_end_of_a_meeting_is_everybodys(server: ServerProcess, admin: Api) -> None:
+async def test_the_end_of_a_meeting_is_everybodys(server: ServeProcess, admin: Api) -> None:
     made = await meeting(admin, lobby=False)
     bots = BotProcess(made["link"], "--count", "2", "--name", "Bot")
     try:

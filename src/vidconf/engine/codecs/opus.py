@@ -99,6 +99,11 @@ class OpusDecoder:
         else:
             self._fallback = _PyAvOpus()
 
+    @property
+    def conceals(self) -> bool:
+        """Whether libopus itself decodes: a loss is continued by what it knows of the voice, not by repeating."""
+        return self._library is not None
+
     def decode(self, payload: bytes) -> bytes:
         """Samples of one packet (usually BLOCK_BYTES). Raises CodecError for what is no Opus packet."""
         if len(payload) > MAX_PACKET:

@@ -1,0 +1,142 @@
+"""`vidconf doctor [LINK]`: what a help desk asks, in the order it asks it, each line with what to do next.
+
+This process only collects: whatever may crash or hang runs in children (`parts.py`), which `DEADLINE_S` ends. Nothing is joined
+and nothing is sent to the server that opens a door; the report carries neither the meeting's code nor its title.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+
+from vidconf import __version__, words
+from vidconf.cli.findings import Finding, prepare_stdout, print_findings, print_json, print_summary, worst
+from vidconf.cli.parts import Part
+from vidconf.cli.selftest import SelfTest, program, system_name
+from vidconf.client.links import LinkError, parse_link
+from vidconf.client.settings import Settings
+
+DEADLINE_S = 17.5
+"""Of twenty seconds at most: the program's own start and end are the rest."""
+MACHINE_S = 4.0
+SECTIONS = (
+    ("doctor.section.machine", ("selftest.", "doctor.selftest", "doctor.cpu", "doctor.memory", "doctor.policies")),
+    ("doctor.section.devices", ("doctor.camera", "doctor.microphone", "doctor.speaker", "doctor.sound")),
+    ("doctor.section.server", ("doctor.server",)),
+    ("doctor.section.media", ("doctor.media",)),
+)
+SERVER_ORDER = ("address", "proxy", "name", "connect", "tls", "http", "ready", "clock", "control", "meeting")
+MEDIA_ORDER = ("where", "signalling", "udp", "turn")
+ORDER = (
+    "doctor.selftest", "selftest.renderer", "doctor.cpu", "doctor.memory", "doctor.policies", "doctor.camera", "doctor.microphone",
+    "doctor.speaker", "doctor.sound", *(f"doctor.server.{name}" for name in SERVER_ORDER), "doctor.server",
+    *(f"doctor.media.{name}" for name in MEDIA_ORDER),
+)  # fmt: skip
+
+
+@click.command("doctor")
+@click.argument("link", default="", metavar="[LINK]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--part", default="", hidden=True)
+def command(link: str, as_json: bool, part: str) -> None:
+    """Look this PC over for a meeting: the program, camera, microphone, loudspeaker, and the way to the server of LINK (or of the
+    settings) with its certificate, clock, round trip and loss. Takes up to 20 seconds and joins nothing.
+
+    Exit 1: something would keep a meeting from working. Exit 2: LINK is none.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if part:
+        _run_part(part)
+    prepare_stdout()
+    began, at = time.monotonic(), time.time()
+    settings = Settings.of_user(looking=True)
+    words.set_language(settings.text("language"))
+    origin, code, confirm = _target(link, settings)
+    with Console(stderr=True).status(words.text("doctor.looking")):
+        found = _look(settings, origin, code, confirm, began + DEADLINE_S)
+    if as_json:
+        print_json(
+            {
+                "vidconf": __version__, "system": system_name(), "at": round(at), "took_s": round(time.monotonic() - began, 1),
+                "language": words.language(), "server": origin or None, "ok": worst(found) != "failure",
+                "checks": [finding.as_json() for finding in found],
+            }
+        )  # fmt: skip
+    else:
+        print_findings((words.text(heading), lines) for heading, lines in sections(found) if lines)
+        print_summary(found, "doctor.good")
+    sys.exit(1 if worst(found) == "failure" else 0)
+
+
+def _target(link: str, settings: Settings) -> tuple[str, str, bool]:
+    """(origin, code, never used before) of the link, else of the server in the settings. Raises UsageError."""
+    server = settings.text("server")
+    if not link:
+        return server, "", False
+    try:
+        parsed = parse_link(link, server=server, known=settings.items("known_servers"), allowed=settings.items("allowed_servers"))
+    except LinkError as error:
+        raise click.UsageError(f"{words.error(error.code)} {words.help_for(error.code)} ({error.code})") from None
+    return parsed.origin, parsed.code, parsed.confirm
+
+
+def _look(settings: Settings, origin: str, code: str, confirm: bool, deadline: float) -> list[Finding]:
+    chosen = {name: settings.text(name) for name in ("camera", "microphone", "speaker")}
+    # First, and alone: what follows keeps the processor busy itself.
+    machine = Part("doctor", "machine", ("doctor.cpu", "doctor.memory")).wait(time.monotonic() + MACHINE_S)
+    network = Part("doctor", "network", ("doctor.server",), told={"origin": origin, "code": code, "confirm": confirm}) if origin else None
+    devices = Part("doctor", "devices", ("doctor.camera", "doctor.microphone", "doctor.speaker"), told=chosen)
+    selftest = SelfTest()
+    found = [*machine, *_short(selftest.wait(deadline)), *_policies(settings), *devices.wait(deadline)]
+    if network is None:
+        found.append(Finding("doctor.server", "warning", "none"))
+    else:
+        found += [finding for finding in network.wait(deadline) if (finding.code, finding.result) != ("doctor.server", "done")]
+    order = {code: place for place, code in enumerate(ORDER)}
+    return sorted(found, key=lambda finding: order.get(finding.code, 0.5 if finding.code.startswith("selftest.") else len(order)))
+
+
+def _short(found: Sequence[Finding]) -> list[Finding]:
+    """The self-test in one line, and whatever of it is not good; the renderer is always of interest."""
+    good = sum(finding.status == "ok" for finding in found)
+    detail: dict[str, Any] = {**program().detail, "good": good, "count": len(found)}
+    kept = [finding for finding in found if finding.status != "ok" or finding.code == "selftest.renderer"]
+    return [Finding("doctor.selftest", "ok", "all" if good == len(found) else "some", detail), *kept]
+
+
+def _policies(settings: Settings) -> list[Finding]:
+    if not settings.problems:
+        return []
+    files = sorted({problem.file for problem in settings.problems})
+    return [Finding("doctor.policies", "warning", "ignored", {"count": len(settings.problems), "files": files})]
+
+
+def sections(found: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
+    """(heading's word, its lines), every finding once."""
+
+    def place(finding: Finding) -> int:
+        return next(number for number, (_, codes) in enumerate(SECTIONS) if finding.code.startswith(codes))
+
+    return [(heading, [finding for finding in found if place(finding) == number]) for number, (heading, _) in enumerate(SECTIONS)]
+
+
+def _run_part(part: str) -> None:
+    from vidconf.cli.parts import child
+
+    if part in ("machine", "devices"):
+        from vidconf.cli import doctor_devices as devices
+
+        child([devices.machine] if part == "machine" else [devices.camera, devices.sound], polite=True)
+    elif part == "network":
+        from vidconf.cli.doctor_network import network
+
+        child([network])
+    raise click.UsageError(f"there is no part called {part}")
+
+

@@ -1,0 +1,534 @@
+"""The way to the server, step by step: name, proxy, connection, certificate, HTTP, clock, control, media. In a child process.
+
+Nothing that opens a door is sent: neither the link's secret nor a name, no seat is taken. Each step has its time; a step that
+fails ends what could only fail after it. The order is the order of a help desk's questions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import ipaddress
+import logging
+import socket
+import ssl
+import sys
+import threading
+import time
+import urllib.request
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+
+from vidconf.cli import doctor_media
+from vidconf.cli.findings import Finding
+from vidconf.cli.parts import Put
+from vidconf.client.links import is_loopback, shown_host
+from vidconf.client.rest import Rest, RestError, tls_context, transport_error
+
+log = logging.getLogger("vidconf.doctor")
+
+ALL_S = 15.5
+NAME_S, CONNECT_S, TLS_S, HTTP_S, ASK_S = 3.5, 3.0, 3.5, 3.0, 3.0
+ADDRESSES = 6
+ASKED = 5
+ENOUGH_MS = 2000.0
+SLOW_MS = 400.0
+CLOCK_S = 5.0
+EXPIRES_DAYS = 14
+TEXT_BYTES = 4096
+DONE = "doctor.server"
+"""Put as ok when all was looked at; otherwise the parent says under it how the look ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The server, as its origin says it."""
+
+    origin: str
+    host: str
+    port: int
+    secure: bool
+
+    @classmethod
+    def of(cls, origin: str) -> Target:
+        parts = urlsplit(origin)
+        secure = parts.scheme == "https"
+        return cls(origin, parts.hostname or "", parts.port or (443 if secure else 80), secure)
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """What stands between, from the environment or the system's settings."""
+
+    host: str
+    port: int
+    credentials: str = ""
+
+
+def network(put: Put, told: Mapping[str, Any]) -> None:
+    """`told`: origin, code ("" without a meeting), confirm (a server never used before)."""
+    over = threading.Event()
+
+    async def main() -> None:
+        try:
+            async with asyncio.timeout(ALL_S):
+                await look(put, str(told["origin"]), str(told["code"]), new=bool(told["confirm"]))
+            put(Finding(DONE, "ok", "done"))
+        except TimeoutError:
+            put(Finding(DONE, "failure", "hung", {"seconds": round(ALL_S)}))
+        except Exception as error:
+            log.exception("the look at the server ended")
+            put(Finding(DONE, "failure", "broken", {"reason": f"{type(error).__name__}: {error}"}))
+        finally:
+            over.set()
+
+    def run() -> None:
+        # Windows: the proactor stops reading UDP after an ICMP unreachable
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop if sys.platform == "win32" else None) as runner:
+            runner.run(main())
+
+    # A look-up of a name may hold the executor, and with it the runner's end, for minutes: nobody waits for that.
+    threading.Thread(target=run, name="network", daemon=True).start()
+    over.wait()
+
+
+async def look(put: Put, origin: str, code: str, *, new: bool) -> None:
+    target = Target.of(origin)
+    new = new and not is_loopback(target.host)
+    put(Finding("doctor.server.address", "warning" if new else "ok", "new" if new else "known", {"host": shown_host(origin), "origin": origin}))
+    proxy, strange = proxy_for(target)
+    if proxy is not None:
+        put(Finding("doctor.server.proxy", "ok", "used", {"proxy": f"{proxy.host}:{proxy.port}"}))
+    elif strange:
+        put(Finding("doctor.server.proxy", "warning", "unsupported", {"proxy": strange}))
+    addresses = await _name(put, target, proxied=proxy is not None)
+    if proxy is None and not addresses:
+        return
+    reached = await _connect(put, target, addresses) if proxy is None else await _through(put, target, proxy)
+    if not reached:
+        return
+    if target.secure and not await _tls(put, target, addresses, proxy):
+        return
+    rest = Rest(origin)
+    try:
+        if await _http(put, rest):
+            await _vidconf(put, rest, target, code)
+    finally:
+        await rest.close()
+
+
+# ---- name and connection ----------------------------------------------------------------------------------------------
+
+
+def proxy_for(target: Target) -> tuple[Proxy | None, str]:
+    """(the proxy that requests to the server go through, "") or (None, what is set but cannot be used)."""
+    if is_loopback(target.host):
+        return None, ""
+    set_ = urllib.request.getproxies().get("https" if target.secure else "http", "")
+    if not set_ or urllib.request.proxy_bypass(target.host):
+        return None, ""
+    try:
+        parts = urlsplit(set_ if "://" in set_ else f"http://{set_}")
+        host, port = parts.hostname or "", parts.port or 80
+    except ValueError:
+        return None, "?"
+    if parts.scheme != "http" or not host:
+        return None, f"{parts.scheme}://{host}"
+    credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
+    return Proxy(host, port, credentials), ""
+
+
+async def _name(put: Put, target: Target, *, proxied: bool) -> list[str]:
+    """The server's addresses; behind a proxy this PC need not know them."""
+    host = target.host
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
+        put(Finding("doctor.server.name", "ok", "number", {"host": host, "addresses": [host]}))
+        return [host]
+    began = time.perf_counter()
+    try:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(NAME_S):
+            found = await loop.getaddrinfo(host, target.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, TimeoutError) as error:
+        result = "timeout" if isinstance(error, TimeoutError) else "not_found"
+        if proxied:
+            put(Finding("doctor.server.name", "ok", "proxied", {"host": host}))
+        else:
+            put(Finding("doctor.server.name", "failure", result, {"host": host, "reason": str(error), "seconds": NAME_S}))
+        return []
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))[:ADDRESSES]
+    put(Finding("doctor.server.name", "ok", "found", {"host": host, "addresses": addresses, "ms": _ms(began)}))
+    return addresses
+
+
+async def _connect(put: Put, target: Target, addresses: list[str]) -> bool:
+    """TCP to every address: the program takes the first that answers, and one that never does costs everybody time."""
+
+    async def one(address: str) -> tuple[str, float, str]:
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                _, writer = await asyncio.open_connection(address, target.port)
+        except ConnectionRefusedError:
+            return address, 0.0, "refused"
+        except TimeoutError:
+            return address, 0.0, "timeout"
+        except OSError as error:
+            return address, 0.0, error.strerror or str(error)
+        took = _ms(began)
+        writer.close()
+        return address, took, ""
+
+    tried = await asyncio.gather(*map(one, addresses))
+    good = [(address, ms) for address, ms, why in tried if not why]
+    failed = [f"{address} ({why})" for address, _, why in tried if why]
+    detail: dict[str, Any] = {"port": target.port, "host": target.host, "failed": failed}
+    if not good:
+        reasons = {why for _, _, why in tried}
+        result = reasons.pop() if len(reasons) == 1 else "unreachable"
+        result = result if result in ("refused", "timeout") else "unreachable"
+        put(Finding("doctor.server.connect", "failure", result, detail))
+        return False
+    address, ms = min(good, key=lambda one: one[1])
+    detail |= {"address": address, "ms": ms}
+    put(Finding("doctor.server.connect", "warning" if failed else "ok", "some" if failed else "open", detail))
+    return True
+
+
+async def _through(put: Put, target: Target, proxy: Proxy) -> bool:
+    """The proxy answers and lets us through."""
+    began = time.perf_counter()
+    detail: dict[str, Any] = {"proxy": f"{proxy.host}:{proxy.port}", "host": target.host, "port": target.port}
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            if target.secure:
+                _, writer = await _tunnel(target, proxy)
+            else:
+                _, writer = await asyncio.open_connection(proxy.host, proxy.port)
+    except _ProxyRefused as refused:
+        result = "proxy_wants_name" if refused.status == 407 else "proxy_refuses"
+        put(Finding("doctor.server.connect", "failure", result, {**detail, "status": refused.status}))
+        return False
+    except (OSError, TimeoutError) as error:
+        put(Finding("doctor.server.connect", "failure", "proxy_silent", {**detail, "reason": str(error) or type(error).__name__}))
+        return False
+    writer.close()
+    put(Finding("doctor.server.connect", "ok", "through_proxy", {**detail, "ms": _ms(began)}))
+    return True
+
+
+class _ProxyRefused(Exception):
+    def __init__(self, status: int) -> None:
+        super().__init__(str(status))
+        self.status = status
+
+
+async def _tunnel(target: Target, proxy: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the server by the proxy's CONNECT. Raises OSError, _ProxyRefused."""
+    reader, writer = await asyncio.open_connection(proxy.host, proxy.port, limit=65536)
+    name = f"[{target.host}]" if ":" in target.host else target.host
+    lines = [f"CONNECT {name}:{target.port} HTTP/1.1", f"Host: {name}:{target.port}"]
+    if proxy.credentials:
+        lines.append(f"Proxy-Authorization: Basic {b64encode(proxy.credentials.encode()).decode()}")
+    try:
+        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace"))
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+        writer.close()
+        raise ConnectionError("the proxy speaks no HTTP") from error
+    words = head.split(b"\r\n", 1)[0].split()
+    status = int(words[1]) if len(words) > 1 and words[1].isdigit() and len(words[1]) < 4 else 0
+    if status // 100 != 2:
+        writer.close()
+        raise _ProxyRefused(status)
+    return reader, writer
+
+
+# ---- certificate -------------------------------------------------------------------------------------------------------
+
+
+async def _tls(put: Put, target: Target, addresses: list[str], proxy: Proxy | None) -> bool:
+    """The certificate, judged as the program judges it: by the operating system's store."""
+    code = "doctor.server.tls"
+    try:
+        async with asyncio.timeout(TLS_S):
+            version, raw = await _handshake(target, addresses, proxy, tls_context())
+    except ssl.SSLCertVerificationError as error:
+        result = {10: "expired", 9: "not_yet_valid", 62: "wrong_name", 64: "wrong_name"}.get(error.verify_code, "untrusted")
+        detail = {"host": target.host, "reason": error.verify_message, **await _stranger(target, addresses, proxy)}
+        put(Finding(code, "failure", result, detail))
+        return False
+    except TimeoutError:
+        put(Finding(code, "failure", "timeout", {"host": target.host}))
+        return False
+    except (OSError, _ProxyRefused) as error:
+        put(Finding(code, "failure", "tls_failed", {"host": target.host, "reason": str(error) or type(error).__name__}))
+        return False
+    detail = {"version": version, **_certificate(raw)}
+    days = detail.get("days")
+    expires = isinstance(days, int) and days < EXPIRES_DAYS
+    put(Finding(code, "warning" if expires else "ok", "expires" if expires else "trusted", detail))
+    return True
+
+
+async def _handshake(target: Target, addresses: list[str], proxy: Proxy | None, context: ssl.SSLContext) -> tuple[str, bytes]:
+    """(TLS version, certificate). Raises OSError and its kin."""
+    if proxy is not None:
+        _, writer = await _tunnel(target, proxy)
+    else:
+        _, writer = await _first(addresses, target.port)
+    try:
+        await writer.start_tls(context, server_hostname=target.host)
+        held = writer.get_extra_info("ssl_object")
+        return str(held.version() or ""), held.getpeercert(binary_form=True) or b""
+    finally:
+        writer.transport.abort()
+
+
+async def _first(addresses: list[str], port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to whichever address takes it."""
+    problem: OSError = OSError("no address")
+    for address in addresses:
+        try:
+            async with asyncio.timeout(1.0):
+                return await asyncio.open_connection(address, port)
+        except (OSError, TimeoutError) as error:
+            problem = error if isinstance(error, OSError) else OSError("timed out")
+    raise problem
+
+
+async def _stranger(target: Target, addresses: list[str], proxy: Proxy | None) -> dict[str, Any]:
+    """Who issued a certificate that is not trusted: often the agency's own authority, or a box that reads along. Only looked at."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(1.5):
+            return _certificate((await _handshake(target, addresses, proxy, context))[1])
+    except (OSError, TimeoutError, _ProxyRefused) as error:
+        log.info("the certificate could not be looked at: %s", error)
+        return _certificate(b"")
+
+
+def _certificate(raw: bytes) -> dict[str, Any]:
+    """What a help desk asks of a certificate: who issued it, for which names, for how long."""
+    from cryptography import x509
+
+    try:
+        certificate = x509.load_der_x509_certificate(raw)
+        names = [*certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value]
+    except x509.ExtensionNotFound:
+        names = []
+    except ValueError:
+        return {"issuer": "?", "names": []}
+    left = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
+    shown = [str(name.value) for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
+    return {"issuer": _called(certificate.issuer), "names": shown[:10], "days": left.days, "until": f"{certificate.not_valid_after_utc:%Y-%m-%d}"}
+
+
+def _called(name: Any) -> str:
+    from cryptography.x509 import NameOID
+
+    for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
+        for attribute in name.get_attributes_for_oid(kind):
+            return str(attribute.value)
+    return str(name.rfc4514_string())
+
+
+# ---- what answers there -----------------------------------------------------------------------------------------------
+
+
+async def _get(rest: Rest, path: str, url: str = "") -> tuple[int, str]:
+    """(status, beginning of the body). Raises RestError."""
+    try:
+        async with asyncio.timeout(HTTP_S), rest.http().get(url or rest.origin + path, allow_redirects=False) as response:
+            return response.status, (await response.content.read(TEXT_BYTES)).decode("utf-8", "replace")
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        raise transport_error(error) from error
+
+
+async def _http(put: Put, rest: Rest) -> bool:
+    """A vidconf server answers, and how fast."""
+    code = "doctor.server.http"
+    took: list[float] = []
+    try:
+        while len(took) < 1 + ASKED and sum(took) < ENOUGH_MS:
+            began = time.perf_counter()
+            status, body = await _get(rest, "/healthz")
+            took.append(_ms(began))
+            if status != 200 or not body.startswith("ok"):
+                result = "server_restarting" if status in (502, 503, 504) else "not_vidconf"
+                put(Finding(code, "failure", result, {"status": status}))
+                return False
+    except RestError as error:
+        put(Finding(code, "failure", error.code, error.detail))
+        return False
+    ordered = sorted(took[1:] or took)  # the first one also connects
+    ms = ordered[len(ordered) // 2]
+    slow = ms >= SLOW_MS
+    put(Finding(code, "warning" if slow else "ok", "slow" if slow else "answers", {"ms": ms, "first_ms": took[0]}))
+    return True
+
+
+async def _vidconf(put: Put, rest: Rest, target: Target, code: str) -> None:
+    """What is left can be asked at once."""
+    await asyncio.gather(_ready(put, rest), *([_meeting(put, rest, code)] if code else []), _control(put, rest), _media(put, rest, target))
+
+
+async def _ready(put: Put, rest: Rest) -> None:
+    try:
+        status, body = await _get(rest, "/readyz")
+    except RestError as error:
+        put(Finding("doctor.server.ready", "warning", error.code, error.detail))
+        return
+    if status == 200:
+        put(Finding("doctor.server.ready", "ok", "ready"))
+    elif status == 503:
+        missing = [name for name in ("storage", "media", "draining") if name in body]
+        put(Finding("doctor.server.ready", "failure", missing[0] if missing else "not_ready", {"missing": missing}))
+
+
+async def _meeting(put: Put, rest: Rest, code: str) -> None:
+    """Whether the link leads anywhere. Its title stays out of the report."""
+    try:
+        async with asyncio.timeout(ASK_S):
+            preview = await rest.preview(code)
+    except RestError as error:
+        put(Finding("doctor.server.meeting", "failure", error.code, error.detail))
+        return
+    except TimeoutError:
+        put(Finding("doctor.server.meeting", "failure", "timeout"))
+        return
+    if preview.state == "ended":
+        put(Finding("doctor.server.meeting", "warning", "ended"))
+    elif preview.locked:
+        put(Finding("doctor.server.meeting", "warning", "locked"))
+    else:
+        put(Finding("doctor.server.meeting", "ok", "live" if preview.state == "live" else "scheduled", {"lobby": preview.lobby}))
+
+
+async def _control(put: Put, rest: Rest) -> None:
+    """The WebSocket opens, and frames go both ways: some proxies let the first through and not the second."""
+    code = "doctor.server.control"
+    url = rest.origin.replace("http", "ws", 1) + "/api/v1/control"
+    began, opened_ms, answered = time.perf_counter(), 0.0, False
+    try:
+        async with asyncio.timeout(ASK_S), rest.http().ws_connect(url, autoping=False) as socket_:
+            opened_ms = _ms(began)
+            await socket_.ping(b"doctor")
+            answered = (await socket_.receive()).type is aiohttp.WSMsgType.PONG
+    except aiohttp.WSServerHandshakeError as error:
+        put(Finding(code, "failure", "no_websocket", {"status": error.status}))
+        return
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        if not opened_ms:
+            failed = transport_error(error)
+            put(Finding(code, "failure", failed.code, failed.detail))
+            return
+    put(Finding(code, "ok" if answered else "failure", "open" if answered else "one_way", {"ms": opened_ms}))
+
+
+# ---- media and the clock -------------------------------------------------------------------------------------------------
+
+
+async def _media(put: Put, rest: Rest, target: Target) -> None:
+    asked = time.time()
+    began = time.perf_counter()
+    try:
+        async with asyncio.timeout(ASK_S):
+            where = await rest.ask("GET", "/api/v1/media/where")
+    except (RestError, TimeoutError) as error:
+        if isinstance(error, RestError) and error.code != "not_vidconf":
+            put(Finding("doctor.media.where", "failure", error.code, error.detail))
+        else:
+            put(Finding("doctor.media.where", "warning", "older" if isinstance(error, RestError) else "timeout"))
+        put(_clock(rest.clock_offset_s, 1.5))
+        return
+    half_s = (time.perf_counter() - began) / 2
+    told = where.get("time")
+    if isinstance(told, int | float) and not isinstance(told, bool):
+        put(_clock(float(told) - asked - half_s, half_s))
+    if where.get("media") == "none":
+        put(Finding("doctor.media.where", "failure", "none"))
+        return
+    if where.get("up") is not True:
+        put(Finding("doctor.media.where", "failure", "media_unavailable"))
+        return
+    put(Finding("doctor.media.where", "ok", "external" if where.get("media") == "external" else "relay"))
+    await asyncio.gather(_signalling(put, rest, where.get("url"), target), _packets(put, where))
+
+
+def _clock(offset_s: float, doubt_s: float) -> Finding:
+    """The server's clock against this PC's. Certificates, times of meetings and signatures live by it."""
+    detail = {"seconds": round(abs(offset_s), 1), "offset_s": round(offset_s, 3), "doubt_s": round(doubt_s, 3)}
+    if abs(offset_s) < max(CLOCK_S, 2 * doubt_s):
+        return Finding("doctor.server.clock", "ok", "in_step", detail)
+    return Finding("doctor.server.clock", "warning", "behind" if offset_s > 0 else "ahead", detail)
+
+
+async def _signalling(put: Put, rest: Rest, url: Any, target: Target) -> None:
+    """The way to the media server's door: asked without a token it must say 401, which no other page does."""
+    code = "doctor.media.signalling"
+    parts = urlsplit(url) if isinstance(url, str) and len(url) < 512 else None
+    try:
+        host = (parts.hostname or "") if parts is not None else ""
+    except ValueError:
+        host = ""
+    if parts is None or not host or parts.scheme not in ("ws", "wss") or (parts.scheme == "ws" and not is_loopback(host)):
+        put(Finding(code, "failure", "bad_address", {"url": str(url)[:200]}))
+        return
+    base = f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}{parts.path.rstrip('/')}"
+    detail = {"host": parts.netloc.rpartition("@")[2]}
+    try:
+        status, _ = await _get(rest, "", f"{base}/rtc/validate")
+    except RestError as error:
+        put(Finding(code, "failure", error.code, {**error.detail, **detail}))
+        return
+    if status == 401:
+        put(Finding(code, "ok", "door", detail))
+    elif status in (502, 503, 504):
+        put(Finding(code, "failure", "media_unavailable", {**detail, "status": status}))
+    else:
+        put(Finding(code, "failure", "not_passed_on", {**detail, "status": status}))
+
+
+async def _packets(put: Put, where: Mapping[str, Any]) -> None:
+    """UDP to the media port and the TURN servers."""
+    udp, servers = where.get("udp"), where.get("ice_servers")
+    told = [_address(entry) for entry in (udp if isinstance(udp, list) else ())[: doctor_media.ADDRESSES]]
+    addresses = [address for address in told if address is not None]
+    urls = [url[:200] for url in (servers if isinstance(servers, list) else ())[: doctor_media.TURN_URLS] if isinstance(url, str)]
+    turning = asyncio.gather(*(doctor_media.turn(url, tls_context()) for url in urls))
+    if addresses:
+        found = await doctor_media.udp(addresses)
+    else:
+        found = Finding("doctor.media.udp", "warning", "unmeasured", {})
+    turned = await turning
+    if found.result in ("blocked", "nobody") and any(one.status == "ok" and one.detail["transport"] != "udp" for one in turned):
+        found = Finding(found.code, "warning", "turn_instead", found.detail)
+    put(found)
+    for one in turned:
+        put(one)
+
+
+def _address(entry: Any) -> tuple[str, int] | None:
+    """A number with a port: names are not looked up here, and nobody is asked at a port that is none."""
+    if not isinstance(entry, dict):
+        return None
+    host, port = entry.get("host"), entry.get("port")
+    if not isinstance(host, str) or not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
+        return None
+    try:
+        return str(ipaddress.ip_address(host)), port
+    except ValueError:
+        return None
+
+
+def _ms(began: float) -> float:
+    return round(1000 * (time.perf_counter() - began), 1)
