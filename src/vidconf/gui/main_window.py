@@ -237,6 +237,7 @@ class MainWindow(QWidget):
         if state.phase not in IN:
             return
         if not closing and state.phase == "meeting" and not self.settings.on("confirm_leave"):
+            self._quit_after = False
             self.do.leave()
             return
         may_end = state.phase == "meeting" and self.do.can(m.End()) is None
