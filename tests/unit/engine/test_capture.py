@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,7 +67,7 @@ def one_second(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return film(tmp_path_factory.mktemp("film") / "one second.mp4", 1.0)
 
 
-def until(true: Callable[[], bool], timeout_s: float = 6.0) -> bool:
+def until(true: Callable[[], bool], timeout_s: float = 15.0) -> bool:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         if true():
@@ -76,13 +76,16 @@ def until(true: Callable[[], bool], timeout_s: float = 6.0) -> bool:
     return False
 
 
+def span(delivered: Sequence[tuple[float, object]]) -> float:
+    """Seconds from the first to the last."""
+    return delivered[-1][0] - delivered[0][0] if delivered else 0.0
+
+
 def test_a_film_is_paced_by_the_clock_and_loops_without_a_seam(seen: Seen, one_second: Path) -> None:
-    started = time.monotonic()
     seen.camera(str(one_second))
-    time.sleep(2.6)
+    assert until(lambda: span(seen.frames) > 2.2)
     values = seen.brightness()
-    assert 50 <= len(values) <= 66, "25 a second, no drift, no pause at the turn"
-    assert values[0][0] - started < 0.5
+    assert 0.85 * 25 < (len(values) - 1) / span(seen.frames[: len(values)]) < 25.8, "25 a second, no drift, no pause at the turn"
     for k, (at, value) in enumerate(values):
         shown = (at - values[0][0]) * 25
         assert -1 < (shown - value + 10) % 25 - 10 < 8, "each in its time, late by what the machine was busy"
@@ -95,11 +98,11 @@ def test_films_of_one_epoch_are_in_step(seen: Seen, one_second: Path) -> None:
     seen.camera(f"{one_second}#epoch={epoch}")
     time.sleep(0.6)
     other.camera(f"{one_second}#epoch={epoch}")
-    time.sleep(1.0)
+    enough = until(lambda: len(other.frames) > 20)
     other.running[0].stop()
-    other.running[0].join(2)
+    other.running[0].join(10)
     wall = time.time() - time.monotonic()
-    assert len(other.frames) > 15
+    assert enough
     for at, value in (*seen.brightness(), *other.brightness()):
         wanted = (at + wall - epoch) % 1.0 * 25
         assert -1.5 < (wanted - value + 10) % 25 - 10 < 8
@@ -111,10 +114,11 @@ def test_sound_and_picture_of_a_film_stay_together_though_the_sound_is_shorter(s
     epoch = time.time()
     seen.camera(f"{path}#epoch={epoch}")
     seen.microphone(f"{path}#epoch={epoch}")
-    time.sleep(4.2)
+    assert until(lambda: span(seen.blocks) > 4.0)
     wall = time.time() - time.monotonic()
     right = wrong = 0
-    for at, pcm in seen.blocks:
+    blocks = list(seen.blocks)
+    for at, pcm in blocks:
         position, loud = (at + wall - epoch) % 1.6, level(pcm)
         if 0.1 < position < 0.95:
             fits = 0.05 < loud < 0.09
@@ -127,19 +131,19 @@ def test_sound_and_picture_of_a_film_stay_together_though_the_sound_is_shorter(s
         right, wrong = right + fits, wrong + (not fits)
     assert right > 100
     assert wrong <= 6, "no more than what a busy machine delivered late"
-    assert 190 <= len(seen.blocks) <= 212
-    assert all(len(pcm) == BLOCK_BYTES for _, pcm in seen.blocks)
-    gaps = [b[0] - a[0] for a, b in itertools.pairwise(seen.blocks)]
+    assert 47 < (len(blocks) - 1) / span(blocks) < 52
+    assert all(len(pcm) == BLOCK_BYTES for _, pcm in blocks)
+    gaps = [b[0] - a[0] for a, b in itertools.pairwise(blocks)]
     assert sorted(gaps)[len(gaps) // 2] == pytest.approx(0.02, abs=0.003)
 
 
 def test_a_graph_is_paced_and_a_faster_source_thinned(seen: Seen) -> None:
     seen.camera("lavfi:testsrc=size=320x240:rate=60", fps=15)
     seen.microphone("lavfi:sine=frequency=440:sample_rate=44100")
-    time.sleep(2.0)
-    assert 26 <= len(seen.frames) <= 33
+    assert until(lambda: len(seen.frames) > 26 and len(seen.blocks) > 100)
+    assert 13 < (len(seen.frames) - 1) / span(seen.frames) < 16.5
     assert (seen.frames[0][1].width, seen.frames[0][1].height, seen.frames[0][1].format.name) == (320, 240, "yuv420p")
-    assert 92 <= len(seen.blocks) <= 102
+    assert 46 < (len(seen.blocks) - 1) / span(seen.blocks) < 53
     assert 0.05 < level(seen.blocks[50][1]) < 0.2
     assert not seen.errors
 
@@ -162,8 +166,8 @@ def test_a_page_is_shown_again_and_again(seen: Seen, tmp_path: Path, size: tuple
         for packet in (*stream.encode(frame), *stream.encode(None)):
             container.mux(packet)
     seen.camera(page.as_uri(), 800, 600)
-    time.sleep(1.1)
-    assert 4 <= len(seen.frames) <= 7
+    assert until(lambda: len(seen.frames) > 5)
+    assert 3.5 < (len(seen.frames) - 1) / span(seen.frames) < 6.5
     shown = seen.frames[0][1]
     assert (shown.width, shown.height) == fitted(*size, 800, 600)
     assert memoryview(shown.planes[0])[100] >= 230, "white is white"
@@ -179,12 +183,12 @@ def test_a_slow_consumer_gets_the_newest(seen: Seen, one_second: Path) -> None:
     camera = VideoCapture(str(one_second), 640, 360, 30, slow, seen.error)
     seen.running.append(camera)
     camera.start()
-    time.sleep(1.9)
+    assert until(lambda: len(taken) > 4)
     first = taken[0]
     for at, value in taken[1:]:
         behind = (at - first[0]) * 25 - (value - first[1])
         assert -1 < (behind + 5) % 25 - 5 < 10, "a quarter of a second at most, and what it waited for the consumer"
-    assert len(taken) <= 6
+    assert min(b[0] - a[0] for a, b in itertools.pairwise(taken)) >= 0.4
 
 
 @pytest.mark.parametrize(

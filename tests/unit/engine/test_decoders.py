@@ -18,7 +18,7 @@ def frames(count: int, key_every: int = 1000) -> list[tuple[bytes, int, bool]]:
     return [(encoder.encode(picture(160, 90, k), keyframe=k % key_every == 0) or b"", 3000 * k, k % key_every == 0) for k in range(count)]
 
 
-def until(true: Callable[[], bool], timeout_s: float = 5.0) -> bool:
+def until(true: Callable[[], bool], timeout_s: float = 15.0) -> bool:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         if true():

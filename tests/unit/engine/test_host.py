@@ -125,7 +125,7 @@ async def test_a_stalled_window_neither_blocks_nor_bloats_the_engine(host: Engin
     await heard.wait(api.Stats)
     time.sleep(1.5)     # noqa: ASYNC251 - the window hangs: this is its loop's thread
     before = len(heard.events)
-    await heard.wait(api.Stats, timeout_s=3)
+    await heard.wait(api.Stats)
     assert len(heard.events) < before + 200
 
 
@@ -149,7 +149,7 @@ def test_the_engine_dies_with_its_parent() -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    ends = time.monotonic() + 8
+    ends = time.monotonic() + 20
     while alive(pid) and time.monotonic() < ends:
         time.sleep(0.05)
     assert not alive(pid)

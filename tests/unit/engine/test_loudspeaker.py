@@ -74,9 +74,9 @@ def test_a_playout_is_closed_while_its_card_hangs(card: Card) -> None:
     assert until(lambda: card.written > 5)
     card.hang.set()
     heard.end("playout")
-    assert running("loudspeaker")
+    assert running("loudspeaker", since=heard.before)
     card.hang.clear()
-    assert until(lambda: not running("loudspeaker"))
+    heard.end()
     assert card.closed.is_set()
 
 
@@ -109,7 +109,7 @@ def test_a_loudspeaker_that_is_closed_before_it_opened_ends(card: Card) -> None:
     speaker = Loudspeaker("default")
     speaker.close()
     speaker.join(10)
-    assert not running("loudspeaker")
+    assert not speaker._thread.is_alive()
 
 
 def test_a_card_that_hangs_while_it_opens_is_given_up_and_given_back_when_it_wakes(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,9 +264,9 @@ def test_opening_devices_leaves_the_environment_alone(pulse: subprocess.Popen[by
     for speaker in speakers:
         speaker.close()
     microphone.stop()
-    for thread in (*speakers, microphone):
+    for thread in (*(speaker._thread for speaker in speakers), microphone):
         thread.join(10)
-    assert not running("loudspeaker", "microphone")
+        assert not thread.is_alive()
     assert changes == []
 
 
@@ -289,7 +289,7 @@ def test_a_sound_server_that_hangs_is_given_up_and_others_still_open(
     pulse.send_signal(signal.SIGCONT)
     for speaker in (playing, opening):
         speaker.join(60)
-    assert not running("loudspeaker"), "who wakes gives back what it has"
+        assert not speaker._thread.is_alive(), "who wakes gives back what it has"
 
 
 def play_for(speaker: Loudspeaker, seconds: float) -> None:

@@ -65,7 +65,7 @@ async def owner() -> Owner:
     return Owner()
 
 
-async def settled(condition: Any, timeout_s: float = 4) -> bool:
+async def settled(condition: Any, timeout_s: float = 15) -> bool:
     ends = time.monotonic() + timeout_s
     while time.monotonic() < ends:
         if condition():
@@ -74,10 +74,21 @@ async def settled(condition: Any, timeout_s: float = 4) -> bool:
     return bool(condition())
 
 
+async def still(count: Any, timeout_s: float = 15) -> bool:
+    """Whether it stops changing: at ten pictures a second and more, half a second without one is no accident."""
+    ends = time.monotonic() + timeout_s
+    while time.monotonic() < ends:
+        before = count()
+        await asyncio.sleep(0.5)
+        if count() == before:
+            return True
+    return False
+
+
 async def end(publication: Publication) -> None:
     publication.close()
     for thread in publication.threads():
-        await asyncio.to_thread(thread.join, 2)
+        await asyncio.to_thread(thread.join, 10)
     assert publication.threads() == []
 
 
@@ -161,16 +172,16 @@ async def test_pictures_and_keyframes_on_request(owner: Owner) -> None:
     assert await settled(lambda: camera.frames > 10)
     keyframes = [p for p in wire.packets if starts_keyframe(p.payload)]
     assert len(keyframes) == 1
+    began = time.monotonic()
     for _ in range(50):
         camera.request_keyframe()       # a storm of requests is one keyframe, at most every 300 ms
         await asyncio.sleep(0.01)
-    assert 1 <= sum(starts_keyframe(p.payload) for p in wire.packets) - 1 <= 3
+    stormed = time.monotonic() - began
+    assert await settled(lambda: sum(starts_keyframe(p.payload) for p in wire.packets) > 1)
+    assert sum(starts_keyframe(p.payload) for p in wire.packets) - 1 <= stormed / 0.3 + 2
     frames = camera.frames
     camera.wanted = False
-    await asyncio.sleep(0.15)
-    stopped = camera.frames
-    await asyncio.sleep(0.2)
-    assert camera.frames == stopped, "nobody watches, nothing is encoded"
+    assert await still(lambda: camera.frames), "nobody watches, nothing is encoded"
     camera.wanted = True
     assert await settled(lambda: camera.frames > frames + 5)
     await end(camera)
@@ -224,10 +235,11 @@ def test_a_stamp_is_painted_into_a_copy() -> None:
     frame = av.VideoFrame(320, 180, "yuv420p")
     for plane in frame.planes:
         plane.update(bytes(plane.buffer_size))
-    painted = _stamped(frame, time.monotonic() - 0.1)
+    began = time.monotonic()
+    painted = _stamped(frame, began - 0.1)
     code = stamp.read(painted)
     assert code is not None
-    assert 80 < stamp.age_ms(code) < 250
+    assert 80 < stamp.age_ms(code) < 120 + 1000 * (time.monotonic() - began)
     assert not any(bytes(frame.planes[0])), "the decoder's own picture is untouched"
 
 

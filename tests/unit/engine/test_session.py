@@ -209,13 +209,23 @@ async def test_leaving_while_joining() -> None:
 
 
 async def test_a_join_right_after_a_leave_is_not_lost() -> None:
-    engine = LocalEngine(Options(speaker="none"))
+    engine, states = LocalEngine(Options(speaker="none")), []
     await engine.start()
+
+    async def collect() -> None:
+        async for event in engine.events():
+            if isinstance(event, api.StateChanged):
+                states.append((event.state, event.reason))
+
+    task = asyncio.create_task(collect())
     engine.send(api.Join("ws://127.0.0.1:9", "a.b.c"))
     await asyncio.sleep(0.01)
     engine.send(api.Leave())
     engine.send(api.Join("nowhere", "a.b.c"))
-    await asyncio.sleep(0.2)
+    for _ in range(1500):
+        if ("closed", "bad_url") in states:
+            break
+        await asyncio.sleep(0.01)
     await engine.close()
-    states = [(e.state, e.reason) async for e in engine.events() if isinstance(e, api.StateChanged)]
+    await task
     assert states == [("connecting", ""), ("closed", "left"), ("connecting", ""), ("closed", "bad_url")]

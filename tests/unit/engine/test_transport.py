@@ -89,7 +89,7 @@ async def engine() -> AsyncIterator[LocalEngine]:
     await made.close()
 
 
-async def settled(condition: Any, timeout_s: float = 4) -> bool:
+async def settled(condition: Any, timeout_s: float = 15) -> bool:
     ends = asyncio.get_running_loop().time() + timeout_s
     while asyncio.get_running_loop().time() < ends:
         if condition():
@@ -140,7 +140,7 @@ async def test_nonsense_by_the_hundred(sfu: Sfu, engine: LocalEngine) -> None:
     assert len(asyncio.all_tasks()) < 120
     assert engine.session.publications["microphone"].muted, "whatever a server says, nobody is opened"
     engine.send(api.Leave())
-    assert await settled(lambda: engine.session.state == "closed", 6)
+    assert await settled(lambda: engine.session.state == "closed")
 
 
 async def test_the_mute_goes_with_the_request(sfu: Sfu, engine: LocalEngine) -> None:
@@ -176,14 +176,16 @@ async def test_a_server_that_never_answers_our_offer_is_left(sfu: Sfu, engine: L
     monkeypatch.setattr("vidconf.webrtc.peer.ANSWER_TIMEOUT_S", 0.5)
     engine.send(api.OpenSource("microphone", "lavfi:sine=frequency=300"))
     engine.send(api.Join(sfu.url, "t"))
-    assert await settled(lambda: sfu.joins >= 2, 6), "it joins again"
+    assert await settled(lambda: sfu.joins >= 2), "it joins again"
 
 
 async def test_a_server_without_an_end_of_rejoins(sfu: Sfu, engine: LocalEngine) -> None:
     """It lets us in and throws us out at once, for ever: we do not hammer it."""
     engine.send(api.Join(sfu.url, "t"))
-    for _ in range(40):
+    for turn in range(300):
         await asyncio.sleep(0.05)
         if sfu.socket is not None and not sfu.socket.closed:
             await sfu.socket.close()
+        if turn > 40 and sfu.joins >= 3:
+            break
     assert 3 <= sfu.joins <= 8
