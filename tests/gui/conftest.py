@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import pytest
 from gui.recording import RecordingActions, go_to
-from PySide6.QtCore import QEvent
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -116,3 +117,18 @@ def window(store: Store, actions: RecordingActions, settings: Settings, show: Sh
         return made
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def no_button_stays_pressed() -> Iterator[None]:
+    """A click that ends in a menu or on a widget that is gone leaves Qt believing that a button is held: let go of it."""
+    yield
+    app = QApplication.instance()
+    if app is not None and QApplication.mouseButtons() != Qt.MouseButton.NoButton:
+        ground = QWidget()
+        ground.show()
+        for held in (Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton):
+            if QApplication.mouseButtons() & held:
+                QTest.mouseRelease(ground, held)
+        ground.close()
+        ground.deleteLater()
