@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import ssl
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -87,8 +88,8 @@ class Sender:
 class RawClient:
     """One participant."""
 
-    def __init__(self, url: str, token: str) -> None:
-        self._url, self.token = url, token
+    def __init__(self, url: str, token: str, trust: ssl.SSLContext | bool = True) -> None:
+        self._url, self.token, self._trust = url, token, trust
         self.refresh_token = ""
         self.messages: list[rtc.SignalResponse] = []
         self.joined: rtc.JoinResponse | None = None
@@ -126,7 +127,7 @@ class RawClient:
         parameters = {"protocol": "17", "sdk": "python", "auto_subscribe": "1", **{k: str(v) for k, v in query.items()}}
         try:
             self.ws = await self._session.ws_connect(
-                f"{self._url}/rtc", params=parameters, headers={"Authorization": f"Bearer {self.token}"}
+                f"{self._url}/rtc", params=parameters, headers={"Authorization": f"Bearer {self.token}"}, ssl=self._trust
             )
         except BaseException:
             await self._session.close()
