@@ -26,7 +26,7 @@ DEADLINE_S = 17.5
 """Of twenty seconds at most: the program's own start and end are the rest."""
 MACHINE_S = 4.0
 SECTIONS = (
-    ("doctor.section.machine", ("selftest.", "doctor.selftest", "doctor.cpu", "doctor.memory", "doctor.policies")),
+    ("doctor.section.machine", ("selftest.", "doctor.selftest", "doctor.cpu", "doctor.memory", "doctor.graphics", "doctor.policies")),
     ("doctor.section.devices", ("doctor.camera", "doctor.microphone", "doctor.speaker", "doctor.sound")),
     ("doctor.section.server", ("doctor.server",)),
     ("doctor.section.media", ("doctor.media",)),
@@ -34,7 +34,7 @@ SECTIONS = (
 SERVER_ORDER = ("address", "proxy", "name", "connect", "tls", "http", "ready", "clock", "control", "meeting")
 MEDIA_ORDER = ("where", "signalling", "udp", "turn")
 ORDER = (
-    "doctor.selftest", "selftest.renderer", "doctor.cpu", "doctor.memory", "doctor.policies", "doctor.camera", "doctor.microphone",
+    "doctor.selftest", "doctor.cpu", "doctor.memory", "doctor.graphics", "doctor.policies", "doctor.camera", "doctor.microphone",
     "doctor.speaker", "doctor.sound", *(f"doctor.server.{name}" for name in SERVER_ORDER), "doctor.server",
     *(f"doctor.media.{name}" for name in MEDIA_ORDER),
 )  # fmt: skip
@@ -89,7 +89,7 @@ def _target(link: str, settings: Settings) -> tuple[str, str, bool]:
 def _look(settings: Settings, origin: str, code: str, confirm: bool, deadline: float) -> list[Finding]:
     chosen = {name: settings.text(name) for name in ("camera", "microphone", "speaker")}
     # First, and alone: what follows keeps the processor busy itself.
-    machine = Part("doctor", "machine", ("doctor.cpu", "doctor.memory")).wait(time.monotonic() + MACHINE_S)
+    machine = Part("doctor", "machine", ("doctor.cpu", "doctor.memory", "doctor.graphics")).wait(time.monotonic() + MACHINE_S)
     network = Part("doctor", "network", ("doctor.server",), told={"origin": origin, "code": code, "confirm": confirm}) if origin else None
     devices = Part("doctor", "devices", ("doctor.camera", "doctor.microphone", "doctor.speaker"), told=chosen)
     selftest = SelfTest()
@@ -103,11 +103,11 @@ def _look(settings: Settings, origin: str, code: str, confirm: bool, deadline: f
 
 
 def _short(found: Sequence[Finding]) -> list[Finding]:
-    """The self-test in one line, and whatever of it is not good; the renderer is always of interest."""
+    """The self-test in one line, and whatever of it is not good."""
     good = sum(finding.status == "ok" for finding in found)
     detail: dict[str, Any] = {**program().detail, "good": good, "count": len(found)}
-    kept = [finding for finding in found if finding.status != "ok" or finding.code == "selftest.renderer"]
-    return [Finding("doctor.selftest", "ok", "all" if good == len(found) else "some", detail), *kept]
+    bad = [finding for finding in found if finding.status != "ok"]
+    return [Finding("doctor.selftest", "ok", "some" if bad else "all", detail), *bad]
 
 
 def _policies(settings: Settings) -> list[Finding]:

@@ -27,19 +27,24 @@ LOOKS_S = 0.7
 BUSY_PERCENT = 85.0
 LEAST_MEMORY_MB = 500
 QUIET_DB = -55.0
+MAKERS = {"0x8086": "Intel", "0x1002": "AMD", "0x10de": "NVIDIA", "0x1af4": "virtio", "0x15ad": "VMware", "0x1234": "QEMU", "0x1a03": "ASPEED"}
 
 
 def machine(put: Put, told: Mapping[str, Any]) -> None:
-    """Processor and memory, as they are now."""
+    """Processor and memory as they are now, and the graphics card."""
     cores = psutil.cpu_count() or 1
     busy = psutil.cpu_percent(LOOKS_S)
-    detail: dict[str, Any] = {"cores": cores, "busy_percent": round(busy), "name": processor()}
+    detail: dict[str, Any] = {"cores": cores, "busy_percent": round(busy), "name": processor() or "CPU"}
     result = "busy" if busy >= BUSY_PERCENT else "one_core" if cores < 2 else "enough"
     put(Finding("doctor.cpu", "ok" if result == "enough" else "warning", result, detail))
     memory = psutil.virtual_memory()
     free = memory.available >> 20
     short = free < LEAST_MEMORY_MB
     put(Finding("doctor.memory", "warning" if short else "ok", "short" if short else "enough", {"free_mb": free, "total_mb": memory.total >> 20}))
+    cards = graphics_cards()
+    basic = any("basic display" in card.lower() for card in cards)
+    result = "basic" if basic else "found" if cards else "none"
+    put(Finding("doctor.graphics", "warning" if basic else "ok", result, {"cards": cards}))
 
 
 def processor() -> str:
@@ -51,6 +56,37 @@ def processor() -> str:
             return ""
         return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     return os.environ.get("PROCESSOR_IDENTIFIER", "")
+
+
+def graphics_cards() -> list[str]:
+    """What the system says it has; no driver is touched to ask."""
+    found: list[str] = []
+    if sys.platform == "linux":
+        for card in sorted(Path("/sys/class/drm").glob("card[0-9]")):
+            try:
+                vendor = (card / "device" / "vendor").read_text().strip()
+                driver = (card / "device" / "driver").resolve().name
+            except OSError:
+                continue  # a display without a card of its own
+            found.append(f"{MAKERS.get(vendor, vendor)} ({driver})")
+    elif sys.platform == "win32":
+        import ctypes
+        from ctypes import wintypes
+
+        class Adapter(ctypes.Structure):
+            """DISPLAY_DEVICEW."""
+
+            _fields_ = [
+                ("cb", wintypes.DWORD), ("DeviceName", wintypes.WCHAR * 32), ("DeviceString", wintypes.WCHAR * 128),
+                ("StateFlags", wintypes.DWORD), ("DeviceID", wintypes.WCHAR * 128), ("DeviceKey", wintypes.WCHAR * 128),
+            ]  # fmt: skip
+
+        for number in range(16):
+            adapter = Adapter(cb=ctypes.sizeof(Adapter))
+            if not ctypes.windll.user32.EnumDisplayDevicesW(None, number, ctypes.byref(adapter), 0):
+                break
+            found.append(adapter.DeviceString)
+    return list(dict.fromkeys(found))
 
 
 def camera(put: Put, told: Mapping[str, Any]) -> None:
@@ -131,7 +167,10 @@ def _speaker(device: str, listed: Mapping[str, str]) -> Finding:
         return Finding("doctor.speaker", "warning", result, {**detail, "reason": str(error)})
     finally:
         card.close()
-    return Finding("doctor.speaker", *(("ok", "works") if card.opened else ("warning", "does_not_open")), {"reason": "–", **detail})
+        card.join(1.0)
+    if not card.opened:
+        return Finding("doctor.speaker", "warning", "does_not_open", {**detail, "reason": "–"})
+    return Finding("doctor.speaker", "ok", "works", detail)
 
 
 def _microphone(device: str, names: list[str]) -> Finding:

@@ -21,7 +21,7 @@ DEADLINE_S = 60.0
 SECTIONS = (
     ("selftest.section.program", ("program", "packages", "numpy", "uvloop", "server", "sqlite", "resources")),
     ("selftest.section.media", ("opus", "vp8", "ring")),
-    ("selftest.section.window", ("qt", "input_method", "renderer")),
+    ("selftest.section.window", ("qt", "input_method")),
     ("selftest.section.security", ("tls", "keyring")),
 )
 ORDER = tuple(f"selftest.{name}" for _, names in SECTIONS for name in names)
@@ -69,7 +69,7 @@ class SelfTest:
         no_display = (
             sys.platform == "linux" and not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
         )  # fmt: skip
-        window = ["selftest.qt", *(["selftest.input_method"] if sys.platform == "linux" else []), "selftest.renderer"]
+        window = ["selftest.qt", *(["selftest.input_method"] if sys.platform == "linux" else [])]
         self._parts = [
             Part("selftest", "packages", ("selftest.packages", "selftest.uvloop", "selftest.numpy", "selftest.server")),
             Part("selftest", "media", ("selftest.opus", "selftest.vp8", "selftest.ring")),

@@ -36,7 +36,6 @@ SERVER_PACKAGES = (
     ("joserfc", "joserfc.jwt"), ("prometheus-client", "prometheus_client"),
 )  # fmt: skip
 QT_VERSION = (6, 11)
-SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swiftshader", "microsoft basic render", "gdi generic")
 KEYRING_S = 6.0
 WIDTH, HEIGHT, PICTURES = 640, 360, 20
 WORST_DIFFERENCE = 12.0
@@ -211,13 +210,15 @@ def ring() -> Finding:
 
 
 def window(put: Put, told: Mapping[str, Any]) -> None:
-    """Qt on the platform at hand, the program's own font and icon, and which renderer the stage would get."""
+    """Qt on the platform at hand, with the program's own font and icon."""
     from PySide6 import __version__ as binding
     from PySide6.QtCore import QLibraryInfo, qVersion
     from PySide6.QtGui import QFontDatabase
     from PySide6.QtSvg import QSvgRenderer
     from PySide6.QtWidgets import QApplication, QLabel
 
+    if sys.platform == "linux":
+        put(_input_method(Path(QLibraryInfo.path(QLibraryInfo.LibraryPath.PluginsPath))))
     app = QApplication(["vidconf"])
     detail: dict[str, Any] = {"qt": qVersion(), "binding": binding, "platform": app.platformName(), "screens": len(app.screens())}
     label = QLabel("Tiếng Việt")
@@ -234,9 +235,6 @@ def window(put: Put, told: Mapping[str, Any]) -> None:
         put(Finding("selftest.qt", "warning", "no_display", detail))
     else:
         put(Finding("selftest.qt", "ok", "starts", detail))
-    if sys.platform == "linux":
-        put(_input_method(Path(QLibraryInfo.path(QLibraryInfo.LibraryPath.PluginsPath))))
-    put(_renderer())
 
 
 def _input_method(plugins: Path) -> Finding:
@@ -247,31 +245,6 @@ def _input_method(plugins: Path) -> Finding:
         return Finding("selftest.input_method", "ok", "system", {})
     found = "named" if there.is_file() else "missing"
     return Finding("selftest.input_method", "ok" if found == "named" else "warning", found, {"name": name})
-
-
-def _renderer() -> Finding:
-    """What a GPU widget of Qt's would paint with, without showing one."""
-    from PySide6.QtGui import QRhiCommandBuffer
-    from PySide6.QtWidgets import QRhiWidget
-
-    seen: dict[str, str] = {}
-
-    class Probe(QRhiWidget):
-        def initialize(self, buffer: QRhiCommandBuffer) -> None:
-            rhi: Any = self.rhi()
-            name = rhi.driverInfo().deviceName
-            seen.update(name=bytes(name).decode("utf-8", "replace"), api=str(rhi.backendName()))
-
-        def render(self, buffer: QRhiCommandBuffer) -> None:  # type: ignore[override]
-            """Nothing to paint: its renderer's name is all that is wanted."""
-
-    probe = Probe()
-    probe.resize(64, 64)
-    probe.grabFramebuffer()
-    if not seen:
-        return Finding("selftest.renderer", "ok", "none", {})
-    software = any(word in seen["name"].lower() for word in SOFTWARE_RENDERERS)
-    return Finding("selftest.renderer", "ok", "software" if software else "hardware", seen)
 
 
 # ---- the system -----------------------------------------------------------------------------------------------------
