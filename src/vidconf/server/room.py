@@ -34,6 +34,8 @@ BATCH = 64
 RECENT = 400
 """Steps kept for resuming connections; a longer gap is bridged by a snapshot."""
 ATTEMPTS = 50
+PAGE = 500
+"""Events replayed at a time when a room is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +121,10 @@ class Room:
     # ---- life ----
 
     async def load(self) -> None:
-        """Replay, then start the mailbox."""
-        steps = self._replay(await self._storage.event_rows(self.id))
-        self._recent.extend(steps[-RECENT:])
+        """Replay, then start the mailbox. A long meeting takes a while: not on the loop, and a page at a time, because every
+        step holds a state of its own."""
+        while rows := await self._storage.event_rows(self.id, self.state.seq, PAGE):
+            self._recent.extend(await asyncio.to_thread(self._replay, rows))
         self._task = asyncio.create_task(self._run(), name=f"room {self.id}")
 
     def _replay(self, rows: Sequence[Row]) -> list[Step]:

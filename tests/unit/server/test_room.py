@@ -24,6 +24,7 @@ from vidconf.meeting.models import Meeting
 from vidconf.meeting.visibility import follow, view
 from vidconf.protocol.control import decode_event
 from vidconf.server import tables
+from vidconf.server.audit import Row, seal
 from vidconf.server.room import Room, RoomBroken, RoomClosed, Rooms
 from vidconf.server.storage import Storage, new_meeting
 
@@ -318,6 +319,34 @@ async def test_what_this_version_cannot_read_is_passed_over_and_counted(rooms: R
     assert isinstance(result, tuple)
     assert result[0].seq == said[1] + 2
     await again.close()
+
+
+async def test_a_long_meeting_is_loaded_without_holding_up_the_others(rooms: Rooms, storage: Storage) -> None:
+    await done(rooms, "server", CHAIR)
+    room = await room_of(rooms)
+    await rooms.put_away(lambda room: False, -1.0)
+    rows: list[Row] = []
+    prev = room._head
+    for n in range(6000):
+        said = json.dumps({"sender": "p1", "sender_name": "Chủ trì", "text": f"{n}", "to": None, "key": ""})
+        rows.append(seal(MEETING, room.state.seq + 1 + n, 1_760_000_000.0 + n, "p1", "chat_sent", said, prev))
+        prev = rows[-1].hash
+    await storage.append(rows, {"state": "live"}, [])
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.001)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    loaded = await room_of(rooms)
+    ticking.cancel()
+    assert len(loaded.state.chat) == 6000
+    assert ticks > 50, "others were served meanwhile"
+    assert len(loaded._recent) == 400
+    assert loaded._recent[-1].recorded.seq == loaded.state.seq
 
 
 async def test_rooms_are_loaded_once_and_put_away_when_nobody_uses_them(rooms: Rooms) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -137,14 +138,14 @@ asyncio.run(main())
 
 def test_processes_that_open_an_empty_folder_at_once_agree(tmp_path: Path) -> None:
     """Two servers started together, or the command line beside the first start: one makes the tables, all have one secret."""
-    openers = [
-        subprocess.Popen([sys.executable, "-c", OPEN, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)
-    ]
-    for opener in openers:
-        assert opener.stdin is not None
-        opener.stdin.write("go\n")
-        opener.stdin.flush()
-    said = [opener.communicate(timeout=30)[0] for opener in openers]
+    argv = [sys.executable, "-c", OPEN, str(tmp_path)]
+    with contextlib.ExitStack() as stack:
+        openers = [stack.enter_context(subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)) for _ in range(4)]
+        for opener in openers:
+            assert opener.stdin is not None
+            opener.stdin.write("go\n")
+            opener.stdin.flush()
+        said = [opener.communicate(timeout=60)[0] for opener in openers]
     assert [opener.returncode for opener in openers] == [0] * 4
     assert len(set(said)) == 1
     assert len(said[0]) > 40
