@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -13,11 +15,24 @@ from e2e.control_client import Api
 
 from vidconf.server.app import Server, read_facts
 from vidconf.server.config import Config, Limits, MediaConfig
-from vidconf.server.storage import Storage
+from vidconf.server.storage import FILE, Storage
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database as the migrations leave it, made once: hundreds of tests begin with a copy."""
+
+    async def make(folder: Path) -> None:
+        await (await Storage.open(folder)).close()
+
+    folder = tmp_path_factory.mktemp("migrated")
+    asyncio.run(make(folder))
+    return folder / FILE
 
 
 @pytest.fixture
-async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
+async def storage(tmp_path: Path, migrated: Path) -> AsyncIterator[Storage]:
+    shutil.copy(migrated, tmp_path)
     opened = await Storage.open(tmp_path)
     yield opened
     await opened.close()
@@ -52,8 +67,10 @@ Serving = Callable[..., AbstractAsyncContextManager[House]]
 
 
 @pytest.fixture
-def serving(tmp_path: Path) -> Serving:
+def serving(tmp_path: Path, migrated: Path) -> Serving:
     """`async with serving(limits={…}, presence_s=…) as house:`, without media unless told. The folder stays: again is a restart."""
+
+    shutil.copy(migrated, tmp_path)
 
     @asynccontextmanager
     async def served(**settings: Any) -> AsyncIterator[House]:
