@@ -32,6 +32,7 @@ log = logging.getLogger("vidconf.transport")
 
 CONNECT_TIMEOUT_S = 10.0
 PUBLISH_TIMEOUT_S = 10.0
+FAREWELL_S = 1.0
 TICK_S = 0.02
 REPORT_S = 1.0
 MAX_WAITING_OFFERS = 64
@@ -176,8 +177,13 @@ class Connection:
         }
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            reason = waits[next(iter(done))]
+            if reason == "ice_lost":
+                # A server that sends us away closes media and says why by signalling: the two race.
+                told: set[asyncio.Future[Any]] = {self.ended, *(task for task, what in waits.items() if what == "signal_lost")}
+                await asyncio.wait(told, timeout=FAREWELL_S, return_when=asyncio.FIRST_COMPLETED)
             # a leave that came just before the socket closed has already ended it with the better reason
-            self._end(waits[next(iter(done))])
+            self._end(reason)
         finally:
             for task in waits:
                 task.cancel()

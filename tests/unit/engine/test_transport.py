@@ -189,3 +189,22 @@ async def test_a_server_without_an_end_of_rejoins(sfu: Sfu, engine: LocalEngine)
         if turn > 40 and sfu.joins >= 3:
             break
     assert 3 <= sfu.joins <= 8
+
+
+async def test_media_that_ends_a_moment_before_the_farewell_does_not_bring_us_back(sfu: Sfu, engine: LocalEngine) -> None:
+    """A server that sends us away closes media too; whoever came back would be thrown out again, or throw out their twin."""
+    engine.send(api.Join(sfu.url, "t"))
+    assert await settled(lambda: engine.session.state == "connected")
+    engine.session._connection._subscriber.failed.set()
+    await asyncio.sleep(0.05)
+    leave = rtc.LeaveRequest(reason=models.DisconnectReason.DUPLICATE_IDENTITY, action=rtc.LeaveRequest.Action.DISCONNECT)
+    await sfu.say(leave=leave)
+    assert await settled(lambda: engine.session.state == "closed")
+    assert sfu.joins == 1
+
+
+async def test_media_that_ends_without_a_farewell_is_come_back_to(sfu: Sfu, engine: LocalEngine) -> None:
+    engine.send(api.Join(sfu.url, "t"))
+    assert await settled(lambda: engine.session.state == "connected")
+    engine.session._connection._publisher.failed.set()
+    assert await settled(lambda: sfu.joins == 2 and engine.session.state == "connected")
