@@ -18,6 +18,7 @@ import aiohttp
 import truststore
 
 from vidconf import __version__
+from vidconf.client.links import is_loopback
 
 log = logging.getLogger("vidconf.bot")
 
@@ -68,7 +69,8 @@ class MeetingSeat:
 
     async def join(self, *, name: str, kind: str = "person", unit: str = "", position: str = "") -> None:
         """Take the seat (lobby or room). Raises MeetingError."""
-        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._tls), trust_env=True)
+        proxied = not is_loopback(urlsplit(self.origin).hostname or "")
+        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._tls), trust_env=proxied)
         body = {"code": self._code, "name": name, "kind": kind, "unit": unit, "position": position}
         if self._secret:
             ticket = await self._post(f"/api/v1/meetings/by-code/{self._code}/chair", {"secret": self._secret})
@@ -115,7 +117,7 @@ class MeetingSeat:
 
     async def _connection(self) -> AsyncIterator[dict[str, Any]]:
         assert self._http is not None
-        url = self.origin.replace("http", "ws", 1) + "/api/v1/control"
+        url = self.origin + "/api/v1/control"  # not by its wss:// name: for that aiohttp finds no proxy
         async with self._http.ws_connect(url, max_msg_size=MAX_FRAME, heartbeat=20) as ws:
             self._ws = ws
             hello = {"id": 0, "do": "hello", "token": self._token, "protocol": 1, "client": f"vidconf-bot/{__version__}"}

@@ -95,7 +95,8 @@ class ControlConnection:
         self._rest, self._token, self._listener = rest, token, listener
         self._policy = policy or ReconnectPolicy()
         self._heartbeat_s = heartbeat_s
-        self._url = rest.origin.replace("http", "ws", 1) + "/api/v1/control"
+        # Not by its wss:// name: under that aiohttp finds no proxy that a system or an agency sets for https.
+        self._url = rest.origin + "/api/v1/control"
         self._seq: int | None = None
         self._participant = ""
         self._ws: aiohttp.ClientWebSocketResponse | None = None

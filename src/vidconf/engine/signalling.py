@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import ipaddress
 import json
 import logging
 import re
@@ -73,6 +74,15 @@ def websocket_url(url: str, *, auto_subscribe: bool, adaptive_stream: bool) -> s
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/rtc", query, ""))
 
 
+def _is_this_machine(address: str) -> bool:
+    """Nobody's proxy leads there."""
+    host = urlsplit(address).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def plausible_token(token: str) -> bool:
     """Whether it looks like a JWT at all: a server's nonsense must not take the place of a token that works."""
     return len(token) <= MAX_TOKEN_BYTES and _TOKEN.fullmatch(token) is not None
@@ -109,12 +119,14 @@ class Signalling:
         address = websocket_url(url, auto_subscribe=auto_subscribe, adaptive_stream=adaptive_stream)
         context: ssl.SSLContext | bool = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if address.startswith("wss:") else True
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, force_close=True), cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
-        )
+            connector=aiohttp.TCPConnector(ssl=context, force_close=True), cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=not _is_this_machine(address),
+        )  # fmt: skip
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 self._ws = await self._http.ws_connect(
-                    address,
+                    # not by its wss:// name: under that aiohttp finds no proxy that a system or an agency sets for https
+                    address.replace("ws", "http", 1),
                     headers={"Authorization": f"Bearer {token}"},
                     max_msg_size=MAX_MESSAGE,
                     compress=0,

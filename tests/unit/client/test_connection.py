@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from fakes.strangers import Proxy, tcp
 from fakes.toy_server import ToyServer, toy_server, until
 
 from vidconf.client.connection import AskError, ControlConnection, ReconnectPolicy, Refused
@@ -239,3 +240,17 @@ def test_the_policy_tries_at_once_then_waits_longer_up_to_a_limit() -> None:
     delays = [policy.delay_s(tries) for tries in range(1, 50)]
     assert all(0.2 <= delay <= 6.3 for delay in delays)
     assert max(delays) > 3.5
+
+
+async def test_the_agency_s_proxy_is_gone_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every other request to the server; for an address that is called wss:// no system sets a proxy."""
+    proxy = Proxy(9, "403 Forbidden")
+    async with tcp(proxy.talk) as port:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        rest = Rest("https://meet.example.invalid")
+        connection = ControlConnection(rest, "a token", Heard(), policy=QUICK)
+        connection.start()
+        await until(lambda: bool(proxy.asked))
+        await connection.close()
+        await rest.close()
+    assert set(proxy.asked) == {"CONNECT meet.example.invalid:443 HTTP/1.1"}

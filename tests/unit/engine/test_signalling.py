@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import WSMsgType, web
+from fakes.strangers import Proxy, tcp
 from hypothesis import given
 from hypothesis import strategies as st
 from livekit.protocol import models, rtc
@@ -194,3 +195,22 @@ def test_any_token_has_an_end_or_none(text: str) -> None:
 def test_the_end_of_a_token() -> None:
     body = base64.urlsafe_b64encode(json.dumps({"exp": 1234}).encode()).decode().rstrip("=")
     assert token_expiry(f"x.{body}.z") == 1234.0
+
+
+async def test_the_agency_s_proxy_is_gone_through_but_not_to_this_very_machine(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(ws: web.WebSocketResponse, request: web.Request) -> None:
+        await ws.send_bytes(JOIN.SerializeToString())
+        await ws.receive()
+
+    proxy = Proxy(9, "403 Forbidden")
+    async with tcp(proxy.talk) as port:
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        signalling = Signalling(lambda message: None)
+        with pytest.raises(SignalError):
+            await signalling.connect("wss://meet.example.invalid", "a.b.c")
+        assert proxy.asked == ["CONNECT meet.example.invalid:443 HTTP/1.1"]
+        here = Signalling(lambda message: None)
+        assert (await here.connect(await serve(socket_of(talk)), "a.b.c")).participant.identity == "me"
+        await here.close()
+        assert len(proxy.asked) == 1
