@@ -123,8 +123,8 @@ class _Asker(asyncio.DatagramProtocol):
         self.way.refused = True
 
 
-async def measure(host: str, port: int, *, count: int = COUNT, large: int = LARGE_COUNT, every_s: float = EVERY_S, last_s: float = LAST_S) -> Way:
-    """Ask `count` times, `large` of them once more with a large packet; what is not answered `last_s` after the last is lost."""
+async def measure(host: str, port: int, *, count: int = COUNT, large: int = LARGE_COUNT) -> Way:
+    """Ask `count` times, `large` of them once more with a large packet; what is not answered `LAST_S` after the last is lost."""
     way = Way(host, port)
     try:
         transport, asker = await asyncio.get_running_loop().create_datagram_endpoint(lambda: _Asker(way), remote_addr=(host, port))
@@ -141,10 +141,10 @@ async def measure(host: str, port: int, *, count: int = COUNT, large: int = LARG
                 way.sent += size == SMALL_BYTES
                 way.large_sent += size == LARGE_BYTES
             before = time.perf_counter()
-            await asyncio.sleep(every_s)
-            way.late_ms.append(1000 * (time.perf_counter() - before - every_s))
+            await asyncio.sleep(EVERY_S)
+            way.late_ms.append(1000 * (time.perf_counter() - before - EVERY_S))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(last_s):
+            async with asyncio.timeout(LAST_S):
                 while asker.asked:
                     asker.heard.clear()
                     await asker.heard.wait()
@@ -206,7 +206,7 @@ async def turn(url: str, tls: ssl.SSLContext) -> Finding:
     try:
         async with asyncio.timeout(TURN_S):
             if server.transport == "udp":
-                way = await measure(server.host, server.port, count=5, large=0, every_s=0.1, last_s=1.0)
+                way = await measure(server.host, server.port, count=5, large=0)
                 if not way.answered:
                     return Finding("doctor.media.turn", "warning", "silent", detail)
                 return Finding("doctor.media.turn", "ok", "answers", {**detail, "ms": way.percentile_ms(50)})

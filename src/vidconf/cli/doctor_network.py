@@ -118,7 +118,7 @@ async def look(put: Put, origin: str, code: str, *, new: bool) -> None:
     rest = Rest(origin)
     try:
         if await _http(put, rest):
-            await _vidconf(put, rest, target, code)
+            await _vidconf(put, rest, code)
     finally:
         await rest.close()
 
@@ -241,8 +241,11 @@ async def _tunnel(target: Target, proxy: Proxy) -> tuple[asyncio.StreamReader, a
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace"))
         head = await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-        writer.close()
+        writer.transport.abort()
         raise ConnectionError("the proxy speaks no HTTP") from error
+    except BaseException:  # given up, or the connection broke
+        writer.transport.abort()
+        raise
     words = head.split(b"\r\n", 1)[0].split()
     status = int(words[1]) if len(words) > 1 and words[1].isdigit() and len(words[1]) < 4 else 0
     if status // 100 != 2:
@@ -376,9 +379,12 @@ async def _http(put: Put, rest: Rest) -> bool:
     return True
 
 
-async def _vidconf(put: Put, rest: Rest, target: Target, code: str) -> None:
-    """What is left can be asked at once."""
-    await asyncio.gather(_ready(put, rest), *([_meeting(put, rest, code)] if code else []), _control(put, rest), _media(put, rest, target))
+async def _vidconf(put: Put, rest: Rest, code: str) -> None:
+    """What is left can be asked at once, and a fault in one question takes no other's answer with it."""
+    questions = [_ready(put, rest), _control(put, rest), _media(put, rest), *([_meeting(put, rest, code)] if code else [])]
+    for outcome in await asyncio.gather(*questions, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 async def _ready(put: Put, rest: Rest) -> None:
@@ -416,7 +422,7 @@ async def _meeting(put: Put, rest: Rest, code: str) -> None:
 async def _control(put: Put, rest: Rest) -> None:
     """The WebSocket opens, and frames go both ways: some proxies let the first through and not the second."""
     code = "doctor.server.control"
-    url = rest.origin.replace("http", "ws", 1) + "/api/v1/control"
+    url = rest.origin + "/api/v1/control"  # as the window opens it
     began, opened_ms, answered = time.perf_counter(), 0.0, False
     try:
         async with asyncio.timeout(ASK_S), rest.http().ws_connect(url, autoping=False) as socket_:
@@ -437,7 +443,7 @@ async def _control(put: Put, rest: Rest) -> None:
 # ---- media and the clock -------------------------------------------------------------------------------------------------
 
 
-async def _media(put: Put, rest: Rest, target: Target) -> None:
+async def _media(put: Put, rest: Rest) -> None:
     asked = time.time()
     began = time.perf_counter()
     try:
@@ -461,7 +467,7 @@ async def _media(put: Put, rest: Rest, target: Target) -> None:
         put(Finding("doctor.media.where", "failure", "media_unavailable"))
         return
     put(Finding("doctor.media.where", "ok", "external" if where.get("media") == "external" else "relay"))
-    await asyncio.gather(_signalling(put, rest, where.get("url"), target), _packets(put, where))
+    await asyncio.gather(_signalling(put, rest, where.get("url")), _packets(put, where))
 
 
 def _clock(offset_s: float, doubt_s: float) -> Finding:
@@ -472,14 +478,14 @@ def _clock(offset_s: float, doubt_s: float) -> Finding:
     return Finding("doctor.server.clock", "warning", "behind" if offset_s > 0 else "ahead", detail)
 
 
-async def _signalling(put: Put, rest: Rest, url: Any, target: Target) -> None:
+async def _signalling(put: Put, rest: Rest, url: Any) -> None:
     """The way to the media server's door: asked without a token it must say 401, which no other page does."""
     code = "doctor.media.signalling"
-    parts = urlsplit(url) if isinstance(url, str) and len(url) < 512 else None
     try:
+        parts = urlsplit(url) if isinstance(url, str) and len(url) < 512 else None
         host = (parts.hostname or "") if parts is not None else ""
     except ValueError:
-        host = ""
+        parts, host = None, ""
     if parts is None or not host or parts.scheme not in ("ws", "wss") or (parts.scheme == "ws" and not is_loopback(host)):
         put(Finding(code, "failure", "bad_address", {"url": str(url)[:200]}))
         return

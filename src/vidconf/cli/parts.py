@@ -53,9 +53,8 @@ class Part:
         for reader in self._readers:
             reader.start()
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it has ended already: that is seen below
-            self._process.stdin.write(json.dumps(told or {}).encode() + b"\n")
-            self._process.stdin.close()
+        with contextlib.suppress(OSError), self._process.stdin as stdin:  # one that has ended already is seen below
+            stdin.write(json.dumps(told or {}).encode() + b"\n")
 
     def _read(self) -> None:
         assert self._process is not None

@@ -1,0 +1,527 @@
+"""The way to the server, step by step, at servers and proxies that do each thing a help desk has seen. Real sockets throughout."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from fakes import strangers
+from fakes.strangers import Authority, Proxy, says
+
+from vidconf.cli import doctor_media, doctor_network
+from vidconf.cli.doctor_network import Target, look, network, proxy_for
+from vidconf.cli.findings import Finding
+from vidconf.webrtc.ice_lite import Port
+
+CODE = "kx7m-2pqa-9tdf"
+Found = dict[str, Finding]
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy but the test's; waits that are long enough for a machine with much else to do, and no longer."""
+    for name in (*PROXIES, "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(doctor_media, "EVERY_S", 0.02)
+    monkeypatch.setattr(doctor_media, "LAST_S", 0.4)
+
+
+async def looked(origin: str, code: str = "", *, new: bool = False) -> Found:
+    found: list[Finding] = []
+    await look(found.append, origin, code, new=new)
+    codes = [finding.code for finding in found if finding.code != "doctor.media.turn"]
+    assert len(codes) == len(set(codes)), "one line a question"
+    return {finding.code: finding for finding in found}
+
+
+def result(found: Found, name: str) -> tuple[str, str] | None:
+    finding = found.get(f"doctor.{name}")
+    return None if finding is None else (finding.status, finding.result)
+
+
+async def echo(request: web.Request) -> web.WebSocketResponse:
+    """A control socket that nothing is said on."""
+    socket_ = web.WebSocketResponse()
+    await socket_.prepare(request)
+    async for _ in socket_:
+        pass
+    return socket_
+
+
+def where(**changes: Any) -> dict[str, Any]:
+    return {"media": "relay", "up": True, "url": "", "udp": [], "ice_servers": [], "time": time.time(), **changes}
+
+
+@asynccontextmanager
+async def server(told: Callable[[int], dict[str, Any]] | None = None, **changes: Any) -> AsyncIterator[str]:
+    """A server with everything in order but for what a test changes (`readyz`, `control`, `rtc`, `preview`, `healthz`: a route)."""
+    port = 0
+
+    def where_now() -> dict[str, Any]:
+        return told(port) if told is not None else where(url=f"ws://127.0.0.1:{port}")
+
+    preview = {"code": CODE, "title": "Bí mật", "start": None, "duration_s": 3600, "state": "scheduled", "lobby": True, "locked": False}
+    routes = {
+        "healthz": says("/healthz", "ok\n"),
+        "readyz": says("/readyz", {"ready": True, "missing": []}),
+        "where": says("/api/v1/media/where", where_now),
+        "control": web.get("/api/v1/control", echo),
+        "rtc": says("/rtc/validate", "invalid token", 401),
+        "preview": says(f"/api/v1/meetings/by-code/{CODE}", preview),
+    }
+    wanted = {**routes, **changes}
+    async with strangers.http([route for route in wanted.values() if route is not None]) as bound:
+        port = bound
+        yield f"http://127.0.0.1:{port}"
+
+
+# ---- name, connection ----
+
+
+async def test_a_name_that_is_nowhere() -> None:
+    found = await looked("https://no-such-host.invalid", new=True)
+    assert result(found, "server.address") == ("warning", "new")
+    assert found["doctor.server.name"].status == "failure"
+    assert found["doctor.server.name"].result in ("not_found", "timeout")
+    assert set(found) == {"doctor.server.address", "doctor.server.name"}, "what could only fail after it is not tried"
+
+
+async def test_a_resolver_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_network, "NAME_S", 0.3)
+
+    async def hang(*_: Any, **__: Any) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hang)
+    began = time.monotonic()
+    found = await looked("https://meet.example")
+    assert result(found, "server.name") == ("failure", "timeout")
+    assert time.monotonic() - began < 5
+
+
+async def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    found = await looked(f"http://127.0.0.1:{port}")
+    assert result(found, "server.connect") == ("failure", "refused")
+    assert found["doctor.server.connect"].detail["port"] == port
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a full backlog drops on Linux")
+async def test_a_firewall_that_drops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener whose backlog is full answers no more connection, as a firewall that drops would."""
+    monkeypatch.setattr(doctor_network, "CONNECT_S", 0.5)
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        try:
+            for one in waiting:
+                one.setblocking(False)
+                one.connect_ex(address)
+            found = await looked(f"http://127.0.0.1:{address[1]}")
+        finally:
+            for one in waiting:
+                one.close()
+    assert result(found, "server.connect") == ("failure", "timeout")
+
+
+async def test_one_of_several_addresses_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    real = loop.getaddrinfo
+
+    async def two(host: str, port: int, **options: Any) -> Any:
+        if host != "meet.example":
+            return await real(host, port, **options)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("127.0.0.9", "127.0.0.1")]
+
+    monkeypatch.setattr(loop, "getaddrinfo", two)
+    async with strangers.tcp(strangers.silent) as port:
+        monkeypatch.setattr(doctor_network, "TLS_S", 0.5)
+        found = await looked(f"https://meet.example:{port}")
+    assert found["doctor.server.name"].detail["addresses"] == ["127.0.0.9", "127.0.0.1"]
+    assert result(found, "server.connect") == ("warning", "some")
+    assert found["doctor.server.connect"].detail["failed"] == ["127.0.0.9 (refused)"]
+    assert result(found, "server.tls") == ("failure", "timeout")
+
+
+# ---- certificate ----
+
+
+async def tls_result(context: Any) -> tuple[Finding, Found]:
+    async with strangers.http([says("/healthz", "no")], context) as port:
+        found = await looked(f"https://127.0.0.1:{port}")
+    return found["doctor.server.tls"], found
+
+
+async def test_a_certificate_the_system_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    finding, found = await tls_result(authority.server())
+    assert (finding.status, finding.result) == ("ok", "trusted")
+    assert finding.detail["version"] in ("TLSv1.2", "TLSv1.3")
+    assert (finding.detail["issuer"], finding.detail["names"], finding.detail["days"]) == ("Cơ quan cấp thử", ["127.0.0.1"], 89)
+    assert result(found, "server.http") == ("failure", "not_vidconf")
+    finding, _ = await tls_result(authority.server(for_days=5))
+    assert (finding.status, finding.result) == ("warning", "expires")
+
+
+async def test_certificates_that_are_not_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path)
+    finding, found = await tls_result(authority.server())
+    assert (finding.status, finding.result, finding.detail["issuer"]) == ("failure", "untrusted", "Cơ quan cấp thử")
+    assert "doctor.server.http" not in found, "nothing is asked of a stranger"
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    finding, _ = await tls_result(authority.server(["other.example"]))
+    assert (finding.result, finding.detail["names"]) == ("wrong_name", ["other.example"])
+    finding, _ = await tls_result(authority.server(since_days=-40, for_days=-3))
+    assert finding.result == "expired"
+    finding, _ = await tls_result(authority.server(since_days=3))
+    assert finding.result == "not_yet_valid"
+
+
+async def test_no_tls_at_the_port(tmp_path: Path) -> None:
+    async with strangers.http([says("/healthz", "ok\n")]) as port:
+        found = await looked(f"https://127.0.0.1:{port}")
+    assert result(found, "server.tls") == ("failure", "tls_failed")
+
+
+# ---- proxies ----
+
+
+async def proxied(proxy: Proxy | None, monkeypatch: pytest.MonkeyPatch, *, user: str = "", port: int = 0) -> Found:
+    @asynccontextmanager
+    async def listening() -> AsyncIterator[int]:
+        if proxy is None:
+            yield port
+            return
+        async with strangers.tcp(proxy.talk) as opened:
+            yield opened
+
+    async with listening() as at:
+        monkeypatch.setenv("https_proxy", f"http://{user}127.0.0.1:{at}")
+        return await looked("https://meet.example.invalid")
+
+
+async def test_through_a_proxy_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name is nobody's here: only the proxy knows the way, for HTTP and for the WebSocket alike."""
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    url = "wss://meet.example.invalid"
+    routes = [
+        says("/healthz", "ok\n"), says("/readyz", {}), says("/api/v1/media/where", lambda: where(url=url, media="external")),
+        web.get("/api/v1/control", echo), says("/rtc/validate", "no", 401),
+    ]  # fmt: skip
+    async with strangers.http(routes, authority.server(["meet.example.invalid"])) as port:
+        proxy = Proxy(port)
+        found = await proxied(proxy, monkeypatch, user="nv%40a:m%3At@")
+    assert result(found, "server.proxy") == ("ok", "used")
+    assert "nv" not in json.dumps(dict(found["doctor.server.proxy"].detail)), "its password is no part of the report"
+    assert result(found, "server.name") == ("ok", "proxied")
+    assert result(found, "server.connect") == ("ok", "through_proxy")
+    for name in ("server.tls", "server.http", "server.ready", "server.control", "server.clock", "media.signalling"):
+        assert found[f"doctor.{name}"].status == "ok", found[f"doctor.{name}"]
+    assert set(proxy.asked) == {"CONNECT meet.example.invalid:443 HTTP/1.1"}
+    assert set(proxy.authorizations) == {"Basic " + b64encode(b"nv@a:m:t").decode()}
+
+
+@pytest.mark.parametrize(
+    ("status", "wanted"),
+    [("407 Proxy Authentication Required", "proxy_wants_name"), ("403 Forbidden", "proxy_refuses"), ("nonsense", "proxy_refuses")],
+)
+async def test_a_proxy_that_says_no(status: str, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = await proxied(Proxy(9, status), monkeypatch)
+    assert result(found, "server.connect") == ("failure", wanted)
+    assert "doctor.server.tls" not in found
+
+
+async def test_a_proxy_that_is_not_there_or_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_network, "CONNECT_S", 0.6)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        closed = taken.getsockname()[1]
+    assert result(await proxied(None, monkeypatch, port=closed), "server.connect") == ("failure", "proxy_silent")
+
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x00" * 200_000)
+        await writer.drain()
+
+    for talk in (strangers.silent, babble):
+        async with strangers.tcp(talk) as port:
+            assert result(await proxied(None, monkeypatch, port=port), "server.connect") == ("failure", "proxy_silent")
+
+
+@pytest.mark.parametrize(
+    ("environment", "host", "proxy", "strange"),
+    [
+        ({}, "meet.example", None, ""),
+        ({"https_proxy": "http://proxy.example:3128"}, "meet.example", ("proxy.example", 3128, ""), ""),
+        ({"https_proxy": "proxy.example:3128"}, "meet.example", ("proxy.example", 3128, ""), ""),
+        ({"https_proxy": "http://proxy.example"}, "meet.example", ("proxy.example", 80, ""), ""),
+        ({"https_proxy": "http://u:p%40@proxy.example:1"}, "meet.example", ("proxy.example", 1, "u:p@"), ""),
+        ({"https_proxy": "http://proxy.example:3128", "no_proxy": ".example"}, "meet.example", None, ""),
+        ({"https_proxy": "http://proxy.example:3128"}, "127.0.0.1", None, ""),
+        ({"https_proxy": "http://proxy.example:3128"}, "localhost", None, ""),
+        ({"http_proxy": "http://proxy.example:3128"}, "meet.example", None, ""),
+        ({"https_proxy": "socks5://u:p@proxy.example:1080"}, "meet.example", None, "socks5://proxy.example"),
+        ({"https_proxy": "http://proxy.example:99999"}, "meet.example", None, "?"),
+        ({"https_proxy": "http://[::"}, "meet.example", None, "?"),
+    ],
+)
+def test_which_proxy(environment: dict[str, str], host: str, proxy: tuple[str, int, str] | None, strange: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found, told = proxy_for(Target.of(f"https://{host}"))
+    assert (None if found is None else (found.host, found.port, found.credentials)) == proxy
+    assert told == strange
+
+
+# ---- what answers ----
+
+
+async def test_everything_in_order() -> None:
+    port = await Port.open("127.0.0.1", 0)
+    try:
+        udp = [{"host": "127.0.0.1", "port": port.port}]
+        async with server(lambda at: where(url=f"ws://127.0.0.1:{at}", udp=udp)) as origin:
+            found = await looked(origin, CODE)
+    finally:
+        await port.close()
+    for name in ("address", "name", "connect", "http", "ready", "clock", "control", "meeting"):
+        assert found[f"doctor.server.{name}"].status == "ok", found[f"doctor.server.{name}"]
+    assert result(found, "media.where") == ("ok", "relay")
+    assert result(found, "media.signalling") == ("ok", "door")
+    assert found["doctor.media.udp"].detail["loss_percent"] == 0
+    assert "doctor.server.tls" not in found, "this very machine, in the clear"
+    assert "Bí mật" not in str(found)
+
+
+async def test_something_else_answers() -> None:
+    async with strangers.http([says("/healthz", "<html>Router</html>")]) as port:
+        assert result(await looked(f"http://127.0.0.1:{port}"), "server.http") == ("failure", "not_vidconf")
+    async with strangers.http([says("/healthz", "", 502)]) as port:
+        found = await looked(f"http://127.0.0.1:{port}")
+        assert result(found, "server.http") == ("failure", "server_restarting")
+        assert "doctor.server.control" not in found
+
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x00\xff" * 5000)
+        await writer.drain()
+
+    async with strangers.tcp(babble) as port:
+        assert (await looked(f"http://127.0.0.1:{port}"))["doctor.server.http"].status == "failure"
+
+
+async def test_a_slow_server() -> None:
+    async def slow(request: web.Request) -> web.Response:
+        await asyncio.sleep(0.6)
+        return web.Response(text="ok\n")
+
+    async with server(healthz=web.get("/healthz", slow)) as origin:
+        found = await looked(origin)
+    assert result(found, "server.http") == ("warning", "slow")
+    assert result(found, "server.control") == ("ok", "open"), "slow is not gone"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "wanted"),
+    [
+        (503, {"ready": False, "missing": ["media"]}, ("failure", "media")),
+        (503, {"ready": False, "missing": ["draining", "storage"]}, ("failure", "storage")),
+        (503, "maintenance", ("failure", "not_ready")),
+        (404, "no", None),
+    ],
+)
+async def test_a_server_that_is_not_ready(status: int, body: Any, wanted: tuple[str, str] | None) -> None:
+    async with server(readyz=says("/readyz", body, status)) as origin:
+        assert result(await looked(origin), "server.ready") == wanted
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "wanted"),
+    [
+        (200, {"code": CODE, "title": "x", "state": "live"}, ("ok", "live")),
+        (200, {"code": CODE, "title": "x", "state": "ended"}, ("warning", "ended")),
+        (200, {"code": CODE, "title": "x", "state": "scheduled", "locked": True}, ("warning", "locked")),
+        (404, {"error": "no_such_meeting", "detail": {}}, ("failure", "not_found")),
+        (429, {"error": "too_many_failures", "detail": {"wait_s": 9}}, ("failure", "rate_limited")),
+        (500, {"error": "internal", "detail": {}, "ref": "abcd"}, ("failure", "server_error")),
+        (200, ["no object"], ("failure", "not_vidconf")),
+        (404, {"error": "no_such_meeting", "detail": {"key": 1, "self": "\x1b[2J", "code": {"a": []}, "": None}}, ("failure", "not_found")),
+    ],
+)
+async def test_where_the_link_leads(status: int, body: Any, wanted: tuple[str, str]) -> None:
+    async with server(preview=says(f"/api/v1/meetings/by-code/{CODE}", body, status)) as origin:
+        found = await looked(origin, CODE)
+    assert result(found, "server.meeting") == wanted
+    shown = found["doctor.server.meeting"].as_json()
+    assert "\x1b" not in shown["text"] + shown["help"]
+
+
+async def test_websockets_that_are_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_network, "ASK_S", 1.0)
+    async with server(control=says("/api/v1/control", "no", 404)) as origin:
+        found = await looked(origin)
+    assert result(found, "server.control") == ("failure", "no_websocket")
+    assert found["doctor.server.control"].detail["status"] == 404
+
+    async def deaf(request: web.Request) -> web.StreamResponse:
+        socket_ = web.WebSocketResponse(autoping=False)
+        await socket_.prepare(request)
+        await asyncio.sleep(2)
+        return socket_
+
+    async with server(control=web.get("/api/v1/control", deaf)) as origin:
+        assert result(await looked(origin), "server.control") == ("failure", "one_way")
+
+    async def never(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(2)
+        raise web.HTTPNotFound
+
+    async with server(control=web.get("/api/v1/control", never)) as origin:
+        assert result(await looked(origin), "server.control") == ("failure", "timeout")
+
+
+# ---- clock, media ----
+
+
+@pytest.mark.parametrize(("off_s", "wanted"), [(0, ("ok", "in_step")), (90, ("warning", "behind")), (-7200, ("warning", "ahead"))])
+async def test_the_clock(off_s: float, wanted: tuple[str, str]) -> None:
+    async with server(lambda at: where(url=f"ws://127.0.0.1:{at}", time=time.time() + off_s)) as origin:
+        found = await looked(origin)
+    assert result(found, "server.clock") == wanted
+    assert abs(found["doctor.server.clock"].detail["offset_s"] - off_s) < 3
+
+
+async def test_an_older_server_does_not_say_where_media_is() -> None:
+    async with server(where=None) as origin:
+        found = await looked(origin)
+    assert result(found, "media.where") == ("warning", "older")
+    assert result(found, "server.clock") == ("ok", "in_step"), "by the Date of its answers"
+    assert "doctor.media.udp" not in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"media": "none"}, ("failure", "none")),
+        ({"up": False}, ("failure", "media_unavailable")),
+        ({"up": "yes"}, ("failure", "media_unavailable")),
+        ({"media": "external"}, ("ok", "external")),
+    ],
+)
+async def test_what_media_there_is(changes: dict[str, Any], wanted: tuple[str, str]) -> None:
+    async with server(lambda at: where(url=f"ws://127.0.0.1:{at}", **changes)) as origin:
+        assert result(await looked(origin), "media.where") == wanted
+
+
+@pytest.mark.parametrize(("status", "wanted"), [(401, ("ok", "door")), (404, ("failure", "not_passed_on")), (200, ("failure", "not_passed_on")), (503, ("failure", "media_unavailable"))])
+async def test_the_media_s_door(status: int, wanted: tuple[str, str]) -> None:
+    async with server(rtc=says("/rtc/validate", "x", status)) as origin:
+        assert result(await looked(origin), "media.signalling") == wanted
+
+
+@pytest.mark.parametrize("url", [None, 7, "", "ws://meet.example", "http://127.0.0.1", "javascript:alert(1)", "wss://", "wss://[::", "ws://127.0.0.1:99999", "w" * 600])
+async def test_a_media_address_that_is_none_is_not_gone_to(url: Any) -> None:
+    async with server(lambda at: where(url=url)) as origin:
+        assert found_failure(await looked(origin), "media.signalling")
+
+
+def found_failure(found: Found, name: str) -> bool:
+    return found[f"doctor.{name}"].status == "failure"
+
+
+@pytest.mark.parametrize(
+    "udp",
+    [None, "x", 7, {"host": "127.0.0.1"}, [7, None, [], {}], [{"host": "meet.example", "port": 9}], [{"host": "127.0.0.1", "port": True}],
+     [{"host": "127.0.0.1", "port": 0}], [{"host": "127.0.0.1", "port": 65536}], [{"host": "127.0.0.1", "port": "9"}], [{"host": None, "port": 9}]],
+)  # fmt: skip
+async def test_addresses_that_are_none_are_not_asked(udp: Any) -> None:
+    async with server(lambda at: where(url=f"ws://127.0.0.1:{at}", udp=udp)) as origin:
+        assert result(await looked(origin), "media.udp") == ("warning", "unmeasured")
+
+
+async def test_so_many_addresses_and_no_more_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    async def measured(addresses: list[tuple[str, int]]) -> Finding:
+        asked.extend(addresses)
+        return Finding("doctor.media.udp", "ok", "through")
+
+    turned: list[str] = []
+
+    async def turn(url: str, tls: Any) -> Finding:
+        turned.append(url)
+        return Finding("doctor.media.turn", "warning", "unusable", {"url": url})
+
+    monkeypatch.setattr(doctor_media, "udp", measured)
+    monkeypatch.setattr(doctor_media, "turn", turn)
+    udp = [{"host": f"192.0.2.{number}", "port": 9} for number in range(100)]
+    urls = [f"turn:192.0.2.{number}" for number in range(100)]
+    async with server(lambda at: where(url=f"ws://127.0.0.1:{at}", udp=udp, ice_servers=[7, None, *urls])) as origin:
+        await looked(origin)
+    assert asked == [("192.0.2.0", 9), ("192.0.2.1", 9), ("192.0.2.2", 9), ("192.0.2.3", 9)]
+    assert len(turned) <= doctor_media.TURN_URLS
+
+
+@pytest.mark.parametrize(("transport", "wanted"), [("tcp", ("warning", "turn_instead")), ("udp", ("failure", "blocked"))])
+async def test_turn_helps_where_udp_is_shut(transport: str, wanted: tuple[str, str]) -> None:
+    async with strangers.stun(lambda number, size: None) as shut, strangers.tcp(strangers.stun_over_tcp) as turn_port:
+        told = where(udp=[{"host": "127.0.0.1", "port": shut}], ice_servers=[f"turn:127.0.0.1:{turn_port}?transport={transport}"])
+        async with server(lambda at: {**told, "url": f"ws://127.0.0.1:{at}"}) as origin:
+            found = await looked(origin)
+    assert result(found, "media.udp") == wanted
+    assert found["doctor.media.turn"].status == ("ok" if transport == "tcp" else "warning")
+
+
+# ---- the whole, in its time ----
+
+
+def told_of(origin: str) -> dict[str, Any]:
+    return {"origin": origin, "code": "", "confirm": False}
+
+
+async def in_a_thread(work: Callable[[], None]) -> None:
+    await asyncio.to_thread(work)
+
+
+async def test_the_look_says_that_it_is_done() -> None:
+    found: list[Finding] = []
+    async with server() as origin:
+        await in_a_thread(lambda: network(found.append, told_of(origin)))
+    assert (found[-1].code, found[-1].result) == ("doctor.server", "done")
+
+
+async def test_all_takes_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_network, "ALL_S", 0.7)
+    found: list[Finding] = []
+    async with strangers.tcp(strangers.silent) as port:
+        began = time.monotonic()
+        await in_a_thread(lambda: network(found.append, told_of(f"http://127.0.0.1:{port}")))
+        assert time.monotonic() - began < 2.5
+    assert (found[-1].code, found[-1].status, found[-1].result) == ("doctor.server", "failure", "hung")
+    assert result({finding.code: finding for finding in found}, "server.connect") == ("ok", "open")
+
+
+async def test_a_fault_of_its_own_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(doctor_network, "_control", fail)
+    found: list[Finding] = []
+    async with server() as origin:
+        await in_a_thread(lambda: network(found.append, told_of(origin)))
+    assert (found[-1].code, found[-1].status, found[-1].result) == ("doctor.server", "failure", "broken")
+    assert "ZeroDivisionError" in found[-1].detail["reason"]
+    assert {"doctor.server.ready", "doctor.media.where"} <= {finding.code for finding in found}, "the other questions have their answers"
