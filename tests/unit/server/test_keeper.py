@@ -135,6 +135,32 @@ async def test_a_mute_is_enforced_on_who_goes_on_sending(house: House, made: dic
     assert await heard(listener, voice.sid) > 5, "an old mute is not owed for ever"
 
 
+@pytest.mark.parametrize("unmutes", [False, True])
+async def test_a_mute_is_owed_while_the_sfu_cannot_be_reached_unless_its_owner_lawfully_unmutes(
+    house: House, chair: Socket, pair: tuple[There, There], unmutes: bool
+) -> None:
+    speaker, listener = pair
+    voice = await speaker.media.publish("audio")
+    await speaker.say("microphone", "on")
+    await until(lambda: listener.media.count(voice.sid) > 5)
+    sfu = sfu_of(house)
+    url, sfu.api_url = sfu.api_url, ""  # as while the relay is started again
+    await chair.done("mute", participant=speaker.me)
+    await speaker.control.event("muted")
+    if unmutes:
+        await speaker.say("microphone", "on")
+    await asyncio.sleep(0.3)
+    assert await heard(listener, voice.sid) > 0
+    sfu.api_url = url
+    if unmutes:
+        await asyncio.sleep(1.0)
+        assert await heard(listener, voice.sid) > 5
+    else:
+        await speaker.media.wait("mute", check=lambda told: told.sid == voice.sid and told.muted)
+        await asyncio.sleep(0.2)
+        assert await heard(listener, voice.sid) == 0
+
+
 async def test_mute_all_reaches_everybody_but_who_is_excepted(house: House, chair: Socket, pair: tuple[There, There]) -> None:
     one, other = pair
     voices = [await each.media.publish("audio") for each in pair]
