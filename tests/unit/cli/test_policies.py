@@ -1,0 +1,217 @@
+"""`vidconf policies`: each layer, what holds what, what was ignored and why; under real policies where a mount of one's own is to be had."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vidconf import words
+from vidconf.cli.policies import document, policy_files, tell
+from vidconf.client.settings import SETTINGS, Problem, Settings
+
+PROBLEMS = ("unreadable", "malformed", "unsafe_owner", "unknown_name", "bad_value", "twice")
+
+
+@pytest.fixture(autouse=True)
+def vietnamese() -> Iterator[None]:
+    words.set_language("vi")
+    yield
+    words.set_language("vi")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A machine's policies with something of everything."""
+    policies = tmp_path / "policies"
+    for level in ("managed", "recommended"):
+        (policies / level).mkdir(parents=True)
+    put(policies / "managed" / "10-agency.json", {"ServerURL": "https://hop.example.gov.vn", "MuteOnJoin": 1, "LogLevel": "debug"})
+    put(policies / "managed" / "20-unit.json", {"LogLevel": "warning", "Theme": "purple", "NoSuchPolicy": True})
+    put(policies / "recommended" / "10.json", {"Theme": "light", "ConfirmLeave": False})
+    (policies / "managed" / "notes.txt").write_text("no policy")
+    return policies
+
+
+def put(file: Path, values: dict[str, Any], mode: int = 0o644) -> None:
+    file.write_text(json.dumps(values))
+    file.chmod(mode)
+
+
+def settings(tmp_path: Path, folder: Path, **options: Any) -> Settings:
+    return Settings(tmp_path / "settings.json", policy_folder=folder, trusted_uids=(os.getuid(),), looking=True, **options)
+
+
+def by_name(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {entry["name"]: entry for entry in report["settings"]}
+
+
+def test_every_setting_is_there_with_its_layer(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "settings.json").write_text(json.dumps({"server": "https://other.example", "theme": "dark", "confirm_leave": True, "sounds": False}))
+    report = document(settings(tmp_path, folder, command_line={"language": "en", "log_level": "error"}), folder)
+    found = by_name(report)
+    assert list(found) == list(SETTINGS)
+    agency, unit = str(folder / "managed" / "10-agency.json"), str(folder / "managed" / "20-unit.json")
+    wanted = {
+        "server": ("https://hop.example.gov.vn", "policy", agency, True),
+        "start_muted": (True, "policy", agency, True),
+        "log_level": ("warning", "policy", unit, True),
+        "language": ("en", "command line", None, False),
+        "theme": ("dark", "user", str(tmp_path / "settings.json"), False),
+        "confirm_leave": (True, "user", str(tmp_path / "settings.json"), False),
+        "camera": ("default", "default", None, False),
+        "allowed_servers": ([], "default", None, False),
+    }
+    for name, (value, source, file, locked) in wanted.items():
+        entry = found[name]
+        assert (entry["value"], entry["source"], entry["file"], entry["locked"]) == (value, source, file, locked), name
+    assert found["server"]["policy"] == "ServerURL"
+    assert found["window"]["policy"] is None
+    (tmp_path / "settings.json").unlink()
+    found = by_name(document(settings(tmp_path, folder), folder))
+    assert (found["theme"]["value"], found["theme"]["source"], found["theme"]["locked"]) == ("light", "recommended", False)
+    assert report["policy_files"] == [agency, unit, str(folder / "recommended" / "10.json")]
+    json.dumps(report)
+
+
+def test_what_was_ignored_is_named_with_what_to_do(tmp_path: Path, folder: Path) -> None:
+    put(folder / "managed" / "30-broken.json", {})
+    (folder / "managed" / "30-broken.json").write_text("{")
+    put(folder / "managed" / "40-open.json", {"ServerURL": "https://evil.example"}, 0o666)
+    (folder / "managed" / "50.json").symlink_to(folder / "managed" / "nowhere.json")
+    (tmp_path / "settings.json").write_text(json.dumps({"language": "xx", "of_a_newer_version": 1}))
+    report = document(settings(tmp_path, folder), folder)
+    assert by_name(report)["server"]["value"] == "https://hop.example.gov.vn", "a file that anybody can write is no policy"
+    problems = {(Path(problem["file"]).name, problem["code"], problem["name"]) for problem in report["problems"]}
+    assert problems == {
+        ("settings.json", "bad_value", "language"), ("20-unit.json", "twice", "LogLevel"), ("20-unit.json", "bad_value", "Theme"),
+        ("20-unit.json", "unknown_name", "NoSuchPolicy"), ("30-broken.json", "malformed", ""), ("40-open.json", "unsafe_owner", ""),
+        ("50.json", "unsafe_owner", ""),
+    }  # fmt: skip
+    for problem in report["problems"]:
+        assert problem["text"].startswith(problem["file"])
+        assert problem["help"]
+
+
+@pytest.mark.parametrize("language", words.LANGUAGES)
+def test_every_problem_has_words(language: str) -> None:
+    words.set_language(language)
+    for code in PROBLEMS:
+        assert words.has(f"policies.problem.{code}")
+        assert words.has(f"policies.problem.{code}.help")
+
+
+def test_a_problem_of_a_newer_version_is_told_as_such() -> None:
+    from vidconf.cli.policies import cure, said
+
+    problem = Problem("/x.json", "turned_to_stone", "Theme")
+    assert "turned_to_stone" in said(problem)
+    assert cure(problem) == ""
+
+
+def test_the_table_to_read(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "settings.json").write_text(json.dumps({"name": "[red]A\x1b[2J\u202eB", "shortcuts": {"hand": "Ctrl+H"}}))
+    tell(settings(tmp_path, folder), folder)
+    told = capsys.readouterr().out
+    rows = {line.split("│")[1].strip(): line for line in told.splitlines() if line.count("│") == 6}
+    assert set(SETTINGS) <= set(rows)
+    assert "https://hop.example.gov.vn" in rows["server"]
+    assert words.text("policies.locked") in rows["server"]
+    assert words.text("policies.locked") not in rows["theme"]
+    assert words.text("policies.on") in rows["start_muted"]
+    assert "[red]A?[2J?B" in rows["name"], "what a file says is text, not an order to the terminal"
+    assert "Ctrl+H" in rows["shortcuts"]
+    assert "\x1b" not in told
+    assert "NoSuchPolicy" in told
+    assert words.text("policies.problem.unknown_name.help") in told
+    assert words.text("policies.read_from", folder=folder, count=3) in told
+
+
+def test_no_policies_and_a_system_without(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nowhere = tmp_path / "nowhere"
+    tell(settings(tmp_path, nowhere), nowhere)
+    assert words.text("policies.no_folder", folder=nowhere) in capsys.readouterr().out
+    assert policy_files(nowhere) == []
+    tell(Settings(tmp_path / "settings.json", looking=True), None)
+    assert words.text("policies.not_here") in capsys.readouterr().out
+    assert document(Settings(None), None)["policy_folder"] is None
+
+
+def test_a_guest_s_badges_are_not_shown(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "settings.json").write_text(json.dumps({"badges": {"https://hop.example": "a-badge-that-is-a-key"}}))
+    held = settings(tmp_path, folder)
+    assert held.mapping("badges") == {"https://hop.example": "a-badge-that-is-a-key"}
+    assert by_name(document(held, folder))["badges"]["value"] == {"https://hop.example": "…"}
+    tell(held, folder)
+    assert "a-badge-that-is-a-key" not in capsys.readouterr().out
+
+
+# ---- the program ----
+
+
+def run(*argv: str, home: Path, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home)}
+    return subprocess.run([*before, sys.executable, "-m", "vidconf.cli.main", "policies", *argv], capture_output=True, text=True, timeout=60, env=environment)
+
+
+def test_the_program_reads_what_the_window_reads_and_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "vidconf").mkdir()
+    file = tmp_path / "vidconf" / "settings.json"
+    for content in ('{"theme": "dark", "language": "en"}', "{ broken", "[]", "\x00" * 100, '{"theme": 7}'):
+        file.write_text(content)
+        done = run("--json", home=tmp_path)
+        assert done.returncode == 0, done.stderr
+        report = json.loads(done.stdout)
+        assert by_name(report)["theme"]["value"] == ("dark" if "dark" in content else "system")
+        assert bool(report["problems"]) == ("dark" not in content)
+        assert file.read_text() == content
+        assert [path.name for path in file.parent.iterdir()] == ["settings.json"], "a broken file is left where it is"
+    file.unlink()
+    shown = run(home=tmp_path)
+    assert shown.returncode == 0
+    assert "camera_off_on_join" in shown.stdout
+    for wrong in (["x"], ["--no-such-option"]):
+        assert run(*wrong, home=tmp_path).returncode == 2
+
+
+def own_mounts() -> tuple[str, ...]:
+    """A command before the program that gives it mounts of its own; skips where the system does not let one."""
+    for argv in (("unshare", "--mount"), ("unshare", "--mount", "--map-root-user")):
+        if sys.platform == "linux" and shutil.which("unshare") and Path("/etc/opt").is_dir():
+            if subprocess.run([*argv, "true"], capture_output=True, timeout=20).returncode == 0:
+                return argv
+    pytest.skip("needs mounts of its own (root, or user namespaces)")
+
+
+def test_a_machine_s_policies_hold_the_program(tmp_path: Path) -> None:
+    """/etc/opt as an agency's machine has it, for this one process."""
+    unshare = own_mounts()
+    for level in ("managed", "recommended"):
+        (tmp_path / "opt" / "vidconf" / "policies" / level).mkdir(parents=True)
+    managed = tmp_path / "opt" / "vidconf" / "policies" / "managed"
+    put(managed / "agency.json", {"Language": "en", "ServerURL": "https://hop.example.gov.vn", "AllowedServers": ["*.gov.vn"]})
+    put(managed / "anybody.json", {"Language": "vi"}, 0o666)
+    (tmp_path / "vidconf").mkdir()
+    (tmp_path / "vidconf" / "settings.json").write_text('{"language": "vi", "allowed_servers": ["evil.example"]}')
+    before = (*unshare, "sh", "-c", f'mount --bind "{tmp_path}/opt" /etc/opt && exec "$@"', "sh")
+    done = run("--json", home=tmp_path, before=before)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    found = by_name(report)
+    file = "/etc/opt/vidconf/policies/managed/agency.json"
+    for name, value in (("language", "en"), ("server", "https://hop.example.gov.vn"), ("allowed_servers", ["*.gov.vn"])):
+        assert (found[name]["value"], found[name]["source"], found[name]["file"], found[name]["locked"]) == (value, "policy", file, True)
+    assert [(problem["code"], Path(problem["file"]).name) for problem in report["problems"]] == [("unsafe_owner", "anybody.json")]
+    shown = run(home=tmp_path, before=before)
+    assert "policy: /etc/opt/vidconf/policies/managed/agency.json" in shown.stdout, "in the agency's language"
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    refused = subprocess.run([*before, sys.executable, "-m", "vidconf.cli.main", "doctor", "https://evil.example/m/kx7m-2pqa-9tdf"], capture_output=True, text=True, timeout=60, env=environment)
+    assert refused.returncode == 2
+    assert "link_not_allowed" in refused.stderr
