@@ -23,6 +23,7 @@ class BotProcess:
         """Its exit code."""
         if self._printed is None:
             self._printed = await asyncio.to_thread(self.process.communicate, timeout=timeout_s)
+            print(self._printed[1], file=sys.stderr)  # its log, shown with a test that fails
         return self.process.returncode
 
     async def report(self, timeout_s: float = 40) -> Any:

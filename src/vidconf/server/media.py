@@ -272,6 +272,10 @@ class _Keeper:
                 raise
             listed = []
         self._was_there = bool(listed)
+        if not listed and any(p.kind == "external" for p in self.room.state.admitted()) and self.room.state.epoch == state.epoch:
+            # An SFU that was started again has forgotten its rooms. Our own clients ask for media, which makes the room; others
+            # only try to come back.
+            await self._tried(self._sfu.create_room(name), failed)
         there = await self._present(name, listed, failed)
         await self._believe(there)
         if failed:
