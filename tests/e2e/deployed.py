@@ -7,14 +7,11 @@ Only ports, folders, the name and the secret are put in, and LiveKit is kept to 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import re
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -26,6 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from e2e.children import bound
 from e2e.livekitproc import free_port, needs_livekit_server
 from e2e.serverproc import ServeProcess
 
@@ -72,10 +70,6 @@ def nginx_conf(folder: Path, values: dict[str, str]) -> Path:
     return path
 
 
-def _die_with_parent() -> None:  # runs in the child, before exec
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
 class House:
     """`front` is the address that everybody uses, `livekit` the SFU's own, which nobody should reach."""
 
@@ -113,8 +107,7 @@ class House:
 
     def _begin(self, *command: str) -> None:
         with (self.folder / f"{command[0]}.log").open("ab") as log:
-            dies = _die_with_parent if sys.platform == "linux" else None
-            self._others.append(subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=dies))
+            self._others.append(subprocess.Popen(bound(*command), stdout=log, stderr=log))
 
     def start(self) -> None:
         self._begin("livekit-server", "--config", str(self.folder / "livekit.yaml"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import select
@@ -15,10 +14,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-
-def _die_with_parent() -> None:  # runs in the child, before exec: a killed test leaves no relay behind
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
+from e2e.children import bound
 
 KEY, SECRET = "testkey", "a secret of the tests that is long enough"
 
@@ -35,9 +31,8 @@ class RelayProcess:
 
     def __enter__(self) -> RelayProcess:
         self._process = subprocess.Popen(
-            self._argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env={**os.environ, "VIDCONF_RELAY_KEY": f"{KEY}:{SECRET}"},
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-        )  # fmt: skip
+            bound(*self._argv), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env={**os.environ, "VIDCONF_RELAY_KEY": f"{KEY}:{SECRET}"}
+        )
         assert self._process.stdout is not None
         readable, _, _ = select.select([self._process.stdout], [], [], 20)
         line = self._process.stdout.readline().decode() if readable else ""

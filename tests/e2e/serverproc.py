@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import select
@@ -15,12 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from e2e.children import bound
 from e2e.control_client import Api
 from e2e.livekitproc import free_port
-
-
-def _die_with_parent() -> None:  # runs in the child, before exec: a killed test leaves no server behind
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 class ServeProcess:
@@ -46,10 +42,7 @@ class ServeProcess:
         """Seconds until it listened."""
         began = time.monotonic()
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._argv, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-            )  # fmt: skip
+            self._process = subprocess.Popen(bound(*self._argv), stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL)
         assert self._process.stdout is not None
         readable, _, _ = select.select([self._process.stdout], [], [], 30)
         line = self._process.stdout.readline().decode() if readable else ""

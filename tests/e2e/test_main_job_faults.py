@@ -340,12 +340,16 @@ async def test_the_server_is_killed_and_nothing_said_is_lost(server: ServeProces
         writing = asyncio.create_task(write())
         assert await until(lambda: len(said) >= 8, 10)
 
+        relay = server.relay_pid()
+
         def kill_and_start() -> None:
             server.kill()
             server.start()
 
         took_s = await talk.lose(kill_and_start)
         assert took_s < BACK_S
+        assert server.relay_pid() != relay
+        assert not psutil.pid_exists(relay), "a relay without its server would go on forwarding"
         with contextlib.suppress(AssertionError, aiohttp.ClientError):  # its line is cut, that is all
             await writing
         async with server.admin() as again:

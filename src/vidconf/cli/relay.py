@@ -20,10 +20,11 @@ import click
 @click.option("--webhook", "webhooks", multiple=True, metavar="URL", help="Where events are posted, signed with the first key.")
 @click.option("--certificate", type=click.Path(exists=True, dir_okay=False), default=None, help="PEM chain: HTTPS instead of HTTP.")
 @click.option("--private-key", type=click.Path(exists=True, dir_okay=False), default=None, help="Its key, when not in the same file.")
+@click.option("--parent", type=int, default=None, hidden=True)
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), help="What goes to stderr.")
 def command(
     host: str, port: int, udp_host: str, udp_port: int, announce: tuple[str, ...], keys: tuple[str, ...], no_auto_create: bool,
-    webhooks: tuple[str, ...], certificate: str | None, private_key: str | None, log_level: str,
+    webhooks: tuple[str, ...], certificate: str | None, private_key: str | None, parent: int | None, log_level: str,
 ) -> None:  # fmt: skip
     """The relay alone: LiveKit's protocol for LiveKit's clients, tools and load tests. Rooms are made on joining.
 
@@ -36,6 +37,9 @@ def command(
     logging.basicConfig(stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for noisy in ("aiortc", "aioice", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    if parent is not None and not _end_with(parent):
+        logging.getLogger("vidconf.relay").error("who started this relay has ended")
+        sys.exit(1)
     from vidconf.relay.process import Options, run
 
     sys.exit(
@@ -54,3 +58,17 @@ def command(
             )
         )
     )
+
+
+def _end_with(parent: int) -> bool:
+    """From now on whatever ends the process that started this one ends it, too; False when that has happened already.
+
+    Here and not in the parent between fork and exec: there no Python may run, because another thread may have held any lock.
+    """
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    return os.getppid() == parent or sys.platform == "win32"

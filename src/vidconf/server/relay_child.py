@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,11 +20,6 @@ READY_S = 20.0
 STOP_S = 3.0
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_S = 30.0
-_PR_SET_PDEATHSIG = 1
-
-
-def _die_with_parent() -> None:  # runs in the child, before exec
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class RelayChild:
@@ -81,14 +74,13 @@ class RelayChild:
         argv = [
             sys.executable, "-m", "vidconf.cli.main", "relay", "--host", "127.0.0.1", "--port", "0",
             "--udp-host", self._udp_host, "--udp-port", str(self._udp_port), "--no-auto-create", "--webhook", self._webhook,
-            *self._announce,
+            "--parent", str(os.getpid()), *self._announce,
         ]  # fmt: skip
         self.starts += 1
         ready = False
         process = await asyncio.create_subprocess_exec(
             *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "VIDCONF_RELAY_KEY": self._key},
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )  # fmt: skip
         self._process = process
         try:
