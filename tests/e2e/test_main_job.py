@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 import wave
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +26,6 @@ from e2e.serverproc import ServeProcess
 from vidconf.cli.bot_participant import Bot, BotOptions
 
 TONE = ("--microphone", FILMS["microphone"])
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ServeProcess]:
-    running = ServeProcess(tmp_path)
-    running.start()
-    yield running
-    assert running.stop() == 0
-    assert "Traceback" not in running.said()
-
-
-@pytest.fixture
-async def admin(server: ServeProcess) -> AsyncIterator[Api]:
-    async with server.admin() as api:
-        yield api
 
 
 def heard(wav: Path, hz: float) -> float:

@@ -10,14 +10,11 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import psutil
 import pylibsrtp
-import pytest
 from e2e.botproc import BotProcess
 from e2e.control_client import Api, Seat, open_socket
 from e2e.meetings import FILMS, came, counted, external, meeting, newly, people, seen
@@ -29,21 +26,6 @@ from vidconf.cli.bot_participant import Bot, BotOptions
 
 BACK_S = 10.0
 """Everybody has picture and sound again; a second or two where the machine is not busy with other things."""
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ServeProcess]:
-    running = ServeProcess(tmp_path)
-    running.start()
-    yield running
-    assert running.stop() == 0
-    assert "Traceback" not in running.said()
-
-
-@pytest.fixture
-async def admin(server: ServeProcess) -> AsyncIterator[Api]:
-    async with server.admin() as api:
-        yield api
 
 
 # ---- garbage -----------------------------------------------------------------------------------------------------------

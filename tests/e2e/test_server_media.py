@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,8 @@ from e2e.serverproc import ServeProcess, vidconf
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
-    with ServeProcess(tmp_path_factory.mktemp("serve")) as running:
-        yield running
-    assert "Traceback" not in running.said()
-
-
-@pytest.fixture
-async def admin(server: ServeProcess) -> AsyncIterator[Api]:
-    async with server.admin() as api:
-        yield api
+def server(shared_server: ServeProcess) -> ServeProcess:
+    return shared_server
 
 
 class There:

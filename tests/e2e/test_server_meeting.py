@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,8 @@ from e2e.serverproc import ServeProcess
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
-    with ServeProcess(tmp_path_factory.mktemp("serve")) as running:
-        yield running
-    assert "Traceback" not in running.said()
-
-
-@pytest.fixture
-async def admin(server: ServeProcess) -> AsyncIterator[Api]:
-    async with server.admin() as api:
-        yield api
+def server(shared_server: ServeProcess) -> ServeProcess:
+    return shared_server
 
 
 class Held:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import pytest
+from gui import states
 from gui.recording import RecordingActions, go_to
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtTest import QTest
@@ -23,8 +24,10 @@ from vidconf.client.state import ClientState
 from vidconf.client.store import Store
 from vidconf.gui import shortcuts, theme
 from vidconf.gui.main_window import MainWindow
+from vidconf.gui.page import Page
 
 W = TypeVar("W", bound=QWidget)
+P = TypeVar("P", bound=Page)
 Show = Callable[..., Any]
 
 
@@ -117,6 +120,30 @@ def window(store: Store, actions: RecordingActions, settings: Settings, show: Sh
         return made
 
     return make
+
+
+@pytest.fixture
+def show_ready(show: Show, actions: RecordingActions) -> Show:
+    """As `show`, for a page: with the keyboard where it first is, and nothing asked for yet."""
+
+    def put(page: P, width: int = 1280, height: int = 800) -> P:
+        show(page, width, height)
+        first = page.first_focus()
+        assert first is not None
+        first.setFocus()
+        QApplication.processEvents()
+        actions.forget()
+        return page
+
+    return put
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What every page takes for now; a test sets its one entry."""
+    at = [states.NOW]
+    monkeypatch.setattr(Page, "now", staticmethod(lambda: at[0]))
+    return at
 
 
 @pytest.fixture(autouse=True)

@@ -23,31 +23,23 @@ from vidconf.client.state import AccountView, ClientState
 from vidconf.client.store import Store
 from vidconf.gui.home import HomePage
 from vidconf.gui.meeting_rows import SOON_S, by_day, state_of
-from vidconf.gui.page import Page
 
 Make = Callable[..., HomePage]
 GO = "Tiếp tục"
 
 
 @pytest.fixture(autouse=True)
-def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    at = [states.NOW]
-    monkeypatch.setattr(Page, "now", staticmethod(lambda: at[0]))
-    return at
+def now(clock: list[float]) -> list[float]:
+    return clock
 
 
 @pytest.fixture
-def home(store: Store, actions: RecordingActions, show: Any) -> Make:
+def home(store: Store, actions: RecordingActions, show_ready: Any) -> Make:
     """`home(state, width)`: the page, with the keyboard in the link."""
 
     def make(state: ClientState | None = None, width: int = 1280, height: int = 800) -> HomePage:
         go_to(store, state if state is not None else states.home())
-        page: HomePage = show(HomePage(store, actions), width, height)
-        first = page.first_focus()
-        assert first is not None
-        first.setFocus()
-        QApplication.processEvents()
-        actions.forget()
+        page: HomePage = show_ready(HomePage(store, actions), width, height)
         return page
 
     return make

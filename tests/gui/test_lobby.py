@@ -18,28 +18,20 @@ from vidconf.client.changes import Set
 from vidconf.client.state import ClientState, LocalSource
 from vidconf.client.store import Store
 from vidconf.gui.lobby import LONG_S, LobbyPage
-from vidconf.gui.page import Page
 
 Make = Callable[..., LobbyPage]
 
 
 @pytest.fixture(autouse=True)
-def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    at = [states.NOW]
-    monkeypatch.setattr(Page, "now", staticmethod(lambda: at[0]))
-    return at
+def now(clock: list[float]) -> list[float]:
+    return clock
 
 
 @pytest.fixture
-def lobby(store: Store, actions: RecordingActions, show: Any) -> Make:
+def lobby(store: Store, actions: RecordingActions, show_ready: Any) -> Make:
     def make(state: ClientState | None = None, width: int = 1280, height: int = 800) -> LobbyPage:
         go_to(store, state if state is not None else states.in_lobby())
-        page: LobbyPage = show(LobbyPage(store, actions), width, height)
-        first = page.first_focus()
-        assert first is not None
-        first.setFocus()
-        QApplication.processEvents()
-        actions.forget()
+        page: LobbyPage = show_ready(LobbyPage(store, actions), width, height)
         return page
 
     return make

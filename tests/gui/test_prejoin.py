@@ -25,7 +25,6 @@ from vidconf.client.store import Store
 from vidconf.engine.api import Devices
 from vidconf.engine.frame_ring import RingWriter, bgrx_bytes
 from vidconf.gui import shortcuts
-from vidconf.gui.page import Page
 from vidconf.gui.parts import breakable
 from vidconf.gui.prejoin import PrejoinPage
 
@@ -34,20 +33,15 @@ UNKNOWN = JoinLink("https://hop.khac.example.vn:8443", states.CODE, confirm=True
 
 
 @pytest.fixture(autouse=True)
-def now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Page, "now", staticmethod(lambda: states.NOW))
+def now(clock: list[float]) -> None:
+    """The clock stands."""
 
 
 @pytest.fixture
-def prejoin(store: Store, actions: RecordingActions, show: Any) -> Make:
+def prejoin(store: Store, actions: RecordingActions, show_ready: Any) -> Make:
     def make(state: ClientState | None = None, width: int = 1280, height: int = 800) -> PrejoinPage:
         go_to(store, state if state is not None else states.prejoin())
-        page: PrejoinPage = show(PrejoinPage(store, actions), width, height)
-        first = page.first_focus()
-        assert first is not None
-        first.setFocus()
-        QApplication.processEvents()
-        actions.forget()
+        page: PrejoinPage = show_ready(PrejoinPage(store, actions), width, height)
         return page
 
     return make

@@ -163,9 +163,15 @@ Item = QWidget | QLayout | int | None | tuple[Any, int]
 
 
 def pack(layout: L, *items: Item, gap: int = 8, margins: Margins = (0, 0, 0, 0)) -> L:
-    """Fill a box layout: a widget, a layout, (either, stretch), a number of pixels, or None for a stretch."""
+    """A box layout with its distances, filled."""
     layout.setSpacing(gap)
     layout.setContentsMargins(*margins)
+    fill(layout, items)
+    return layout
+
+
+def fill(layout: QBoxLayout, items: Iterable[Item]) -> None:
+    """Add to a box layout: a widget, a layout, (either, stretch), a number of pixels, or None for a stretch."""
     for item in items:
         thing, stretch = item if isinstance(item, tuple) else (item, 0)
         if thing is None:
@@ -176,7 +182,6 @@ def pack(layout: L, *items: Item, gap: int = 8, margins: Margins = (0, 0, 0, 0))
             layout.addWidget(thing, stretch)
         else:
             layout.addLayout(thing, stretch)
-    return layout
 
 
 def row(*items: Item, gap: int = 8, margins: Margins = (0, 0, 0, 0)) -> QHBoxLayout:

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QBoxLayout, QDialog, QFrame, QScrollArea, QSizePol
 from shiboken6 import isValid
 
 from vidconf import words
-from vidconf.gui.parts import Item, Text, enter_clicks, glyph, pack, row, scroll, tool
+from vidconf.gui.parts import Item, Text, enter_clicks, fill, glyph, pack, row, scroll, tool
 from vidconf.gui.theme import T
 
 EDGE = 24
@@ -55,12 +55,12 @@ class Sheet(QDialog):
     # ---- filling
     def put(self, *items: Item) -> None:
         """Add to the body."""
-        _add(self.body, items)
+        fill(self.body, items)
         self._appear(self._inner)
 
     def answers(self, *items: Item) -> None:
         """The buttons at the foot; the last one is the one meant."""
-        _add(self.foot, items)
+        fill(self.foot, items)
         self._appear(self.card)
 
     def _appear(self, parent: QWidget) -> None:
@@ -152,18 +152,3 @@ def _takes_tab(widget: QWidget) -> bool:
 
 def _height(layout: QBoxLayout, width: int) -> int:
     return layout.heightForWidth(width) if layout.hasHeightForWidth() else layout.sizeHint().height()
-
-
-def _add(layout: QBoxLayout, items: tuple[Item, ...]) -> None:
-    for item in items:
-        thing, stretch = item if isinstance(item, tuple) else (item, 0)
-        if thing is None:
-            layout.addStretch(1)
-        elif isinstance(thing, int):
-            layout.addSpacing(thing)
-        elif isinstance(thing, QWidget):
-            layout.addWidget(thing, stretch)
-        else:
-            layout.addLayout(thing, stretch)
-
-
