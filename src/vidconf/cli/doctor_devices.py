@@ -27,6 +27,7 @@ LOOKS_S = 0.7
 BUSY_PERCENT = 85.0
 LEAST_MEMORY_MB = 500
 QUIET_DB = -55.0
+CARDS = Path("/sys/class/drm")
 MAKERS = {"0x8086": "Intel", "0x1002": "AMD", "0x10de": "NVIDIA", "0x1af4": "virtio", "0x15ad": "VMware", "0x1234": "QEMU", "0x1a03": "ASPEED"}
 
 
@@ -62,7 +63,7 @@ def graphics_cards() -> list[str]:
     """What the system says it has; no driver is touched to ask."""
     found: list[str] = []
     if sys.platform == "linux":
-        for card in sorted(Path("/sys/class/drm").glob("card[0-9]")):
+        for card in sorted(CARDS.glob("card[0-9]")):
             try:
                 vendor = (card / "device" / "vendor").read_text().strip()
                 driver = (card / "device" / "driver").resolve().name
@@ -216,5 +217,6 @@ def loudness(blocks: list[bytes]) -> tuple[int, int]:
 def _trouble(code: str, trouble: list[tuple[str, str]], detail: Mapping[str, Any]) -> Finding:
     """Why a device gave nothing. Without any device there is nothing to mend: a PC in a meeting room may listen only."""
     result, reason = trouble[0] if trouble else ("device_lost", "nothing came")
-    result = result if result in ("no_device", "not_found", "no_permission", "device_in_use", "device_lost", "unreadable") else "unreadable"
+    if result not in ("no_device", "not_found", "no_permission", "device_in_use", "device_lost") or (result == "no_device" and detail["devices"]):
+        result = "unreadable"  # ALSA says the same of a device that is not there and of one that does not work
     return Finding(code, "warning" if result == "no_device" else "failure", result, {**detail, "reason": reason})

@@ -1,264 +1,266 @@
-"""doctor, selftest, policies: what they find on this machine, at a real server, at none, at a false one, in a hostile link."""
+"""The doctor's own parts: whom it looks at, its lines in their order, and this PC's devices really opened."""
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
-import json
-import os
-import socket
-import ssl
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import click
+import psutil
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from e2e.serverproc import ServeProcess
-from hypothesis import given
-from hypothesis import strategies as st
 
 from vidconf import words
+from vidconf.cli import doctor, doctor_devices
 from vidconf.cli.doctor import ORDER, sections
-from vidconf.cli.doctor_media import Way, question, read_answer, read_turn_url
-from vidconf.cli.findings import Finding, cleaned, worst
-from vidconf.cli.parts import Part
-from vidconf.webrtc.ice_lite import Port
+from vidconf.cli.doctor_devices import _microphone, _speaker, camera, graphics_cards, loudness, machine, sound_server_hint
+from vidconf.cli.findings import Finding
+from vidconf.client.links import LINK_ERRORS
+from vidconf.client.settings import Settings
 
 
-def vidconf(*arguments: str, home: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
-    if home is not None:
-        environment |= {"HOME": str(home), "XDG_CONFIG_HOME": str(home)}
-    return subprocess.run([sys.executable, "-m", "vidconf.cli.main", *arguments], capture_output=True, text=True, timeout=60, env=environment)
-
-
-def doctor(link: str, home: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], int]:
-    """(the report, its checks by code, the exit code)."""
-    began = time.monotonic()
-    done = vidconf("doctor", link, "--json", home=home)
-    assert time.monotonic() - began < 25
-    assert done.stdout, done.stderr
-    report = json.loads(done.stdout)
-    return report, {check["code"]: check for check in report["checks"]}, done.returncode
-
-
-# ---- at servers ----
-
-
-def test_a_good_server_and_its_meeting(tmp_path: Path) -> None:
-    server = ServeProcess(tmp_path)
-    server.start()
-    try:
-        made = subprocess.run([sys.executable, "-m", "vidconf.cli.main", "meeting", "create", "--title", "Bí mật", "--data", str(server.data), "--json"], capture_output=True, text=True, check=True)
-        link = json.loads(made.stdout)["link"]
-        report, checks, code = doctor(link, tmp_path)
-        assert code == 0
-        assert report["ok"] is True
-        for name in ("connect", "http", "ready", "clock", "control", "meeting"):
-            assert checks[f"doctor.server.{name}"]["status"] == "ok", checks[f"doctor.server.{name}"]
-        way = checks["doctor.media.udp"]
-        assert way["status"] in ("ok", "warning"), way
-        assert way["detail"]["loss_percent"] == 0
-        assert way["detail"]["sent"] >= 20
-        # The report may be sent to anybody: neither the code nor the title is in it.
-        assert json.loads(made.stdout)["code"] not in json.dumps(report)
-        assert "Bí mật" not in json.dumps(report, ensure_ascii=False)
-        _, checks, code = doctor(f"{server.url}/m/aaaa-bbbb-cccc", tmp_path)
-        assert code == 1
-        assert checks["doctor.server.meeting"]["status"] == "failure"
-        assert checks["doctor.server.meeting"]["help"]
-    finally:
-        assert server.stop() == 0
-
-
-def test_no_server_there(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    _, checks, code = doctor(f"http://127.0.0.1:{port}/m/aaaa-bbbb-cccc", tmp_path)
-    assert code == 1
-    found = checks["doctor.server.connect"]
-    assert (found["status"], found["detail"]["port"]) == ("failure", port)
-    assert found["help"]
-    assert "doctor.server.http" not in checks, "what cannot be looked at is not guessed"
-
-
-@pytest.fixture
-def stranger(tmp_path: Path) -> Iterator[int]:
-    """A TLS server with a certificate that nobody trusts, which answers with what is no HTTP."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hop.example\x1b[31m")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False).sign(key, hashes.SHA256())
-    )  # fmt: skip
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    pem = tmp_path / "stranger.pem"
-    pem.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    listening = socket.create_server(("127.0.0.1", 0))
-    listening.settimeout(0.2)
-    over = threading.Event()
-
-    def serve() -> None:
-        while not over.is_set():
-            try:
-                raw, _ = listening.accept()
-            except OSError:
-                continue
-            try:
-                with context.wrap_socket(raw, server_side=True) as talk:
-                    talk.recv(1024)
-                    talk.sendall(b"\x00\xff" * 500)
-            except OSError:
-                continue
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    yield listening.getsockname()[1]
-    over.set()
-    thread.join()
-    listening.close()
-
-
-def test_a_certificate_that_is_not_trusted_is_named_and_nothing_is_asked_behind_it(stranger: int, tmp_path: Path) -> None:
-    _, checks, code = doctor(f"https://127.0.0.1:{stranger}/m/aaaa-bbbb-cccc", tmp_path)
-    assert code == 1
-    found = checks["doctor.server.tls"]
-    assert found["status"] == "failure"
-    assert found["help"]
-    assert "\x1b" not in found["text"], "a certificate's own words do not reach the terminal as they are"
-    assert not {"doctor.server.http", "doctor.server.meeting", "doctor.server.control"} & set(checks)
-
-
-def test_a_server_that_says_nothing_does_not_hold_the_report_up(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
-        report, checks, code = doctor(f"http://127.0.0.1:{silent.getsockname()[1]}/m/aaaa-bbbb-cccc", tmp_path)
-    assert code == 1
-    assert report["took_s"] < 20
-    assert checks["doctor.server.http"]["status"] == "failure"
-
-
-@pytest.mark.parametrize("link", ["javascript:alert(1)", "http://example.com/m/aaaa-bbbb-cccc", "https://a@b/m/x", "vidconf://", "https://[::/m/aaaa-bbbb-cccc", "\x1b[2J"])
-def test_a_link_that_is_none_is_wrong_usage(link: str, tmp_path: Path) -> None:
-    done = vidconf("doctor", "--json", "--", link, home=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-
-
-# ---- its parts ----
-
-
-def test_what_hangs_and_what_crashes_are_lines_of_the_report() -> None:
-    hung = Part("doctor", "machine", ("doctor.cpu", "doctor.memory"))
-    (first, second) = hung.wait(time.monotonic())  # no time at all
-    assert {first.result, second.result} == {"hung"}
-    crashed = Part("doctor", "no such part", ("doctor.cpu",)).wait(time.monotonic() + 20)
-    assert [(f.code, f.status, f.result) for f in crashed] == [("doctor.cpu", "failure", "crashed")]
-    for language in words.LANGUAGES:
-        words.set_language(language)
-        for finding in (first, crashed[0]):
-            assert finding.text() != words.text("finding.unknown", code=finding.result)
-            assert finding.title() != finding.code
+@pytest.fixture(autouse=True)
+def vietnamese() -> Iterator[None]:
+    words.set_language("vi")
+    yield
     words.set_language("vi")
 
 
-def test_every_line_has_its_section() -> None:
-    found = [Finding(code, "ok", "x") for code in ORDER]
-    assert sum(len(lines) for _, lines in sections(found)) == len(found)
-    assert worst([Finding("a", "ok", ""), Finding("b", "warning", "")]) == "warning"
+def found_by(check: Callable[..., None], **told: Any) -> dict[str, Finding]:
+    found: list[Finding] = []
+    check(found.append, told)
+    return {finding.code: finding for finding in found}
 
 
-@given(st.text(max_size=400))
-def test_outside_words_are_cleaned(text: str) -> None:
-    shown = cleaned(text)
-    assert len(shown) <= 300
-    assert not [char for char in shown if ord(char) < 32 or char in "\u202e\u2066\x7f"]
+def hanging(seconds: float) -> Callable[..., None]:
+    """A driver that keeps whoever opens its device, and then fails."""
+
+    def hang(*_: Any) -> None:
+        time.sleep(seconds)
+        raise OSError("the device is gone")
+
+    return hang
 
 
-@given(st.binary(max_size=200))
-def test_a_stun_answer_is_read_whatever_it_is(data: bytes) -> None:
-    read = read_answer(data)
-    assert read is None or len(read[0]) == 12
+# ---- whom it looks at ----
 
 
-async def test_the_relay_s_port_answers_and_is_understood() -> None:
-    import asyncio
-
-    port = await Port.open("127.0.0.1", 0)
-    loop = asyncio.get_running_loop()
-    asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    asker.setblocking(False)
-    try:
-        transaction, asked = question(100)
-        await loop.sock_sendto(asker, asked, port.candidates[0])
-        async with asyncio.timeout(2):
-            answer = await loop.sock_recv(asker, 2000)
-        assert len(answer) <= len(asked), "no amplifier"
-        assert read_answer(answer) == (transaction, "127.0.0.1")
-        assert read_answer(answer[:-1]) is None
-        assert read_answer(asked) is None
-    finally:
-        asker.close()
-        await port.close()
+def settings(**values: Any) -> Settings:
+    held = Settings(None)
+    for key, value in values.items():
+        held.set(key, value)
+    return held
 
 
-def test_a_way_s_figures() -> None:
-    way = Way("h", 1, sent=20, rtts_ms=[float(k) for k in range(19)])
-    assert (way.answered, way.loss_percent, way.percentile_ms(50), way.percentile_ms(95)) == (19, 5.0, 9.0, 18.0)
-    assert (Way("h", 1).loss_percent, Way("h", 1).percentile_ms(50)) == (100.0, 0.0)
+@pytest.mark.parametrize(
+    ("link", "held", "wanted"),
+    [
+        ("", {}, ("", "", False)),
+        ("", {"server": "https://hop.example.gov.vn"}, ("https://hop.example.gov.vn", "", False)),
+        ("https://hop.example/m/kx7m-2pqa-9tdf#k=0123456789abcdefXYZ", {}, ("https://hop.example", "kx7m-2pqa-9tdf", True)),
+        ("vidconf://hop.example:8443/m/kx7m-2pqa-9tdf", {"known_servers": ("https://hop.example:8443",)}, ("https://hop.example:8443", "kx7m-2pqa-9tdf", False)),
+        ("KX7M-2PQA-9TDF", {"server": "https://hop.example"}, ("https://hop.example", "kx7m-2pqa-9tdf", False)),
+        ("http://127.0.0.1:8080/m/kx7m-2pqa-9tdf", {}, ("http://127.0.0.1:8080", "kx7m-2pqa-9tdf", True)),
+    ],
+)
+def test_the_server_is_the_link_s_or_the_settings(link: str, held: dict[str, Any], wanted: tuple[str, str, bool]) -> None:
+    assert doctor._target(link, settings(**held)) == wanted
 
 
-@pytest.mark.parametrize(("url", "good"), [("turn:a.example:3478", True), ("turns:a.example?transport=tcp", True), ("turn:", False), ("http://a", False), ("turn:a:99999999", False)])
-def test_turn_urls(url: str, good: bool) -> None:
-    assert (read_turn_url(url) is not None) is good
+@pytest.mark.parametrize(
+    ("link", "held", "code"),
+    [
+        ("http://hop.example/m/kx7m-2pqa-9tdf", {}, "link_insecure"),
+        ("https://u:p@hop.example/m/kx7m-2pqa-9tdf", {}, "link_userinfo"),
+        ("https://hop.example/m/kx7m-2pqa-9tdf?x=1", {}, "link_options"),
+        ("https://h\u043ep.example/m/kx7m-2pqa-9tdf", {}, "link_lookalike"),
+        ("https://hop.example/x", {}, "link_path"),
+        ("kx7m-2pqa-9tdf", {}, "link_no_server"),
+        ("https://evil.example/m/kx7m-2pqa-9tdf", {"allowed_servers": ("*.gov.vn",)}, "link_not_allowed"),
+        ("x" * 20_000, {}, "link_too_long"),
+        ("  ", {}, "link_empty"),
+    ],
+)
+def test_a_link_that_is_none_says_why_and_what_to_do(link: str, held: dict[str, Any], code: str) -> None:
+    assert code in LINK_ERRORS
+    with pytest.raises(click.UsageError) as raised:
+        doctor._target(link, settings(**held))
+    assert raised.value.message == f"{words.error(code)} {words.help_for(code)} ({code})"
+    assert raised.value.exit_code == 2
 
 
-# ---- selftest, policies ----
+# ---- its lines ----
 
 
-def test_selftest_tries_everything(tmp_path: Path) -> None:
-    done = vidconf("selftest", "--json", home=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    report = json.loads(done.stdout)
-    checks = {check["code"]: check for check in report["checks"]}
-    assert report["ok"] is True
-    for name in ("program", "packages", "server", "sqlite", "resources", "opus", "vp8", "ring", "qt", "tls"):
-        assert checks[f"selftest.{name}"]["status"] == "ok", checks[f"selftest.{name}"]
-    shown = vidconf("selftest", home=tmp_path)
-    assert shown.returncode == 0
-    assert "Opus" in shown.stdout
+def test_every_line_has_its_section_and_its_place() -> None:
+    found = [Finding(code, "ok", "x") for code in (*ORDER, "selftest.keyring", "doctor.media.turn", "doctor.server.of_a_newer_version")]
+    assert sorted(finding.code for _, lines in sections(found) for finding in lines) == sorted(finding.code for finding in found)
 
 
-def test_selftest_survives_a_qt_that_dies(tmp_path: Path) -> None:
-    environment = {**os.environ, "QT_QPA_PLATFORM": "no-such-platform", "HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-m", "vidconf.cli.main", "selftest", "--json"], capture_output=True, text=True, timeout=60, env=environment)
-    assert done.returncode == 1
-    checks = {check["code"]: check for check in json.loads(done.stdout)["checks"]}
-    assert checks["selftest.qt"]["status"] == "failure"
-    assert checks["selftest.opus"]["status"] == "ok", "the others are told all the same"
+def test_the_self_test_is_one_line_and_what_is_not_good() -> None:
+    good = [Finding(f"selftest.{name}", "ok", "x") for name in ("program", "opus")]
+    [line] = doctor._short(good)
+    assert (line.code, line.status, line.result) == ("doctor.selftest", "ok", "all")
+    line, bad = doctor._short([*good, Finding("selftest.keyring", "warning", "none")])
+    assert (line.result, line.detail["good"], line.detail["count"], bad.code) == ("some", 2, 3, "selftest.keyring")
 
 
-def test_policies_show_value_source_and_lock(tmp_path: Path) -> None:
-    (tmp_path / "vidconf").mkdir()
-    (tmp_path / "vidconf" / "settings.json").write_text(json.dumps({"theme": "dark", "language": "en", "badges": {"https://a.example": "secret-badge"}}))
-    done = vidconf("policies", "--json", home=tmp_path)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    found = {entry["name"]: entry for entry in report["settings"]}
-    assert (found["theme"]["value"], found["theme"]["source"], found["theme"]["locked"]) == ("dark", "user", False)
-    assert (found["confirm_leave"]["source"], found["confirm_leave"]["policy"]) == ("default", "ConfirmLeave")
-    assert "secret-badge" not in done.stdout
-    shown = vidconf("policies", home=tmp_path)
-    assert "theme" in shown.stdout
-    assert "secret-badge" not in shown.stdout
+def test_ignored_policies_are_a_line(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text('{"theme": 7, "language": "xx"}')
+    assert doctor._policies(Settings(None)) == []
+    [line] = doctor._policies(Settings(tmp_path / "settings.json", looking=True))
+    assert (line.status, line.result, line.detail) == ("warning", "ignored", {"count": 2, "files": [str(tmp_path / "settings.json")]})
+
+
+# ---- this PC ----
+
+
+def test_this_machine_as_it_is() -> None:
+    found = found_by(machine)
+    assert found["doctor.cpu"].detail["cores"] == psutil.cpu_count()
+    assert found["doctor.cpu"].detail["name"]
+    assert 0 < found["doctor.memory"].detail["free_mb"] <= found["doctor.memory"].detail["total_mb"]
+    assert found["doctor.graphics"].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("cores", "busy", "free_mb", "cpu", "memory"),
+    [(8, 12.0, 9000, ("ok", "enough"), ("ok", "enough")), (8, 97.0, 200, ("warning", "busy"), ("warning", "short")), (1, 3.0, 9000, ("warning", "one_core"), ("ok", "enough"))],
+)
+def test_a_weak_machine(
+    cores: int, busy: float, free_mb: int, cpu: tuple[str, str], memory: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "cpu_count", lambda: cores)
+    monkeypatch.setattr(psutil, "cpu_percent", lambda seconds: busy)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free_mb << 20, total=16_000 << 20))
+    found = found_by(machine)
+    assert (found["doctor.cpu"].status, found["doctor.cpu"].result) == cpu
+    assert (found["doctor.memory"].status, found["doctor.memory"].result) == memory
+
+
+def test_graphics_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_devices, "CARDS", tmp_path / "drm")
+    assert graphics_cards() == []
+    for name, vendor, driver in (("card0", "0x8086", "i915"), ("card1", "0x10de", "nouveau"), ("card2", "0x9999", "own"), ("card3", "0x8086", "i915")):
+        device = tmp_path / "drm" / name / "device"
+        device.mkdir(parents=True)
+        (device / "vendor").write_text(f"{vendor}\n")
+        (tmp_path / driver).mkdir(exist_ok=True)
+        (device / "driver").symlink_to(tmp_path / driver)
+    (tmp_path / "drm" / "card0-HDMI-A-1").mkdir()
+    (tmp_path / "drm" / "card4").mkdir()
+    assert graphics_cards() == ["Intel (i915)", "NVIDIA (nouveau)", "0x9999 (own)"]
+    monkeypatch.setattr(doctor_devices, "graphics_cards", lambda: ["Microsoft Basic Display Adapter"])
+    assert found_by(machine)["doctor.graphics"].result == "basic"
+
+
+# ---- devices ----
+
+
+def test_a_microphone_that_hears_something() -> None:
+    finding = _microphone("lavfi:sine=frequency=440:sample_rate=48000", ["A", "B"])
+    assert (finding.status, finding.result, finding.detail["devices"]) == ("ok", "works", ["A", "B"])
+    assert -24 < finding.detail["level_db"] < -18
+
+
+def test_a_microphone_that_is_turned_low_and_one_that_is_switched_off() -> None:
+    finding = _microphone("lavfi:sine=frequency=440:sample_rate=48000,volume=0.01", [])
+    assert (finding.status, finding.result) == ("ok", "quiet")
+    finding = _microphone("lavfi:anullsrc=r=48000:cl=mono", [])
+    assert (finding.status, finding.result) == ("warning", "silent")
+    assert finding.help()
+
+
+def test_microphones_that_are_not_there() -> None:
+    finding = _microphone("alsa:no such card", [])
+    assert (finding.status, finding.result) == ("failure", "not_found")
+    assert finding.text() == words.text("device.microphone.not_found")
+    assert finding.help() == words.text("device.help.not_found")
+
+
+def test_a_microphone_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_devices, "OPENS_S", 0.3)
+    monkeypatch.setattr("vidconf.engine.capture.open_source", hanging(1.5))
+    began = time.monotonic()
+    finding = _microphone("default", ["A"])
+    assert (finding.status, finding.result) == ("failure", "device_lost")
+    assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize(
+    ("told", "names", "status", "result"),
+    [
+        ([("no_device", "EIO")], [], "warning", "no_device"),
+        ([("no_device", "EIO")], ["A"], "failure", "unreadable"),
+        ([("device_in_use", "EBUSY")], ["A"], "failure", "device_in_use"),
+        ([("no_permission", "EACCES")], [], "failure", "no_permission"),
+        ([("of_a_newer_version", "")], [], "failure", "unreadable"),
+        ([], [], "failure", "device_lost"),
+    ],
+)
+def test_what_a_device_s_trouble_weighs(told: list[tuple[str, str]], names: list[str], status: str, result: str) -> None:
+    finding = doctor_devices._trouble("doctor.microphone", told, {"devices": names})
+    assert (finding.status, finding.result) == (status, result)
+    assert finding.text()
+    assert finding.help()
+
+
+def test_loudness_in_decibels() -> None:
+    assert loudness([bytes(1920)]) == (0, -120)
+    assert loudness([b"\xff\x7f" * 960]) == (32767, 0)
+    assert loudness([b"\x00\x80" * 960]) == (32768, 0)
+    assert loudness([b"\x00\x00\x00\x40" * 480])[1] == -9
+
+
+def test_a_camera_that_gives_a_picture() -> None:
+    finding = found_by(camera, camera="lavfi:testsrc2=size=640x360:rate=30")["doctor.camera"]
+    assert (finding.status, finding.result) == ("ok", "works")
+    assert "640×360" in finding.text()
+
+
+def test_cameras_that_give_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = found_by(camera, camera="/dev/video99")["doctor.camera"]
+    assert (finding.status, finding.result) == ("failure", "not_found")
+    monkeypatch.setattr(doctor_devices, "PICTURE_S", 0.3)
+    monkeypatch.setattr("vidconf.engine.capture.open_source", hanging(1.5))
+    finding = found_by(camera, camera="default")["doctor.camera"]
+    assert (finding.status, finding.result) == ("failure", "device_lost")
+
+
+def test_loudspeakers() -> None:
+    assert _speaker("alsa:null", {"alsa:null": "Discard"}).status == "ok"
+    assert _speaker("none", {}).result == "off"
+    assert _speaker("alsa:no such card", {"alsa:null": "Discard"}).result == "not_found"
+    assert _speaker("alsa:no such card", {}).result == "no_device"
+    finding = _speaker("alsa:no such card", {"alsa:no such card": "Broken"})
+    assert (finding.status, finding.result) == ("warning", "does_not_open")
+    assert finding.detail["device"] == "Broken"
+
+
+def test_a_loudspeaker_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_devices, "PLAYS_S", 0.3)
+    monkeypatch.setattr("vidconf.engine.loudspeaker.open_output", hanging(2.5))
+    began = time.monotonic()
+    assert (_speaker("default", {"a": "A"}).status, _speaker("default", {"a": "A"}).result) == ("warning", "does_not_open")
+    assert time.monotonic() - began < 8
+
+
+def test_a_sound_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("PULSE_SERVER", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr("vidconf.engine.alsa.has_plugin", lambda name: False)
+    assert sound_server_hint() is None, "none runs"
+    (tmp_path / "pulse").mkdir()
+    (tmp_path / "pulse" / "native").touch()
+    found = sound_server_hint()
+    assert found is not None
+    assert (found.result, found.detail["package"]) == ("no_plugin", "libasound2-plugins")
+    monkeypatch.setattr("vidconf.engine.alsa.has_plugin", lambda name: True)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    found = sound_server_hint()
+    assert found is not None
+    assert found.result == "no_pactl"
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/pactl")
+    assert sound_server_hint() is None
