@@ -61,7 +61,9 @@ def knock(asked: Asked, command: m.Knock) -> Iterator[m.Event]:
     role = _role(command, known if returning else None)
     if role != "chair" and _free(state) <= 0:
         raise Refused("full", capacity=state.capacity)
-    if waits and sum(1 for _ in state.knocking()) >= state.capacity:
+    # Guests who fill the lobby keep out other guests, but nobody who signed in, nor who waits already and knocks again.
+    newcomer = waits and not (known is not None and known.place == "lobby")
+    if newcomer and sum(1 for p in state.knocking() if p.guest == command.guest) >= state.capacity:
         raise Refused("full", capacity=state.capacity)
     if known is not None and known.place == "lobby":
         if waits:

@@ -42,6 +42,7 @@ REFUSALS: tuple[str, ...] = (
     "chat_closed",
     "chat_empty",
     "chat_full",  # most
+    "chat_share_full",  # most
     "chat_too_long",  # most
     # the wire
     "malformed",  # field, reason

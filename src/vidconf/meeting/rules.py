@@ -12,7 +12,7 @@ from typing import Any
 
 from vidconf.meeting import floor, lobby
 from vidconf.meeting import messages as m
-from vidconf.meeting.models import Meeting
+from vidconf.meeting.models import Meeting, Participant
 from vidconf.meeting.names import clean_text
 from vidconf.meeting.reducer import apply
 from vidconf.meeting.rights import Asked, Refused, holds_floor, is_moderator, unlawful
@@ -21,6 +21,10 @@ CHAT_LIMIT = 4000
 """Characters of one message."""
 CHAT_MESSAGES = 20_000
 """Messages a meeting keeps; it refuses more rather than forget any."""
+CHAT_CHARACTERS = 6_000_000
+"""Of all messages together: whoever comes in gets them in one frame."""
+CHAT_SHARE = 20
+"""One who is no moderator may write this part of both, one in so many, so that nobody fills the chat for all."""
 CHAT_KEY_LIMIT = 64
 CHAT_KEYS_KEPT = 500
 """How many messages back a repetition is recognised."""
@@ -138,8 +142,7 @@ def _chat(asked: Asked, command: m.Chat) -> Iterator[m.Event]:
     )
     if not may_write:
         raise Refused("chat_closed")
-    if len(state.chat) >= CHAT_MESSAGES:
-        raise Refused("chat_full", most=CHAT_MESSAGES)
+    _room_to_write(state, sender)
     if len(command.text) > 4 * CHAT_LIMIT:
         raise Refused("chat_too_long", most=CHAT_LIMIT)
     text = clean_text(command.text)
@@ -152,6 +155,16 @@ def _chat(asked: Asked, command: m.Chat) -> Iterator[m.Event]:
             raise Refused("not_yourself")
         asked.one_in_room(command.to)
     yield m.ChatSent(sender.id, sender.name, text, command.to, command.key)
+
+
+def _room_to_write(state: Meeting, sender: Participant) -> None:
+    if len(state.chat) >= CHAT_MESSAGES or sum(len(said.text) for said in state.chat) >= CHAT_CHARACTERS:
+        raise Refused("chat_full", most=len(state.chat))
+    if is_moderator(sender):
+        return
+    own = [len(said.text) for said in state.chat if said.sender == sender.id]
+    if len(own) >= CHAT_MESSAGES // CHAT_SHARE or sum(own) >= CHAT_CHARACTERS // CHAT_SHARE:
+        raise Refused("chat_share_full", most=len(own))
 
 
 def _react(asked: Asked, command: m.React) -> Iterator[m.Event]:

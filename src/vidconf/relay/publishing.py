@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aiortc import RTCDataChannel, RTCSctpCapabilities, RTCSctpTransport
+from aiortc import RTCDataChannel, RTCSctpCapabilities
 from livekit.protocol import models, rtc
 
 from vidconf.relay import description, limits
@@ -26,6 +26,7 @@ from vidconf.rtp.feedback import TransportFeedbackBuilder
 from vidconf.rtp.packets import PacketError, parse_rtp
 from vidconf.rtp.rtcp import Nack, Pli, ReceiverReport, ReportBlock, Sdes, SenderReport, parse_rtcp
 from vidconf.webrtc.ice_lite import LiteSession
+from vidconf.webrtc.seams import DataTransport
 
 if TYPE_CHECKING:
     from vidconf.relay.participant import Participant
@@ -105,7 +106,7 @@ class Publishing:
         self._nack_timer: asyncio.TimerHandle | None = None
         self._rtcp = Bucket(limits.RTCP_PER_S, limits.RTCP_BURST)
         self._connecting: asyncio.Task[None] | None = None
-        self._sctp: RTCSctpTransport | None = None
+        self._sctp: DataTransport | None = None
         self._version = 1
         self.fraction_lost = 0.0
         """Of what should have come in the last report's time, the worst track's."""
@@ -233,7 +234,7 @@ class Publishing:
                 self._participant.media_failed("publisher")
                 return
             self._participant.media_is_up("publisher")
-            self._sctp = RTCSctpTransport(self.session.dtls)
+            self._sctp = DataTransport(self.session.dtls)
             self._sctp.on("datachannel", self._on_channel)
             await self._sctp.start(RTCSctpCapabilities(maxMessageSize=limits.DATA_BYTES + 1024), 5000)
         except ConnectionError:

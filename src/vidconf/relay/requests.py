@@ -16,6 +16,13 @@ from vidconf.relay import limits
 from vidconf.relay.participant import Action, Participant, Reason
 
 Why = rtc.RequestResponse.Reason
+KIND = {
+    models.TrackSource.CAMERA: models.TrackType.VIDEO,
+    models.TrackSource.MICROPHONE: models.TrackType.AUDIO,
+    models.TrackSource.SCREEN_SHARE: models.TrackType.VIDEO,
+    models.TrackSource.SCREEN_SHARE_AUDIO: models.TrackType.AUDIO,
+}
+"""Sound that calls itself a camera would be heard of one who may not speak."""
 MAX_OVERRIDES = 4000
 """Track sids a client may have spoken of."""
 
@@ -49,6 +56,8 @@ def _add_track(p: Participant, asked: rtc.AddTrackRequest) -> None:
         _refuse(p, Why.UNSUPPORTED_TYPE, "only audio and video", add_track=asked)
     elif not asked.cid or len(asked.cid) > limits.NAME_CHARS:
         _refuse(p, Why.INVALID_REQUEST, "a cid is needed", add_track=asked)
+    elif KIND.get(asked.source, asked.type) != asked.type:
+        _refuse(p, Why.INVALID_REQUEST, "this source is of the other kind", add_track=asked)
     elif not p.permission.permits(asked.source):
         _refuse(p, Why.NOT_ALLOWED, "no permission to publish this source", add_track=asked)
     elif asked.cid in p.publisher.pending:

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities, RTCSctpTransport
+from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities
 from livekit.protocol import rtc
 
 from vidconf.protocol.livekit import LOSSY, RELIABLE
@@ -28,6 +28,7 @@ from vidconf.relay.tasks import end
 from vidconf.rtp.packets import PacketError
 from vidconf.rtp.rtcp import Fir, Nack, Pli, ReceiverReport, ReportBlock, SenderReport, parse_rtcp
 from vidconf.webrtc.ice_lite import LiteSession
+from vidconf.webrtc.seams import DataTransport
 
 if TYPE_CHECKING:
     from vidconf.relay.participant import Participant
@@ -58,7 +59,7 @@ class Subscribing:
         self._by_track: dict[str, _Place] = {}
         self._by_ssrc: dict[int, Down] = {}
         self._channels: dict[str, RTCDataChannel] = {}
-        self._sctp: RTCSctpTransport | None = None
+        self._sctp: DataTransport | None = None
         self._dirty, self._answered, self._ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._offer_id = 0
         self._refused: set[str] = set()
@@ -179,7 +180,7 @@ class Subscribing:
                 return
             self._ready.set()
             self._participant.media_is_up("subscriber")
-            sctp = self._sctp = RTCSctpTransport(self.session.dtls)
+            sctp = self._sctp = DataTransport(self.session.dtls)
             await sctp.start(RTCSctpCapabilities(maxMessageSize=limits.DATA_BYTES + 1024), 5000)
             # A client counts as connected only with these open.
             for label, how in ((RELIABLE, {}), (LOSSY, {"ordered": False, "maxRetransmits": 0})):

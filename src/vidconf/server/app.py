@@ -31,6 +31,7 @@ from vidconf.server import openapi, probe
 from vidconf.server.accounts import Accounts
 from vidconf.server.config import Config, ConfigError, tls_context
 from vidconf.server.control import Control
+from vidconf.server.doorstep import KEEPALIVE_S, Doorstep, allow_many_files
 from vidconf.server.gate import Door, Passage, token_of_original
 from vidconf.server.limits import FailureLimiter
 from vidconf.server.link_page import LinkPage
@@ -52,6 +53,8 @@ TIDY_S = 60.0
 IDLE_S = 300.0
 """A room nobody has used for so long is put away; it loads again by itself."""
 CLOSE_S = 3.0
+FIRST_REQUEST_S = 20.0
+"""By then a connection's first request is here, or it is hung up on."""
 BACKLOG = 1024
 FACTS = "server.json"
 
@@ -82,6 +85,7 @@ class Server:
         self._admin_key = secrets.token_urlsafe(32)
         self._closers = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
+        self.doorstep = Doorstep()
 
     # ---- start and stop ----
 
@@ -146,7 +150,7 @@ class Server:
         closers.callback(self._remove_facts)
         self.media.start()
         closers.push_async_callback(self._end_tasks)
-        self._tasks = [asyncio.create_task(self._tidy(), name="tidy"), asyncio.create_task(self._take_up(), name="take up")]
+        self._tasks += [asyncio.create_task(self._tidy(), name="tidy"), asyncio.create_task(self._take_up(), name="take up")]
         if self.relay is not None:
             await self.relay.first_try.wait()
 
@@ -175,7 +179,7 @@ class Server:
         self.relay.start()
 
     def _application(self, rest: Rest) -> web.Application:
-        app = web.Application(client_max_size=BODY_BYTES, middlewares=[errors])
+        app = web.Application(client_max_size=BODY_BYTES, middlewares=[self.doorstep.heard, errors])
         app.add_routes([*rest.routes(), *LinkPage().routes(), *self._probe_routes()])
         app.add_routes(
             [
@@ -198,8 +202,10 @@ class Server:
         return probe.routes(url, relay is not None, lambda: relay.media if relay is not None else None, media.ice_servers)
 
     async def _serve(self, app: web.Application, front: socket.socket, inner: socket.socket | None) -> None:
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_S)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_S, keepalive_timeout=KEEPALIVE_S)
         await runner.setup()
+        assert runner.server is not None
+        self._tasks.append(asyncio.create_task(self.doorstep.watch(runner.server, FIRST_REQUEST_S), name="doorstep"))
         self._closers.push_async_callback(runner.cleanup)
         await web.SockSite(runner, front, ssl_context=tls_context(self.config), backlog=BACKLOG).start()
         if inner is not None:
@@ -312,6 +318,7 @@ async def _run(config: Config) -> int:
 
 def run(config: Config) -> int:
     """Until SIGTERM or SIGINT. The exit code."""
+    allow_many_files()
     try:
         if sys.platform == "win32":
             return asyncio.run(_run(config))

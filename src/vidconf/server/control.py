@@ -25,7 +25,7 @@ from vidconf.protocol.control import WireError, encode_meeting
 from vidconf.server import tables
 from vidconf.server.accounts import token_hash
 from vidconf.server.config import Config
-from vidconf.server.limits import Bucket, FailureLimiter
+from vidconf.server.limits import Bucket, Buckets, FailureLimiter
 from vidconf.server.media import Media
 from vidconf.server.room import Room, RoomBroken, RoomClosed, Rooms
 from vidconf.server.sfu import SfuError
@@ -39,6 +39,8 @@ QUEUE_BYTES = 48 << 20
 """Waiting for one connection; a snapshot carries the whole chat."""
 MALFORMED = 50
 """Broken frames (with a readable id) a connection may send in all."""
+HELLOS_PER_S, HELLO_BURST = 0.5, 30
+"""Connections of one seat: each costs a snapshot, and two events that everybody hears of."""
 OUT_S = 10.0
 """How long who is out of the meeting keeps the socket, to hear why."""
 
@@ -52,6 +54,7 @@ class Control:
     def __init__(self, config: Config, storage: Storage, rooms: Rooms, media: Media, failures: FailureLimiter) -> None:
         self.config, self.storage, self.rooms, self.media, self.failures = config, storage, rooms, media, failures
         self.connections: set[Connection] = set()
+        self.hellos = Buckets(HELLOS_PER_S, HELLO_BURST)
         self.counts: Counter[str] = Counter()
         self.draining = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -241,6 +244,10 @@ class Connection:
         room = None if seat is None else await control.rooms.get(seat[0])
         if seat is None or room is None:
             self._failed_hello(hello.id, "bad_token", "hello with an unknown session token")
+            return False
+        if not control.hellos.take(seat, time.monotonic()):
+            control.counts["hello_too_often"] += 1
+            self.end(SLOW, "too many connections")
             return False
         return await self._enter(room, seat[1], hello)
 

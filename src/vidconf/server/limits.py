@@ -77,3 +77,21 @@ class Bucket:
             return False
         self._left -= 1
         return True
+
+
+class Buckets:
+    """A `Bucket` for each name. Of too many names the longest unused are forgotten: whoever has to be slowed down is not among them."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._buckets: OrderedDict[object, Bucket] = OrderedDict()
+
+    def take(self, name: object, now: float) -> bool:
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            bucket = self._buckets[name] = Bucket(self._rate, self._burst, now)
+            if len(self._buckets) > ADDRESSES:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(name)
+        return bucket.take(now)

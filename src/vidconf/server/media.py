@@ -22,7 +22,7 @@ from vidconf.meeting.models import SOURCES, Meeting, Participant, Source, Source
 from vidconf.meeting.rights import may_use
 from vidconf.server.room import Room, RoomClosed, Rooms, Step
 from vidconf.server.sfu import SOURCES as SFU_SOURCES
-from vidconf.server.sfu import Sfu, SfuError, permission, room_name, split_name
+from vidconf.server.sfu import Sfu, SfuError, is_honest, permission, room_name, split_name
 
 log = logging.getLogger("vidconf.media")
 
@@ -333,7 +333,7 @@ class _Keeper:
             await self._tried(self._sfu.permit(name, info.identity, wanted), failed)
         for track in info.tracks:
             source = next((source for source, numbers in SFU_SOURCES.items() if track.source in numbers), None)
-            unlawful = source is None or source not in allowed
+            unlawful = source is None or track.source not in wanted.can_publish_sources or not is_honest(track)
             if not track.muted and (unlawful or (id_, source) in self.owed):
                 before = len(failed)
                 await self._tried(self._sfu.mute(name, info.identity, track.sid), failed)

@@ -21,6 +21,7 @@ from vidconf.protocol.control import WireError, decode_command
 from vidconf.server import schedule, tables
 from vidconf.server.accounts import AccountError, Accounts, Bearer, SignedIn, new_token, token_hash
 from vidconf.server.control import Control
+from vidconf.server.limits import Buckets, network_of
 from vidconf.server.media import Media
 from vidconf.server.room import Room, RoomBroken, RoomClosed, Rooms
 from vidconf.server.schedule import Schedule, ScheduleError
@@ -30,6 +31,8 @@ from vidconf.server.web import ApiError, Visitors, answer, body_of, number_field
 
 log = logging.getLogger("vidconf.rest")
 
+GUESTS_PER_S, GUESTS_BURST = 2.0, 1000
+"""New guests from one address: a whole ministry may come from one at once, and is never more than two large meetings."""
 EXTERNAL_TTL_S = 600
 EXTERNAL_TTL_MAX_S = 7 * 86400
 _BADGE_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
@@ -43,6 +46,10 @@ class Rest:
         self.storage, self.accounts, self.schedule = storage, accounts, meetings
         self.rooms, self.media, self.control, self.visitors = rooms, media, control, visitors
         self.public_url = public_url
+        limits = control.config.limits
+        self._guests = Buckets(GUESTS_PER_S, max(GUESTS_BURST, 2 * limits.capacity))
+        self._commands = Buckets(limits.commands_per_second, 3 * limits.commands_per_second)
+        self._chat = Buckets(limits.chat_per_second, 5 * limits.chat_per_second)
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -134,8 +141,13 @@ class Rest:
         room = await self._room(row.id)
         if account is None and not badge:
             badge = secrets.token_urlsafe(24)
+        seat = _seat(room.state, account.id if account else None, badge if account is None else None)
+        is_new = account is None and not chairs and seat not in room.state.participants
+        # Each is kept with the meeting, and shown to those who let people in.
+        if is_new and not self._guests.take(network_of(self.visitors.address(request)), time.monotonic()):
+            raise ApiError(429, "too_many_requests", {"Retry-After": "2"}, wait_s=2)
         knock = m.Knock(
-            participant=_seat(room.state, account.id if account else None, badge if account is None else None),
+            participant=seat,
             new_name=name, role="chair" if chairs else "delegate", kind=_kind(kind), unit=unit, position=position,
             guest=account is None, account=account.id if account else None, badge=badge if account is None else None,
             straight_in=chairs,
@@ -324,6 +336,10 @@ class Rest:
             raise ApiError(400, error.code, **error.detail) from None
         if isinstance(command, m.Media):
             raise ApiError(400, "malformed", field="do", reason="media is asked for over the control socket")
+        if not is_authority(actor):
+            name, now = (row.id, actor), time.monotonic()
+            if not self._commands.take(name, now) or (isinstance(command, m.Chat | m.React) and not self._chat.take(name, now)):
+                raise ApiError(429, "too_many_requests", {"Retry-After": "1"}, wait_s=1)
         result = await self._ask(row.id, actor, command)
         if isinstance(result, m.Refusal):
             return answer({"refused": result.code, "detail": result.detail}, 409)
@@ -400,8 +416,9 @@ def _seat(state: Meeting, account: str | None, badge: str | None) -> str:
     def mine(p: Participant) -> bool:
         return p.kind != "external" and ((account is not None and p.account == account) or (badge is not None and p.badge == badge))
 
-    order = {"admitted": 0, "lobby": 1, "left": 2, "removed": 3, "denied": 4}
-    seats = sorted((p for p in state.participants.values() if mine(p) and not p.connected), key=lambda p: (order[p.place], -p.since))
+    # Of those that are not here the last one says how this person stands: who was put out from one seat does not return to another.
+    order = {"admitted": 0, "lobby": 1}
+    seats = sorted((p for p in state.participants.values() if mine(p) and not p.connected), key=lambda p: (order.get(p.place, 2), -p.since))
     return seats[0].id if seats else "p" + secrets.token_hex(8)
 
 

@@ -37,10 +37,11 @@ SOURCES: dict[Source, tuple[lk_models.TrackSource, ...]] = {
     "screen_share": (lk_models.TrackSource.SCREEN_SHARE, lk_models.TrackSource.SCREEN_SHARE_AUDIO),
 }
 """What of LiveKit's is one source of ours."""
-_CLAIM_SOURCES: dict[Source, tuple[str, ...]] = {
-    "microphone": ("microphone",),
-    "camera": ("camera",),
-    "screen_share": ("screen_share", "screen_share_audio"),
+_CLAIMS = {
+    lk_models.TrackSource.MICROPHONE: "microphone",
+    lk_models.TrackSource.CAMERA: "camera",
+    lk_models.TrackSource.SCREEN_SHARE: "screen_share",
+    lk_models.TrackSource.SCREEN_SHARE_AUDIO: "screen_share_audio",
 }
 
 
@@ -72,9 +73,23 @@ def split_name(name: str) -> tuple[str, int] | None:
     return head, int(tail)
 
 
+def numbers(sources: Iterable[Source]) -> list[lk_models.TrackSource]:
+    """What of LiveKit's may be published by who may use `sources`. A shared screen has sound only with the right to speak:
+    else it would be a second microphone, which no rule about speaking reaches."""
+    lawful = frozenset(sources)
+    found = [number for source, its in SOURCES.items() if source in lawful for number in its]
+    return found if "microphone" in lawful else [number for number in found if number != lk_models.TrackSource.SCREEN_SHARE_AUDIO]
+
+
+def is_honest(track: lk_models.TrackInfo) -> bool:
+    """Whether a track is of the kind that its source says: sound that calls itself a camera is heard all the same."""
+    heard = track.source in (lk_models.TrackSource.MICROPHONE, lk_models.TrackSource.SCREEN_SHARE_AUDIO)
+    return track.type == (lk_models.TrackType.AUDIO if heard else lk_models.TrackType.VIDEO)
+
+
 def permission(sources: Iterable[Source]) -> lk_models.ParticipantPermission:
     """What a participant who may use `sources` may do. An empty list would mean all: then publishing is off altogether."""
-    allowed = [number for source in sources for number in SOURCES[source]]
+    allowed = numbers(sources)
     return lk_models.ParticipantPermission(
         can_subscribe=True, can_publish=bool(allowed), can_publish_data=False, can_publish_sources=allowed, can_update_metadata=False
     )
@@ -102,7 +117,7 @@ class Sfu:
             "canPublish": bool(sources),
         }  # fmt: skip
         if sources:
-            video["canPublishSources"] = [word for source in sources for word in _CLAIM_SOURCES[source]]
+            video["canPublishSources"] = [_CLAIMS[number] for number in numbers(sources)]
         return self._sign({"sub": identity, "name": name, "video": video}, ttl_s)
 
     def _claims(self, token: str) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import secrets
@@ -18,6 +19,8 @@ log = logging.getLogger("vidconf.http")
 
 BODY_BYTES = 128 * 1024
 DEPTH = 8
+BODY_S = 20.0
+"""How long a body may take to come."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -82,7 +85,11 @@ def _refuse_constant(name: str) -> Any:
 
 async def body_of(request: web.Request) -> dict[str, Any]:
     """The body as a JSON object; an empty body is an empty object. Raises ApiError 400, 413."""
-    raw = await request.read()
+    try:
+        async with asyncio.timeout(BODY_S):
+            raw = await request.read()
+    except TimeoutError:
+        raise ApiError(408, "timeout", {"Connection": "close"}) from None
     if not raw:
         return {}
     try:

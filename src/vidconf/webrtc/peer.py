@@ -21,12 +21,12 @@ from aiortc import (
     RTCIceServer,
     RTCIceTransport,
     RTCSctpCapabilities,
-    RTCSctpTransport,
 )
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 
 from vidconf.webrtc.description import DescriptionError, Section, answer_to, offer_of, parse, transport_of
 from vidconf.webrtc.seams import (
+    DataTransport,
     OnRtcp,
     OnRtp,
     PacketTransport,
@@ -66,7 +66,7 @@ class Peer:
         self.gatherer = RTCIceGatherer(iceServers=servers)
         self.ice = RTCIceTransport(self.gatherer)
         self.dtls = PacketTransport(self.ice, on_rtp, on_rtcp)
-        self.sctp = RTCSctpTransport(self.dtls)
+        self.sctp = DataTransport(self.dtls)
         self.sections: list[Section] = []
         self.remote: SessionDescription | None = None
         self.connected = asyncio.Event()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +12,9 @@ from vidconf.meeting import messages as m
 from vidconf.meeting.models import Meeting
 from vidconf.meeting.reducer import KNOWN_PER_SEAT, apply, start
 from vidconf.meeting.rights import CAPABILITIES
-from vidconf.meeting.rules import CHAT_MESSAGES, allowed, decide
+from vidconf.meeting.rules import CHAT_CHARACTERS, CHAT_LIMIT, CHAT_MESSAGES, CHAT_SHARE, allowed, decide
+from vidconf.protocol.control import encode_meeting
+from vidconf.protocol.frames import SERVER_FRAME_LIMIT
 
 
 class Room:
@@ -376,6 +380,33 @@ def test_chat_is_refused_rather_than_forgotten(room: Room) -> None:
     room.state = apply(room.state, m.Recorded(room.state.seq + 1, 1.0, "an", m.Locked()))
     object.__setattr__(room.state, "chat", room.state.chat * CHAT_MESSAGES)
     assert room.no("an", m.Chat("nữa")) == "chat_full"
+
+
+@pytest.mark.parametrize(("text", "times"), [("một", CHAT_MESSAGES // CHAT_SHARE), ("m" * 3000, CHAT_CHARACTERS // CHAT_SHARE // 3000)])
+def test_nobody_but_a_moderator_fills_the_chat_for_all(room: Room, text: str, times: int) -> None:
+    room.do("an", m.Chat(text))
+    object.__setattr__(room.state, "chat", room.state.chat * times)
+    assert room.no("an", m.Chat("nữa")) == "chat_share_full"
+    assert room.do("binh", m.Chat("tôi chưa nói")) == ["chat_sent"]
+    object.__setattr__(room.state, "chat", tuple(replace(said, sender="chair") for said in room.state.chat))
+    assert room.do("chair", m.Chat("chủ trì còn nói")) == ["chat_sent"]
+
+
+def test_the_whole_chat_always_fits_into_the_frame_that_brings_it(room: Room) -> None:
+    room.do("an", m.Chat("ế" * CHAT_LIMIT))
+    worst = CHAT_CHARACTERS * 3 + CHAT_MESSAGES * len(json.dumps(encode_meeting(room.state)["chat"][0] | {"text": ""}))
+    assert worst < SERVER_FRAME_LIMIT
+    object.__setattr__(room.state, "chat", room.state.chat * (CHAT_CHARACTERS // CHAT_LIMIT))
+    assert room.no("binh", m.Chat("nữa")) == "chat_full"
+
+
+def test_a_full_lobby_keeps_out_new_guests_only() -> None:
+    full = Room(capacity=3)
+    for who in ("g1", "g2", "g3"):
+        full.knock(who, guest=True, badge=f"badge-{who}-0123456789")
+    assert full.no("server", m.Knock("g4", "Khách", guest=True)) == "full"
+    assert full.knock("g1", guest=True) == []  # waits already
+    assert full.knock("an", account="a-an") == ["knocked"]
 
 
 def test_reactions_are_pictures(room: Room) -> None:

@@ -196,6 +196,7 @@ async def test_requests_that_are_refused_are_answered(relay: Relay) -> None:
     assert ask(add_track=add(cid="x", type=models.TrackType.AUDIO, source=microphone)) == why.NOT_ALLOWED
     assert ask(add_track=add(cid="x", type=models.TrackType.DATA, source=camera)) == why.UNSUPPORTED_TYPE
     assert ask(add_track=add(cid="", type=models.TrackType.VIDEO, source=camera)) == why.INVALID_REQUEST
+    assert ask(add_track=add(cid="x", type=models.TrackType.AUDIO, source=camera)) == why.INVALID_REQUEST  # to be heard without the right
     handle(a, rtc.SignalRequest(add_track=add(cid="x", type=models.TrackType.VIDEO, source=camera)))
     assert box.last("track_published").track.sid.startswith("TR_VC")
     assert ask(add_track=add(cid="x", type=models.TrackType.VIDEO, source=camera)) == why.QUEUED

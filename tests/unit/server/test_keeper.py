@@ -241,6 +241,20 @@ async def test_what_is_no_longer_allowed_is_stopped_and_refused(house: House, ma
         await speaker.media.publish("audio")
 
 
+async def test_nobody_is_heard_by_another_name_of_a_microphone(house: House, chair: Socket, pair: tuple[There, There]) -> None:
+    speaker, listener = pair
+    sound = await speaker.media.publish("audio", models.TrackSource.SCREEN_SHARE_AUDIO)
+    await until(lambda: listener.media.count(sound.sid) > 5)  # a film with its sound, while everybody may speak
+    await chair.done("set_permission", source="microphone", allowed="moderators")
+    await speaker.media.wait("track_unpublished", check=lambda told: told.track_sid == sound.sid)
+    await asyncio.sleep(0.2)
+    assert await heard(listener, sound.sid) == 0
+    for source in (models.TrackSource.SCREEN_SHARE_AUDIO, models.TrackSource.CAMERA, models.TrackSource.SCREEN_SHARE):
+        with pytest.raises(PermissionError):
+            await speaker.media.publish("audio", source)
+    assert (await speaker.media.publish("video", models.TrackSource.SCREEN_SHARE)).sid
+
+
 def _may(there: There, source: int) -> bool:
     info = next((p for identity, p in there.media.participants.items() if identity.startswith(there.me)), None)
     return info is not None and source in info.permission.can_publish_sources

@@ -56,6 +56,24 @@ async def test_a_badge_brings_back_to_ones_own_seat_and_no_other(house: House) -
     await socket.close()
 
 
+async def test_who_was_put_out_of_one_seat_does_not_return_to_another(house: House) -> None:
+    made = await house.meeting(lobby=False)
+    member = await house.account("an")
+    chair = await (await house.chair(made).join(made["code"], "Chủ trì")).connect()
+    phone = await member.join(made["code"], "An")
+    first = await phone.connect()
+    desk = await member.join(made["code"], "An")
+    second = await desk.connect()
+    assert desk.participant != phone.participant
+    await first.done("leave")
+    await chair.done("remove", participant=desk.participant)
+    for _ in range(2):  # while its connection still hears why, and after
+        assert (await member.join(made["code"], "An")).state == "lobby"
+        await second.close()
+    for socket in (first, chair):
+        await socket.close()
+
+
 async def test_an_account_joins_as_itself_and_the_organiser_as_chair(house: House) -> None:
     organiser, member = await house.account("Chủ Trì", "organiser"), await house.account("Đại Biểu")
     reply = await organiser.post("/api/v1/meetings", {"title": "Của tôi"})

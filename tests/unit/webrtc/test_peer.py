@@ -12,6 +12,7 @@ import aioice
 import aiortc
 import pytest
 from aiortc import RTCDtlsTransport, RTCIceGatherer, RTCIceTransport
+from aiortc.rtcsctptransport import DataChunk
 
 from vidconf.rtp.packets import build_rtp, parse_rtp
 from vidconf.rtp.rtcp import Pli
@@ -214,3 +215,28 @@ class TestSeams:
         assert list(inspect.signature(RTCDtlsTransport._handle_rtcp_data).parameters) == ["self", "data"]
         received = aioice.ice.StunProtocol.datagram_received
         assert list(inspect.signature(received).parameters) == ["self", "data", "addr"]
+
+    @pytest.mark.parametrize("gap", [0, 1])
+    async def test_a_message_that_never_ends_does_not_fill_the_memory(self, pair: Pair, gap: int) -> None:
+        """`gap`: whether the pieces follow one another, or the first of them never comes."""
+        await pair.connect()
+        sctp = pair.subscriber.sctp
+        sctp._last_received_tsn = 99
+        for n in range(4000):
+            piece = DataChunk(flags=2 if n == 0 else 0)
+            piece.tsn, piece.stream_id, piece.stream_seq, piece.protocol, piece.user_data = 100 + gap + n, 1, 0, 53, bytes(1100)
+            await sctp._receive_data_chunk(piece)
+        held = sum(len(piece.user_data) for stream in sctp._inbound_streams.values() for piece in stream.reassembly)
+        assert 900_000 < held <= (1 if gap else 2) * (1 << 20), "an honest megabyte is taken, a flood is not"
+        assert len(sctp._sack_misordered) <= 1000
+
+    async def test_honest_data_still_comes_through(self, pair: Pair) -> None:
+        got: list[bytes] = []
+        pair.subscriber.sctp.on("datachannel", lambda channel: channel.on("message", got.append))
+        channel = pair.publisher.open_channel("_reliable")
+        await pair.connect()
+        assert await settled(lambda: channel.readyState == "open")
+        for n in range(40):
+            channel.send(bytes([n]) * 60_000)
+        assert await settled(lambda: len(got) == 40)
+        assert got == [bytes([n]) * 60_000 for n in range(40)]
