@@ -1,4 +1,4 @@
-"""Packets of a video stream -> whole VP8 frames, in order: complete on marker and contiguity, time-bounded waiting.
+"""Packets of a video stream -> whole frames, in order: complete on marker and contiguity, time-bounded waiting.
 
 Pure; one thread an object. A frame leaves when all before it have left. A gap is waited for until `wait_s`, or until a later
 keyframe is whole; then everything before that keyframe is dropped, and while there is none `needs_keyframe` is set (the caller
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vidconf.rtp import vp8
 from vidconf.rtp.packets import PacketError
+from vidconf.rtp.payload_format import HeldPacket, PayloadFormat
 from vidconf.rtp.statistics import sequence_unwrapper
-from vidconf.rtp.vp8 import data_start, is_keyframe
 
 MAX_PACKETS = 2000
 """Held at most; more means that nothing is being completed."""
@@ -34,19 +35,15 @@ class AssembledFrame:
     arrived: float
 
 
-_Packet = tuple[int, bool, bool, bytes]
-"""timestamp, marker, begins a frame, VP8 data"""
-
-
 class FrameAssembler:
-    """For VP8. `push` takes what came, `poll` gives up on what did not."""
+    """For one codec. `push` takes what came, `poll` gives up on what did not."""
 
     __slots__ = (
-        "_key", "_key_scan", "_late_run", "_next", "_packets", "_scan", "_stuck_since", "_unwrap",
+        "_codec", "_key", "_key_scan", "_late_run", "_next", "_packets", "_scan", "_stuck_since", "_unpack", "_unwrap",
         "dropped_frames", "malformed", "needs_keyframe", "wait_s",
     )  # fmt: skip
 
-    def __init__(self, wait_s: float = 0.5) -> None:
+    def __init__(self, codec: PayloadFormat = vp8, wait_s: float = 0.5) -> None:
         self.wait_s = wait_s
         self.needs_keyframe = True
         """True until a keyframe has left; set again when a frame was given up."""
@@ -54,7 +51,8 @@ class FrameAssembler:
         """Times that something had to be left out."""
         self.malformed = 0
         self._unwrap = sequence_unwrapper()
-        self._packets: dict[int, _Packet] = {}
+        self._codec, self._unpack = codec, codec.unpack
+        self._packets: dict[int, HeldPacket] = {}
         self._next: int | None = None
         """First sequence number that has not left; None while waiting for a keyframe."""
         self._scan = 0
@@ -86,12 +84,12 @@ class FrameAssembler:
             self._lose()
         if payload:
             try:
-                at, begins = data_start(payload)
+                data, begins, key = self._unpack(payload)
             except PacketError:
                 self.malformed += 1
                 return []
-            packets[number] = (timestamp, marker, begins, payload[at:])
-            if begins and at < len(payload) and not payload[at] & 1 and (self._key is None or number > self._key):
+            packets[number] = (timestamp, marker, begins, data)
+            if key and self._is_newest_key(number, timestamp):
                 self._key = self._key_scan = number
                 if self._next is None:
                     self._drop_before(number)
@@ -131,12 +129,18 @@ class FrameAssembler:
         for old in [n for n in self._packets if n < number]:
             del self._packets[old]
 
+    def _is_newest_key(self, number: int, timestamp: int) -> bool:
+        """Whether the newest keyframe begins here; of several places in one picture, the first does."""
+        if self._key is None:
+            return True
+        return number > self._key if timestamp != self._packets[self._key][0] else number < self._key
+
     def _keyframe_is_whole(self, key: int) -> bool:
         """Whether all of the newest keyframe is held. Goes on where it stopped the last time."""
         packets, at = self._packets, self._key_scan
         timestamp = packets[key][0]
         while (packet := packets.get(at)) is not None:
-            if packet[0] != timestamp or (at > key and packet[2]):
+            if packet[0] != timestamp:
                 self._key_scan = at
                 return True     # the next frame has begun: its marker was left out
             at += 1
@@ -181,13 +185,16 @@ class FrameAssembler:
 
     def _join(self, first: int, last: int, now: float) -> AssembledFrame | None:
         """Takes the packets out; None when they make no frame. Padding makes an empty one."""
-        timestamp, _, begins, head = self._packets[first]
-        data = head if first == last else b"".join([self._packets[n][3] for n in range(first, last + 1)])
-        for number in range(first, last + 1):
-            del self._packets[number]
+        held = [self._packets.pop(n) for n in range(first, last + 1)]
+        timestamp, _, begins, data = held[0]
         if self._key is not None and self._key <= last:
             self._key = None
-        if data and (not begins or len(data) > MAX_FRAME_BYTES):
+        try:
+            if first != last:
+                data = self._codec.join(held)
+            if data and (not begins or len(data) > MAX_FRAME_BYTES):
+                raise PacketError("no frame begins here, or one larger than anyone sends")
+        except PacketError:
             self.malformed += 1
             return None
-        return AssembledFrame(timestamp, data, is_keyframe(data), first, last, now)
+        return AssembledFrame(timestamp, data, self._codec.is_keyframe(data), first, last, now)

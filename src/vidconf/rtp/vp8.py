@@ -5,9 +5,14 @@ Pure; any thread. Malformed input raises PacketError.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vidconf.rtp.packets import PacketError
+
+if TYPE_CHECKING:
+    from vidconf.rtp.payload_format import HeldPacket
 
 CLOCK_HZ = 90_000
 
@@ -69,6 +74,18 @@ def data_start(payload: bytes) -> tuple[int, bool]:
     return at, first & 0x17 == 0x10
 
 
+def unpack(payload: bytes) -> tuple[bytes, bool, bool]:
+    """The VP8 data, whether a frame begins with it, and whether a keyframe does. Raises PacketError."""
+    at, begins = data_start(payload)
+    data = payload[at:]
+    return data, begins, begins and data != b"" and not data[0] & 1
+
+
+def join(packets: Sequence[HeldPacket]) -> bytes:
+    """A frame is its packets' data, end to end."""
+    return b"".join([packet[3] for packet in packets])
+
+
 def packetize(frame: bytes, picture_id: int, limit: int = 1150) -> list[bytes]:
     """Payloads of one frame, each descriptor (15-bit picture id) and at most `limit` bytes of it, evenly filled."""
     count = max(1, -(-len(frame) // limit))
@@ -97,3 +114,8 @@ def keyframe_size(frame: bytes) -> tuple[int, int]:
     if not is_keyframe(frame) or frame[3:6] != b"\x9d\x01\x2a":
         raise PacketError("not a VP8 keyframe")
     return int.from_bytes(frame[6:8], "little") & 0x3FFF, int.from_bytes(frame[8:10], "little") & 0x3FFF
+
+
+def frame_size(frame: bytes) -> tuple[int, int] | None:
+    """`keyframe_size` of a keyframe; None for another frame: it keeps the size. Raises PacketError."""
+    return keyframe_size(frame) if is_keyframe(frame) else None
