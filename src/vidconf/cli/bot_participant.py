@@ -259,8 +259,10 @@ class Bot:
                 self._token_needed()
             case api.TrackAdded(track, _, _, "video"):
                 if self.options.record_video and self._recorder is None:
+                    video = self._engine.session.subscription(track, "video").video
+                    assert video is not None
                     self._recorder, self._recorded = VideoRecorder(self.options.record_video), track
-                    self._engine.session.subscription(track, "video").recorder = self._recorder
+                    video.recorder = self._recorder
             case api.SourceChanged(source, state, _, error):
                 if error:
                     log.warning("%s: %s", source, error)

@@ -244,10 +244,10 @@ class Session:
 
     def _say_wants(self, subscription: Subscription) -> None:
         """Tell the server which size we show, or that we show nothing."""
-        wants = subscription.wants
-        if self._connection is None or wants == subscription.wants_sent or subscription.kind != "video":
+        video = subscription.video
+        if self._connection is None or video is None or video.wants == video.wants_sent:
             return
-        subscription.wants_sent = wants
+        video.wants_sent = wants = video.wants
         disabled, width, height = wants
         self._connection.send(track_setting=rtc.UpdateTrackSettings(
             track_sids=[subscription.sid], disabled=disabled, width=width, height=height, quality=models.VideoQuality.HIGH,
@@ -395,7 +395,8 @@ class Session:
             closing.add_done_callback(self._closings.discard)
             await asyncio.shield(closing)
         for subscription in self._subscriptions.values():
-            subscription.wants_sent = None
+            if subscription.video is not None:
+                subscription.video.wants_sent = None
 
     def _final(self, reason: str) -> str:
         """The code with which it is over; "" when coming back is right."""
@@ -498,7 +499,7 @@ class Session:
             if subscription.muted != track.muted:
                 subscription.set_muted(track.muted)
                 self.emit(api.TrackMuted(track.sid, track.muted))
-            if subscription.watching is not None:
+            if subscription.video is not None and subscription.video.watching is not None:
                 self._say_wants(subscription)
             return
         subscription.announced = True

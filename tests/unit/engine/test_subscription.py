@@ -17,6 +17,7 @@ from vidconf.engine.codecs.vp8 import Vp8Encoder
 from vidconf.engine.decoders import DecoderPool
 from vidconf.engine.playout import Playout
 from vidconf.engine.subscription import Subscription
+from vidconf.engine.video_receiver import VideoReceiver
 from vidconf.rtp.packets import RtpPacket
 from vidconf.rtp.rtcp import Nack, Pli, parse_rtcp
 from vidconf.rtp.vp8 import packetize
@@ -81,6 +82,11 @@ async def settled(condition: Any, timeout_s: float = 15) -> bool:
     return bool(condition())
 
 
+def pictures(subscription: Subscription) -> VideoReceiver:
+    assert subscription.video is not None
+    return subscription.video
+
+
 def feed(subscription: Subscription, packets: list[RtpPacket]) -> None:
     for packet in packets:
         subscription.on_rtp(packet, time.monotonic())
@@ -92,7 +98,7 @@ async def test_pictures_are_decoded_and_counted(owner: Owner) -> None:
     for _ in range(10):
         feed(subscription, film.frame())
         await asyncio.sleep(0.01)
-    assert await settled(lambda: subscription.timing.frames == 10)
+    assert await settled(lambda: pictures(subscription).timing.frames == 10)
     assert await settled(lambda: owner.events == [api.FirstFrame("TR_1")])
     report = subscription.report(time.monotonic())
     assert (report["width"], report["height"], report["frames"], report["lost"]) == (160, 90, 10, 0)
@@ -113,7 +119,7 @@ async def test_what_is_missing_is_asked_for_and_mended_by_rtx(owner: Owner) -> N
     assert len([p for p in owner.sent if isinstance(p, Nack)]) == 1, "the next try is a round trip away"
     repair = RtpPacket(97, 5, lost.timestamp, 2000, lost.marker, lost.sequence.to_bytes(2, "big") + lost.payload)
     subscription.on_repair(repair, time.monotonic())
-    assert await settled(lambda: subscription.timing.frames == 2)
+    assert await settled(lambda: pictures(subscription).timing.frames == 2)
     subscription.on_repair(repair, time.monotonic())
     subscription.on_repair(RtpPacket(97, 6, 0, 2000, False, b"\0"), time.monotonic())
     subscription.close()
@@ -130,10 +136,10 @@ async def test_what_never_comes_ends_in_a_keyframe_request(owner: Owner) -> None
         subscription.tick(time.monotonic(), 0.02)
         await asyncio.sleep(0.02)
     assert any(isinstance(p, Pli) and p.media == 1000 for p in owner.sent)
-    shown = subscription.timing.frames
+    shown = pictures(subscription).timing.frames
     feed(subscription, film.frame(keyframe=True))
     feed(subscription, film.frame())
-    assert await settled(lambda: subscription.timing.frames >= shown + 2)
+    assert await settled(lambda: pictures(subscription).timing.frames >= shown + 2)
     assert len([p for p in owner.sent if isinstance(p, Pli)]) <= 6
     subscription.close()
 
@@ -143,15 +149,15 @@ async def test_a_new_ssrc_begins_anew_and_totals_stay(owner: Owner) -> None:
     for ssrc in (1000, 1001, 1002):
         film = Film(ssrc)
         subscription.bind(RemoteTrack("1", "video", (ssrc,), {}, {96: "vp8"}), owner.send)
-        before = subscription.timing.frames
+        before = pictures(subscription).timing.frames
         for _ in range(3):
             feed(subscription, film.frame())
-        assert await settled(lambda b=before: subscription.timing.frames == b + 3)
+        assert await settled(lambda b=before: pictures(subscription).timing.frames == b + 3)
     assert subscription.report(time.monotonic())["packets"] >= 9
     subscription.unbind()
     feed(subscription, Film(1002).frame())
-    assert subscription.timing.frames == 9
-    assert subscription.timing.freezes == 0
+    assert pictures(subscription).timing.frames == 9
+    assert pictures(subscription).timing.freezes == 0
     subscription.close()
 
 
@@ -160,7 +166,7 @@ async def test_the_same_binding_again_changes_nothing(owner: Owner) -> None:
     for _ in range(5):
         subscription.bind(VIDEO, owner.send)
         feed(subscription, film.frame())
-    assert await settled(lambda: subscription.timing.frames == 5)
+    assert await settled(lambda: pictures(subscription).timing.frames == 5)
     subscription.close()
 
 
@@ -169,24 +175,24 @@ async def test_hidden_shown_hidden(owner: Owner) -> None:
     subscription.bind(VIDEO, owner.send)
     feed(subscription, film.frame())
     await asyncio.sleep(0.05)
-    assert subscription.timing.frames == 0
-    assert subscription.wants == (True, 0, 0)
+    assert pictures(subscription).timing.frames == 0
+    assert pictures(subscription).wants == (True, 0, 0)
     subscription.watch(api.WatchTrack("TR_1", 80, 60))
-    assert subscription.wants == (False, 80, 60)
+    assert pictures(subscription).wants == (False, 80, 60)
     feed(subscription, film.frame(keyframe=True))
     assert await settled(lambda: any(isinstance(e, api.RingOpened) for e in owner.events))
     subscription.watch(api.WatchTrack("TR_1", 0, 0, visible=False))
     assert owner.events[-1] == api.RingClosed("TR_1")
-    assert subscription.wants == (True, 0, 0)
-    shown = subscription.timing.frames
+    assert pictures(subscription).wants == (True, 0, 0)
+    shown = pictures(subscription).timing.frames
     feed(subscription, film.frame(keyframe=True))
     await asyncio.sleep(0.05)
-    assert subscription.timing.frames == shown
+    assert pictures(subscription).timing.frames == shown
     subscription.watch(api.WatchTrack("TR_1", 80, 60))
     subscription.tick(time.monotonic(), 0.02)
     assert any(isinstance(p, Pli) for p in owner.sent)
     feed(subscription, film.frame(keyframe=True))
-    assert await settled(lambda: subscription.timing.frames == shown + 1)
+    assert await settled(lambda: pictures(subscription).timing.frames == shown + 1)
     subscription.close()
     subscription.watch(api.WatchTrack("TR_1", 80, 60))
 
@@ -210,7 +216,7 @@ async def test_a_blank_of_the_server_is_no_picture(owner: Owner) -> None:
     subscription.bind(VIDEO, owner.send)
     feed(subscription, film.frame())
     await asyncio.sleep(0.1)
-    assert (subscription.timing.frames, subscription.width) == (0, 0)
+    assert (pictures(subscription).timing.frames, pictures(subscription).width) == (0, 0)
     subscription.close()
 
 
@@ -228,11 +234,13 @@ async def test_hostile_packets_cost_nothing_lasting(owner: Owner) -> None:
     incoming = subscription._in
     assert incoming is not None
     assert incoming.nack.missing <= 1000
-    assert len(incoming.assembler._packets) <= 2000  # type: ignore[union-attr]
+    assembler = pictures(subscription)._assembler
+    assert assembler is not None
+    assert len(assembler._packets) <= 2000
     subscription.bind(RemoteTrack("1", "video", (1001,), {}, {96: "vp8"}), owner.send)
     film.ssrc = 1001
     for _ in range(3):
         feed(subscription, film.frame(keyframe=True))
         await asyncio.sleep(0.02)
-    assert await settled(lambda: subscription.timing.frames > 0)
+    assert await settled(lambda: pictures(subscription).timing.frames > 0)
     subscription.close()
