@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from vidconf.rtp import vp8
+from vidconf.rtp import h264, vp8, vp9
 
 VIDEO_CLOCK_HZ = 90_000
 """Of every format here (RFC 7741 §4.1, RFC 9628 §4.1, RFC 6184 §5.1)."""
@@ -38,5 +38,5 @@ class PayloadFormat(Protocol):
         size it had. Raises PacketError for what is no frame of this codec."""
 
 
-FORMATS: dict[str, PayloadFormat] = {"vp8": vp8}
+FORMATS: dict[str, PayloadFormat] = {"vp8": vp8, "vp9": vp9, "h264": h264}
 """By the encoding name of `a=rtpmap`, lower case."""
