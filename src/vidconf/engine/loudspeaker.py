@@ -52,6 +52,8 @@ def open_output(device: str) -> Output:
 class NoLoudspeaker:
     """Nobody listens: an absolute clock paces."""
 
+    latency_s = 0.0
+
     def __init__(self) -> None:
         self._due = time.monotonic()
 
@@ -70,6 +72,9 @@ class NoLoudspeaker:
 
 class Loudspeaker:
     """One of `Devices.speakers`, by id, or `default`. It opens on its thread; what is wrong with it comes out of `write`."""
+
+    latency_s = LATENCY_S + QUEUE * BLOCK_S
+    """From a block's making to its first sample in the air, the card's own converters left out."""
 
     def __init__(self, device: str) -> None:
         self.dropped = 0

@@ -12,102 +12,19 @@ import threading
 import time
 from collections.abc import Callable
 
-from vidconf.engine.codecs import CodecError
-from vidconf.engine.codecs.opus import BLOCK_BYTES, OpusDecoder
+from vidconf.engine.audio_stream import AudioStream
+from vidconf.engine.codecs.opus import BLOCK_BYTES
 from vidconf.engine.loudspeaker import BLOCK_S, Loudspeaker, NoLoudspeaker
 from vidconf.engine.recording import SoundFile
-from vidconf.engine.sound import Mixer, Part, crossfade, fade_in, fade_out, level
-from vidconf.rtp.jitter_buffer import AudioJitterBuffer, Conceal, Play, Silence
+from vidconf.engine.sound import Mixer, Part
 
 log = logging.getLogger("vidconf.playout")
 
-SOUND_LEVEL = 0.003
-"""RMS above which the first sound counts as heard."""
-MAX_PULLS = 8
-"""Packets for one block: the shortest has 2.5 ms."""
 SLIPPED_BLOCKS = 25
 """A recording that is so far behind the clock (the machine slept, the card hung) is filled up with silence."""
 
 MAX_FILLED_BLOCKS = 30_000
 MAX_ONCE = 4
-
-
-class AudioStream:
-    """One remote sound: jitter buffer and decoder. `push` on the loop's thread, `block` on the playout's."""
-
-    def __init__(self, name: str, on_first_sound: Callable[[], None]) -> None:
-        self.name, self.gain = name, 1.0
-        self.applied_gain = 1.0
-        self.level = 0.0
-        """RMS of the last block, 0…1."""
-        self.errors = 0
-        self.first_sound_at: float | None = None
-        """When something audible was first played, monotonic."""
-        self.first_block_at: float | None = None
-        """When anything was."""
-        self._on_first_sound = on_first_sound
-        self._lock = threading.Lock()
-        self._buffer = AudioJitterBuffer()
-        self._decoder = OpusDecoder()
-        self._rest = b""
-        self._silent = True
-
-    def push(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
-        with self._lock:
-            self._buffer.push(sequence, timestamp, payload, now)
-
-    def statistics(self) -> dict[str, float]:
-        """`jitter_buffer_ms`, `concealed_percent` for `bot --json`."""
-        with self._lock:
-            buffer = self._buffer
-            total = buffer.played + buffer.concealed
-            return {
-                "jitter_buffer_ms": round(1000 * buffer.level_s),
-                "concealed_percent": round(100 * buffer.concealed / total, 2) if total else 0.0,
-            }
-
-    def block(self, now: float) -> bytes | None:
-        """20 ms, or None for silence."""
-        for _ in range(MAX_PULLS):
-            if len(self._rest) >= BLOCK_BYTES:
-                break
-            with self._lock:
-                decision = self._buffer.pull(now)
-            if isinstance(decision, Silence):
-                return self.last_block()
-            self._rest += self._decode(decision)
-        pcm, self._rest = self._rest[:BLOCK_BYTES], self._rest[BLOCK_BYTES:]
-        if self._silent:
-            pcm, self._silent = fade_in(pcm), False
-        self.level = level(pcm)
-        if self.first_block_at is None:
-            self.first_block_at = time.monotonic()
-        if self.first_sound_at is None and self.level > SOUND_LEVEL:
-            self.first_sound_at = time.monotonic()
-            self._on_first_sound()
-        return pcm
-
-    def last_block(self) -> bytes | None:
-        """What was heard goes on for 20 ms and ends in silence; None when it has."""
-        self.level = 0.0
-        if self._silent:
-            return None
-        pcm = (self._rest + self._decoder.conceal())[:BLOCK_BYTES]
-        self._rest, self._silent = b"", True
-        return fade_out(pcm)
-
-    def _decode(self, decision: Play | Conceal) -> bytes:
-        try:
-            if isinstance(decision, Conceal):
-                return self._decoder.conceal(decision.next_payload)
-            left_out = b""
-            for skipped in decision.skip:
-                left_out = left_out or self._decoder.decode(skipped)
-            pcm = self._decoder.decode(decision.payload)
-            return crossfade(left_out, pcm) if left_out else pcm
-        except CodecError:
-            self.errors += 1
-            return self._decoder.conceal()
 
 
 class Playout:
@@ -125,6 +42,7 @@ class Playout:
         self._wav: SoundFile | None = None
         self._wav_lock = threading.Lock()
         self._wav_since, self._wav_blocks = 0.0, 0
+        self._latency_s = 0.0
         self._changed = threading.Event()
         self._ended = False
         self._thread: threading.Thread | None = None
@@ -206,6 +124,7 @@ class Playout:
                     self._changed.clear()
                     sink.close()
                     sink = self._open()
+                self._latency_s = sink.latency_s
                 pcm = self._block()
                 try:
                     sink.write(pcm)
@@ -226,7 +145,7 @@ class Playout:
             parts: list[Part] = [(pcm[:BLOCK_BYTES], 1.0, 1.0) for pcm in self._once]
             self._once = [pcm[BLOCK_BYTES:] for pcm in self._once if len(pcm) > BLOCK_BYTES]
         for stream, going in (*((s, False) for s in streams), *((s, True) for s in leaving)):
-            pcm = stream.last_block() if going else stream.block(now)
+            pcm = stream.last_block() if going else stream.block(now, self._latency_s)
             wanted = stream.gain * gain
             if pcm is not None:
                 parts.append((pcm, stream.applied_gain, wanted))

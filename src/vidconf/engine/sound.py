@@ -92,9 +92,13 @@ class Mixer:
         return array.array("h", map(int, total)).tobytes()     # nothing is above FULL any more
 
 
-def crossfade(old: bytes, new: bytes) -> bytes:
-    """`new`, whose first 5 ms grow out of `old`'s: where a block was left out, no click."""
-    count = min(FADE, len(old) // 2, len(new) // 2)
+def crossfade(old: bytes, new: bytes, samples: int = FADE) -> bytes:
+    """`new`, whose first `samples` grow out of `old`'s: where something was left out or put in, no click."""
+    count = min(samples, len(old) // 2, len(new) // 2)
+    if np is not None and count > FADE // 2:
+        first, second = np.frombuffer(old, np.int16, count).astype(np.float32), np.frombuffer(new, np.int16, count)
+        passed: bytes = (first + (second - first) * (np.arange(count, dtype=np.float32) / count)).astype(np.int16).tobytes()
+        return passed + new[2 * count :]
     a, b = array.array("h", old[: 2 * count]), array.array("h", new[: 2 * count])
     mixed = array.array("h", (int(x + (y - x) * k / count) for k, (x, y) in enumerate(zip(a, b, strict=True))))
     return mixed.tobytes() + new[2 * count :]

@@ -61,7 +61,7 @@ class AudioJitterBuffer:
 
     __slots__ = (
         "_blocks_waited", "_clock_hz", "_concealed_here", "_fastest", "_fastest_before", "_histogram", "_last_arrival", "_late_run",
-        "_least_level", "_mean_size", "_next", "_next_stamp", "_packets", "_playing", "_unwrap_sequence", "_unwrap_timestamp",
+        "_least_delay_s", "_least_level", "_mean_size", "_next", "_next_stamp", "_packets", "_playing", "_unwrap_sequence", "_unwrap_timestamp",
         "_weight", "_window_at", "concealed", "late", "played", "skipped", "target_s",
     )  # fmt: skip
 
@@ -83,6 +83,7 @@ class AudioJitterBuffer:
         self._weight = 1 - FORGET
         self._blocks_waited, self._least_level = 0, 0
         self._mean_size = 0.0
+        self._least_delay_s = MIN_TARGET_S
         self.target_s = 0.06
         self.played = self.concealed = self.late = self.skipped = 0
 
@@ -90,6 +91,16 @@ class AudioJitterBuffer:
     def level_s(self) -> float:
         """Sound in the buffer, seconds."""
         return len(self._packets) * BLOCK_S
+
+    @property
+    def next_stamp(self) -> int:
+        """The timestamp, unwrapped, of the sample that follows what was pulled last; what is concealed now passes for it."""
+        return self._next_stamp + self._concealed_here * int(self._clock_hz * BLOCK_S)
+
+    def set_least_delay(self, seconds: float) -> None:
+        """The target is not to fall below so much (at most MAX_TARGET_S); 0 leaves it to the network."""
+        self._least_delay_s = max(MIN_TARGET_S, min(MAX_TARGET_S, seconds))
+        self.target_s = max(self.target_s, self._least_delay_s)
 
     def push(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
         """Take one packet. Duplicates and those too late to be played are counted and dropped."""
@@ -198,6 +209,7 @@ class AudioJitterBuffer:
             self._next = oldest
             return self._take()
         self._next += stood_in + 1
+        self._next_stamp += (stood_in + 1) * int(self._clock_hz * BLOCK_S)
         self.concealed += 1
         following = self._packets.get(self._next)
         return Conceal(following[1]) if following else _CONCEAL
@@ -225,7 +237,7 @@ class AudioJitterBuffer:
             reached += histogram[k]
             if reached >= wanted:
                 break
-        self.target_s = max(MIN_TARGET_S, min(MAX_TARGET_S, (k + 2) * BLOCK_S))
+        self.target_s = max(self._least_delay_s, min(MAX_TARGET_S, (k + 2) * BLOCK_S))
 
     def _restart(self) -> None:
         self._packets.clear()

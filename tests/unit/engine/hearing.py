@@ -8,8 +8,9 @@ import wave
 from collections.abc import Callable, Container
 from pathlib import Path
 
+from vidconf.engine.audio_stream import AudioStream
 from vidconf.engine.codecs.opus import BLOCK, BLOCK_BYTES, OpusEncoder
-from vidconf.engine.playout import AudioStream, Playout
+from vidconf.engine.playout import Playout
 
 
 def until(true: Callable[[], bool], timeout_s: float = 10.0) -> bool:

@@ -13,8 +13,8 @@ from unit.engine.hearing import Heard, encoded, feed, read, until
 from unit.engine.media import steepest, tone
 
 import vidconf.resources
+from vidconf.engine.audio_stream import AudioStream
 from vidconf.engine.codecs.opus import BLOCK, BLOCK_BYTES, OpusEncoder
-from vidconf.engine.playout import AudioStream
 from vidconf.engine.sound import level
 
 
@@ -67,6 +67,38 @@ def test_speech_with_one_packet_in_twenty_lost_is_still_good() -> None:
     heard, stream, _ = play([None if k % 20 == 13 else p for k, p in enumerate(encoded(original))])
     assert opinion(original, heard) >= 2.2
     assert 3 < stream.statistics()["concealed_percent"] < 7
+
+
+def test_what_leaves_the_loudspeaker_is_known_by_its_timestamp() -> None:
+    stream, packets = AudioStream("a", lambda: None), encoded(tone(1.0))
+    assert stream.playout_point() is None
+    points, first = [], 0xFFFFFFFF - 10 * BLOCK      # wraps on the way
+    for k, payload in enumerate(packets):
+        stream.push(k, (first + k * BLOCK) & 0xFFFFFFFF, payload, 5 + k * 0.02)
+        if stream.block(5.001 + k * 0.02, latency_s=0.1):
+            points.append(stream.playout_point())
+    assert len(points) > 40
+    assert points[0] is not None
+    for k, point in enumerate(points):
+        assert point is not None
+        stamp, at = point
+        assert at == pytest.approx(points[0][1] + k * 0.02)
+        assert stamp == (points[0][0] + k * BLOCK) & 0xFFFFFFFF
+    held_s = points[0][1] - 0.1 - 5 - ((points[0][0] - first) & 0xFFFFFFFF) / 48_000
+    assert 0.02 < held_s < 0.09
+    while stream.block(7.0):
+        continue
+    assert stream.playout_point() is None
+
+
+def test_sound_is_held_back_for_a_late_picture() -> None:
+    stream, packets, heard = AudioStream("a", lambda: None), encoded(tone(1.0)), []
+    stream.set_least_delay(0.3)
+    for k, payload in enumerate(packets):
+        stream.push(k, k * BLOCK, payload, 5 + k * 0.02)
+        heard.append(stream.block(5.001 + k * 0.02) is not None)
+    assert 13 <= heard.index(True) <= 16
+    assert all(heard[16:])
 
 
 def test_mute_loss_and_return_never_click() -> None:
