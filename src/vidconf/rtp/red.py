@@ -1,0 +1,105 @@
+"""Redundant audio (RFC 2198): one packet carries itself and copies of those before it.
+
+Pure; any thread. `parse` raises PacketError and nothing else. As libwebrtc and LiveKit send it (`red/48000/2` over Opus): every
+packet before it, newest last, at most a few; the copies have no numbers of their own, `recover` finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from vidconf.rtp.packets import PacketError
+
+MAX_BLOCKS = 8
+"""More would be no speech: libwebrtc sends two or three."""
+MAX_OFFSET, MAX_SIZE = (1 << 14) - 1, (1 << 10) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One payload. `offset`: by how many timestamp units it is older than the packet; 0 for the primary, which comes last."""
+
+    payload_type: int
+    offset: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A block as the packet that it (once) was. `copy`: it comes again, another packet may have carried it."""
+
+    sequence: int
+    timestamp: int
+    payload_type: int
+    payload: bytes
+    copy: bool
+
+
+def parse(payload: bytes) -> list[Block]:
+    """The blocks, oldest first, the primary last. Raises PacketError."""
+    heads: list[tuple[int, int, int]] = []
+    at, size = 0, len(payload)
+    while True:
+        if at >= size:
+            raise PacketError("redundant headers are cut short")
+        first = payload[at]
+        if not first & 0x80:
+            break
+        if at + 4 > size or len(heads) + 1 >= MAX_BLOCKS:
+            raise PacketError("redundant headers are cut short, or too many")
+        rest = int.from_bytes(payload[at + 1 : at + 4], "big")
+        heads.append((first & 127, rest >> 10, rest & 1023))
+        at += 4
+    primary = payload[at] & 127
+    at += 1
+    blocks = []
+    for payload_type, offset, length in heads:
+        if at + length > size:
+            raise PacketError("a redundant block runs over its packet")
+        if length:
+            blocks.append(Block(payload_type, offset, payload[at : at + length]))
+        at += length
+    blocks.append(Block(primary, 0, payload[at:]))
+    return blocks
+
+
+def build(blocks: Iterable[Block]) -> bytes:
+    """The payload for blocks, oldest first, the primary last. Raises ValueError for one that cannot be written down."""
+    *copies, primary = blocks
+    heads = b""
+    for block in copies:
+        if not (0 <= block.payload_type < 128 and 0 <= block.offset <= MAX_OFFSET and len(block.payload) <= MAX_SIZE):
+            raise ValueError("a block too old or too large to be sent again")
+        heads += bytes((0x80 | block.payload_type,)) + (block.offset << 10 | len(block.payload)).to_bytes(3, "big")
+    return heads + bytes((primary.payload_type,)) + b"".join(b.payload for b in copies) + primary.payload
+
+
+def recover(sequence: int, timestamp: int, payload: bytes, duration: Callable[[bytes], int]) -> list[Recovered]:
+    """All packets in a packet, oldest first. Raises PacketError.
+
+    A copy's number is the packet's less its place from the end, if what it and those after it last (`duration`, timestamp
+    units) agrees with its offset; where a block between was left out, the offset alone tells, if it is whole packets. One
+    that fits neither way is left out: in the wrong place it would do harm.
+    """
+    *copies, primary = parse(payload)
+    found = [Recovered(sequence, timestamp, primary.payload_type, primary.payload, copy=False)]
+    lasted = 0
+    for place, block in enumerate(reversed(copies), 1):
+        length = duration(block.payload)
+        if not length or not block.offset:
+            continue
+        lasted += length
+        if block.offset != lasted:
+            lasted = block.offset
+            back = block.offset // length
+            if block.offset % length or back > MAX_BLOCKS or back < place:
+                # across a pause the offset is long: the one just before is still known by its place
+                if place != 1:
+                    continue
+                back = 1
+        else:
+            back = place
+        found.append(Recovered((sequence - back) & 0xFFFF, (timestamp - block.offset) & 0xFFFFFFFF, block.payload_type, block.payload, copy=True))
+    found.reverse()
+    return found
