@@ -40,11 +40,17 @@ def paint(frame: av.VideoFrame, at_ms: int | None = None) -> av.VideoFrame:
 
 def read(frame: av.VideoFrame) -> int | None:
     """Milliseconds since the epoch modulo 2³², None when there is no (readable) stamp."""
-    side = frame.width / 40
-    if side < 3 or frame.format.name not in ("yuv420p", "yuvj420p"):
+    if frame.format.name not in ("yuv420p", "yuvj420p"):
         return None
     plane = frame.planes[0]
-    luma, stride = memoryview(plane).cast("B"), plane.line_size
+    return read_luma(memoryview(plane).cast("B"), plane.line_size, frame.width)
+
+
+def read_luma(luma: memoryview, stride: int, width: int) -> int | None:
+    """As `read`, from the brightness plane of a picture that is no AVFrame."""
+    side = width / 40
+    if side < 3:
+        return None
     bits = 0
     for row in range(ROWS):
         for column in range(COLUMNS):
