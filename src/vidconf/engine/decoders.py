@@ -1,5 +1,6 @@
 """A small pool of decoder threads: one stream always decodes on one of them, newest frames win, nothing ever waits for it.
 
+Streams of one thread take turns, a frame each: one that floods costs itself pictures, not the others.
 `open`, `push`, `close` on the loop's thread; `on_frame` and `on_trouble` are called on the worker's.
 """
 
@@ -14,12 +15,18 @@ from collections.abc import Callable
 import av
 
 from vidconf.engine.codecs import CodecError
+from vidconf.engine.codecs.decoder import VideoDecoder
+from vidconf.engine.codecs.h264 import H264Decoder
 from vidconf.engine.codecs.vp8 import Vp8Decoder
+from vidconf.engine.codecs.vp9 import Vp9Decoder
 
 log = logging.getLogger("vidconf.codecs")
 
 MAX_QUEUED = 12
 """Encoded frames a stream may have waiting; more and the rest up to the next keyframe is dropped."""
+
+DECODERS: dict[str, type[VideoDecoder]] = {d.NAME: d for d in (Vp8Decoder, Vp9Decoder, H264Decoder)}
+"""By the codec's name, as in `rtp.payload_format.FORMATS`."""
 
 OnFrame = Callable[[av.VideoFrame, int], None]
 
@@ -29,14 +36,16 @@ class DecoderStream:
 
     def __init__(self, worker: _Worker, on_frame: OnFrame, on_trouble: Callable[[], None]) -> None:
         self._worker, self._on_frame, self._on_trouble = worker, on_frame, on_trouble
-        self._queue: deque[tuple[bytes, int, bool]] = deque()
-        self._decoder: Vp8Decoder | None = None
+        self._queue: deque[tuple[bytes, int, bool, str]] = deque()
+        self._decoder: VideoDecoder | None = None
         self._needs_keyframe = True
+        self._queued = False
+        """It has its turn with the worker already."""
         self.closed = False
         self.dropped = self.errors = 0
 
-    def push(self, data: bytes, timestamp: int, keyframe: bool) -> None:
-        """Queue one whole frame. Never blocks."""
+    def push(self, data: bytes, timestamp: int, keyframe: bool, codec: str = "vp8") -> None:
+        """Queue one whole frame; another codec than before begins with a keyframe. Never blocks."""
         if self._needs_keyframe and not keyframe:
             self.dropped += 1
             return
@@ -48,8 +57,18 @@ class DecoderStream:
                 self._needs_keyframe = True
                 self._on_trouble()
                 return
-        self._queue.append((data, timestamp, keyframe))
-        self._worker.wake(self)
+        self._queue.append((data, timestamp, keyframe, codec))
+        self._take_turn()
+
+    def _take_turn(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self._worker.wake(self)
+
+    @property
+    def waiting(self) -> int:
+        """Frames that wait to be decoded. Any thread."""
+        return len(self._queue)
 
     def reset(self) -> None:
         """Forget what waits; the next frame must be a keyframe."""
@@ -61,30 +80,39 @@ class DecoderStream:
         self._queue.clear()
 
     def work(self) -> None:
-        """Decode what waits (worker's thread)."""
-        while not self.closed:
+        """Decode one frame of what waits (worker's thread)."""
+        self._queued = False    # first: what is pushed from here on asks for a turn of its own
+        try:
+            data, timestamp, keyframe, codec = self._queue.popleft()
+        except IndexError:
+            return
+        if self._queue:
+            self._take_turn()
+        if not self.closed:
+            self._decode(data, timestamp, keyframe, codec)
+
+    def _decode(self, data: bytes, timestamp: int, keyframe: bool, codec: str) -> None:
+        if self._decoder is not None and codec != self._decoder.NAME:
+            self._decoder = None
+        if self._decoder is None and not keyframe:
+            self.dropped += 1
+            return
+        try:
+            if self._decoder is None:
+                self._decoder = DECODERS[codec]()
+            picture = self._decoder.decode(data)
+        except CodecError as error:
+            log.debug("a frame of %s could not be decoded: %s", codec, error)
+            self.errors += 1
+            self._decoder = None
+            self._needs_keyframe = True
+            self._on_trouble()
+            return
+        if picture is not None and not self.closed:
             try:
-                data, timestamp, keyframe = self._queue.popleft()
-            except IndexError:
-                return
-            if self._decoder is None and not keyframe:
-                self.dropped += 1
-                continue
-            try:
-                if self._decoder is None:
-                    self._decoder = Vp8Decoder()
-                picture = self._decoder.decode(data)
-            except CodecError:
-                self.errors += 1
-                self._decoder = None
-                self._needs_keyframe = True
-                self._on_trouble()
-                continue
-            if picture is not None and not self.closed:
-                try:
-                    self._on_frame(picture, timestamp)
-                except Exception:
-                    log.exception("a decoded picture could not be shown")
+                self._on_frame(picture, timestamp)
+            except Exception:
+                log.exception("a decoded picture could not be shown")
 
 
 class _Worker(threading.Thread):
@@ -112,7 +140,10 @@ class _Worker(threading.Thread):
                 stream = self._ready.popleft()
             except IndexError:
                 continue
-            stream.work()
+            try:
+                stream.work()
+            except Exception:
+                log.exception("a stream's frame failed in a way its decoder does not know of")
 
 
 class DecoderPool:

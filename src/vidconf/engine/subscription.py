@@ -18,7 +18,7 @@ from vidconf.engine.playout import AudioStream, Playout
 from vidconf.engine.video_receiver import VideoReceiver
 from vidconf.rtp.nack import NackScheduler
 from vidconf.rtp.packets import RtpPacket
-from vidconf.rtp.payload_format import VIDEO_CLOCK_HZ
+from vidconf.rtp.payload_format import FORMATS, VIDEO_CLOCK_HZ
 from vidconf.rtp.rtcp import Nack, Pli, ReportBlock, SenderReport
 from vidconf.rtp.statistics import ReceiverStatistics
 from vidconf.webrtc.description import RemoteTrack
@@ -46,10 +46,11 @@ class Owner(Protocol):
 class _Incoming:
     """What belongs to one SSRC of one connection."""
 
-    def __init__(self, ssrc: int, kind: str, payload_types: dict[int, str]) -> None:
+    def __init__(self, ssrc: int, kind: str, track: RemoteTrack) -> None:
         self.statistics = ReceiverStatistics(ssrc, VIDEO_CLOCK_HZ if kind == "video" else AUDIO_CLOCK_HZ)
         self.nack = NackScheduler(0.0 if kind == "video" else 0.01)
-        self.payload_types = payload_types
+        self.track = track
+        """As the newest offer tells it: which codec a payload type is."""
 
 
 class Subscription:
@@ -87,10 +88,10 @@ class Subscription:
         self._send = send
         ssrc = track.ssrcs[0]
         if self._in is not None and self._in.statistics.ssrc == ssrc:
-            self._in.payload_types = track.payload_types
+            self._in.track = track
             return
         self.unbind()
-        self._in = _Incoming(ssrc, self.kind, track.payload_types)
+        self._in = _Incoming(ssrc, self.kind, track)
         self._pli_at = time.monotonic() - PLI_GAP_S + FIRST_PLI_S
         if self.video is not None:
             self.video.begin()
@@ -129,21 +130,21 @@ class Subscription:
         sequence = int.from_bytes(packet.payload[:2], "big")
         if not incoming.nack.received(sequence, now):
             return      # nobody asked, or it has come meanwhile: a probe
-        original = {apt for apt, name in incoming.payload_types.items() if name != "rtx"}
         packet.sequence, packet.payload = sequence, packet.payload[2:]
-        packet.payload_type = next(iter(original), packet.payload_type)
+        packet.payload_type = incoming.track.repaired.get(packet.payload_type, packet.payload_type)
         self._take(incoming, packet, now)
 
     def _take(self, incoming: _Incoming, packet: RtpPacket, now: float) -> None:
+        codec = ""
         if packet.payload:
-            codec = incoming.payload_types.get(packet.payload_type)
-            if codec != ("opus" if self.kind == "audio" else "vp8"):
+            codec = incoming.track.payload_types.get(packet.payload_type, "")
+            if codec not in (FORMATS if self.video is not None else ("opus",)):
                 self.unknown_payloads += 1
                 return
         if self.audio is not None:
             self.audio.push(packet.sequence, packet.timestamp, packet.payload, now)
         elif self.video is not None:
-            self.video.push(packet, now)
+            self.video.push(packet, codec, now)
 
     def on_sender_report(self, report: SenderReport, now: float) -> None:
         if self._in is not None:
@@ -218,7 +219,7 @@ class Subscription:
             self._rate = (now, octets)
         values: dict[str, Any] = {
             "track": self.sid, "identity": self.identity, "participant": self.identity.partition(".")[0], "source": self.source,
-            "kind": self.kind, "codec": "opus" if self.kind == "audio" else "VP8", "muted": self.muted,
+            "kind": self.kind, "codec": "opus" if self.kind == "audio" else "", "muted": self.muted,
             "width": 0, "height": 0, "frames": 0, "fps": 0.0, "freezes": 0, "freeze_s": 0.0,
             "packets": totals["packets"] + (counts.packets if counts else 0),
             "lost": totals["lost"] + (max(0, counts.lost) if counts else 0),

@@ -20,6 +20,7 @@ from vidconf.engine.recording import VideoRecorder
 from vidconf.engine.scaling import TileWriter
 from vidconf.rtp.frame_assembly import FrameAssembler
 from vidconf.rtp.packets import RtpPacket
+from vidconf.rtp.payload_format import FORMATS
 
 BLANK_SIDE = 16
 """LiveKit sends a picture of 8 × 8 when a track is muted: it is no picture."""
@@ -57,6 +58,8 @@ class VideoReceiver:
         """The `track_setting` the server was last told: (disabled, width, height)."""
         self._owner, self._post, self._on_first, self._ask_keyframe = owner, post, on_first, ask_keyframe
         self._decode_unwatched = decode_unwatched
+        self._codec = "vp8"
+        """Of what comes; by its name in `FORMATS`."""
         self._assembler: FrameAssembler | None = None
         self._stream: DecoderStream | None = None
         self._tile: TileWriter | None = None
@@ -66,7 +69,7 @@ class VideoReceiver:
     # ---- packets
     def begin(self) -> None:
         """Another SSRC: nothing of what came before can be continued."""
-        self._assembler = FrameAssembler()
+        self._assembler = FrameAssembler(FORMATS[self._codec])
         if self._stream is not None:
             self._stream.reset()
 
@@ -75,12 +78,16 @@ class VideoReceiver:
         self._assembler = None
         self.timing.pause()
 
-    def push(self, packet: RtpPacket, now: float) -> None:
-        """One packet of the track, repaired or not. Padding fills its number."""
+    def push(self, packet: RtpPacket, codec: str, now: float) -> None:
+        """One packet of the track, repaired or not. Padding, of no codec, fills its number. With another codec than before
+        everything begins anew."""
         if self._assembler is None or not self.decoding:
             return
+        if codec and codec != self._codec:
+            self._codec = codec
+            self._assembler = FrameAssembler(FORMATS[codec])
         for frame in self._assembler.push(packet.sequence, packet.timestamp, packet.marker, packet.payload, now):
-            self._decoder().push(frame.data, frame.timestamp, frame.keyframe)
+            self._decoder().push(frame.data, frame.timestamp, frame.keyframe, self._codec)
 
     def tick(self, now: float) -> None:
         """Every 20 ms while packets come: give up what is waited for in vain, ask for a keyframe when nothing else helps."""
@@ -122,7 +129,7 @@ class VideoReceiver:
             self._close_tile()
             return False
         if self._assembler is not None:
-            self._assembler = FrameAssembler()
+            self._assembler = FrameAssembler(FORMATS[self._codec])
         return True
 
     # ---- decoding
@@ -180,6 +187,6 @@ class VideoReceiver:
     # ---- numbers
     def report(self, now: float) -> dict[str, Any]:
         """Its part of an entry of `tracks` in `bot --json`."""
-        values = {"width": self.width, "height": self.height, **self.timing.report()}
+        values = {"codec": self._codec.upper(), "width": self.width, "height": self.height, **self.timing.report()}
         values["recent_fps"] = round(self.timing.fps(now), 1)
         return values

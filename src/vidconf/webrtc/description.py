@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 
 from aiortc import RTCDtlsParameters, RTCIceGatherer, RTCIceParameters
 from aiortc.rtcdtlstransport import RTCDtlsTransport
-from aiortc.sdp import MediaDescription, SessionDescription, candidate_to_sdp
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from aiortc.sdp import MediaDescription, SessionDescription, candidate_to_sdp, parameters_to_sdp
+
+from vidconf.rtp.payload_format import FORMATS
 
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
@@ -19,7 +22,10 @@ TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-exte
 EXTENSIONS = {MID: 1, LEVEL: 2, TRANSPORT_CC: 3}
 OPUS, VP8 = 111, 96
 """Payload types we offer: LiveKit's and libwebrtc's own."""
-RECEIVABLE = {"audio": ("opus",), "video": ("VP8", "rtx")}
+RECEIVABLE = {"audio": ("opus",), "video": (*FORMATS, "rtx")}
+"""Encoding names, lower case."""
+H264_PROFILES = ("42", "4d", "64")
+"""Baseline, Main and High (RFC 6184 §8.1, the first byte of profile-level-id): 4:2:0 with 8 bits, which our decoder shows."""
 FEEDBACK = {("nack", None), ("nack", "pli"), ("ccm", "fir")}
 """What we do as a receiver. Without REMB and transport-wide feedback the server does not estimate our downlink; layers
 are asked for by `track_setting`."""
@@ -52,6 +58,8 @@ class RemoteTrack:
     """RTX SSRC -> the SSRC it repairs."""
     payload_types: dict[int, str] = field(default_factory=dict)
     """payload type -> codec name, lower case; `rtx` among them."""
+    repaired: dict[int, int] = field(default_factory=dict)
+    """payload type of `rtx` -> the payload type it repairs."""
     msid: str = ""
 
 
@@ -90,7 +98,18 @@ def remote_tracks(offer: SessionDescription) -> list[RemoteTrack]:
         repair = {int(g.items[1]): int(g.items[0]) for g in media.ssrc_group if g.semantic == "FID" and len(g.items) == 2}
         types = {c.payloadType: c.name.lower() for c in media.rtp.codecs if c.payloadType is not None}
         ssrcs = tuple(dict.fromkeys(s.ssrc for s in media.ssrc if s.ssrc not in repair))
-        found.append(RemoteTrack(media.rtp.muxId, media.kind, ssrcs, repair, types, media.msid or ""))
+        found.append(RemoteTrack(media.rtp.muxId, media.kind, ssrcs, repair, types, _repaired(media), media.msid or ""))
+    return found
+
+
+def _repaired(media: MediaDescription) -> dict[int, int]:
+    """RFC 4588 §8.1: which payload type each of `rtx` repairs, where it says one that is there."""
+    known = {c.payloadType for c in media.rtp.codecs}
+    found = {}
+    for codec in media.rtp.codecs:
+        apt = codec.parameters.get("apt")
+        if codec.name.lower() == "rtx" and isinstance(apt, int) and apt in known and codec.payloadType is not None:
+            found[codec.payloadType] = apt
     return found
 
 
@@ -150,11 +169,23 @@ def answer_to(offer: SessionDescription, gatherer: RTCIceGatherer, dtls: RTCDtls
     return _text(_session(version, mids) + lines)
 
 
+def _is_receivable(kind: str, codec: RTCRtpCodecParameters) -> bool:
+    """Whether we unpack and decode this codec in this form."""
+    name = codec.name.lower()
+    if name not in RECEIVABLE.get(kind, ()):
+        return False
+    if name == "vp9":       # RFC 9628 §6: profile 0 where none is said
+        return codec.parameters.get("profile-id") in (None, 0, "0")
+    if name == "h264":      # RFC 6184 §8.1: mode 0 and Baseline where none is said
+        mode, profile = codec.parameters.get("packetization-mode"), codec.parameters.get("profile-level-id")
+        return mode in (None, 0, 1, "0", "1") and str(profile or "420010").lower().startswith(H264_PROFILES)
+    return True
+
+
 def _answer_media(media: MediaDescription) -> list[str]:
-    names = RECEIVABLE.get(media.kind, ())
-    codecs = [c for c in media.rtp.codecs if c.name in names]
-    main = {c.payloadType for c in codecs if c.name != "rtx"}
-    codecs = [c for c in codecs if c.name != "rtx" or c.parameters.get("apt") in main]
+    codecs = [c for c in media.rtp.codecs if _is_receivable(media.kind, c)]
+    main = {c.payloadType for c in codecs if c.name.lower() != "rtx"}
+    codecs = [c for c in codecs if c.name.lower() != "rtx" or c.parameters.get("apt") in main]
     if not main:
         return [f"m={media.kind} 0 UDP/TLS/RTP/SAVPF 0", "c=IN IP4 0.0.0.0", f"a=mid:{media.rtp.muxId}", "a=inactive"]
     direction = {"sendrecv": "recvonly", "sendonly": "recvonly"}.get(media.direction or "sendrecv", "inactive")
@@ -170,8 +201,8 @@ def _answer_media(media: MediaDescription) -> list[str]:
         channels = f"/{codec.channels}" if codec.channels and codec.channels > 1 else ""
         body.append(f"a=rtpmap:{codec.payloadType} {codec.name}/{codec.clockRate}{channels}")
         if codec.parameters:
-            body.append(f"a=fmtp:{codec.payloadType} " + ";".join(f"{k}={v}" for k, v in codec.parameters.items()))
-        if codec.name != "rtx":
+            body.append(f"a=fmtp:{codec.payloadType} {parameters_to_sdp(codec.parameters)}")
+        if codec.name.lower() != "rtx":
             body += [
                 f"a=rtcp-fb:{codec.payloadType} {f.type}{' ' + f.parameter if f.parameter else ''}"
                 for f in codec.rtcpFeedback

@@ -37,13 +37,13 @@ def test_streams_share_few_threads_and_keep_their_order() -> None:
     streams = [pool.open(lambda frame, at, k=k: shown[k].append(at), lambda: None) for k in range(5)]  # type: ignore[misc]
     for data, at, key in frames(10):
         for stream in streams:
-            stream.push(data, at, key)
+            stream.push(data, at, key, "vp8")
     assert until(lambda: all(len(v) == 10 for v in shown.values()))
     assert all(v == [3000 * k for k in range(10)] for v in shown.values())
     assert len(decoder_threads()) == 2
     pool.close()
     assert until(lambda: not decoder_threads())
-    streams[0].push(*frames(1)[0])
+    streams[0].push(*frames(1)[0], "vp8")
 
 
 def test_a_stalled_consumer_costs_pictures_but_not_memory() -> None:
@@ -57,13 +57,13 @@ def test_a_stalled_consumer_costs_pictures_but_not_memory() -> None:
     stream = pool.open(show, trouble.set)
     encoded = frames(60, 50)
     for item in encoded[:50]:
-        stream.push(*item)
+        stream.push(*item, "vp8")
         assert len(stream._queue) <= MAX_QUEUED
     assert trouble.is_set(), "a keyframe is asked for"
     gate.set()
     assert until(lambda: not stream._queue)
     for item in encoded[50:]:
-        stream.push(*item)
+        stream.push(*item, "vp8")
     assert until(lambda: bool(shown) and shown[-1] == 59 * 3000), "and with it the picture goes on"
     assert stream.dropped > 30
     pool.close()
@@ -75,15 +75,15 @@ def test_rubbish_asks_for_a_keyframe_and_is_survived() -> None:
     stream = pool.open(lambda frame, at: shown.append(at), lambda: troubles.append(1))
     encoded = frames(20, 10)
     for item in encoded[:5]:
-        stream.push(*item)
+        stream.push(*item, "vp8")
     assert until(lambda: len(shown) == 5)
-    stream.push(b"\x10\x02\x00\x9d\x01\x2a\xff\x3f\xff\x3f" + bytes(50), 1, True)
+    stream.push(b"\x10\x02\x00\x9d\x01\x2a\xff\x3f\xff\x3f" + bytes(50), 1, True, "vp8")
     for item in encoded[5:10]:
-        stream.push(*item)
+        stream.push(*item, "vp8")
     assert until(lambda: bool(troubles))
     assert until(lambda: not stream._queue)
     for item in encoded[10:]:
-        stream.push(*item)
+        stream.push(*item, "vp8")
     assert until(lambda: bool(shown) and shown[-1] == 19 * 3000)
     assert len(troubles) == 1
     assert stream.errors == 1
@@ -101,7 +101,7 @@ def test_a_callback_that_fails_does_not_end_the_thread() -> None:
 
     stream = pool.open(show, lambda: None)
     for item in frames(3):
-        stream.push(*item)
+        stream.push(*item, "vp8")
     assert until(lambda: len(shown) == 3)
     pool.close_stream(stream)
     pool.close()

@@ -23,7 +23,7 @@ from vidconf.rtp.rtcp import Nack, Pli, parse_rtcp
 from vidconf.rtp.vp8 import packetize
 from vidconf.webrtc.description import RemoteTrack
 
-VIDEO = RemoteTrack("1", "video", (1000,), {2000: 1000}, {96: "vp8", 97: "rtx"})
+VIDEO = RemoteTrack("1", "video", (1000,), {2000: 1000}, {96: "vp8", 97: "rtx"}, {97: 96})
 AUDIO = RemoteTrack("2", "audio", (3000,), {}, {111: "opus"})
 
 

@@ -61,7 +61,7 @@ async def test_every_section_is_answered_in_its_place(transport: Any) -> None:
         assert media.dtls.role == "client"
         if media.kind != "application":
             assert media.direction == "recvonly"
-            assert {c.name for c in media.rtp.codecs} <= {"opus", "VP8", "rtx"}
+            assert {c.name for c in media.rtp.codecs} <= {"opus", "red", "VP8", "VP9", "H264", "rtx"}
 
 
 async def test_what_we_cannot_receive_is_refused_in_its_place(transport: Any) -> None:

@@ -14,15 +14,13 @@ import av.video
 from av.video.frame import PictureType
 
 from vidconf.engine.codecs import CodecError
-from vidconf.rtp.packets import PacketError
-from vidconf.rtp.vp8 import is_keyframe, keyframe_size
+from vidconf.engine.codecs.decoder import VideoDecoder
+from vidconf.rtp import vp8
 
 REBUILD_RATIO = 0.25
 REBUILD_EVERY_S = 4.0
 URGENT_RATIO, URGENT_AFTER_S = 0.6, 1.0
 """Where the target fell below this part of the rate the network cannot wait."""
-MAX_SIDE = 4096
-MAX_PIXELS = 4096 * 2304
 TICKS = 90_000
 
 
@@ -89,25 +87,5 @@ class Vp8Encoder:
         return bytes(packets[-1]) if packets else None
 
 
-class Vp8Decoder:
-    """Whole frames in, pictures out. Begin with a keyframe."""
-
-    def __init__(self) -> None:
-        self._context = av.VideoCodecContext.create("vp8", "r")
-        self._context.thread_count = 1
-
-    def decode(self, data: bytes) -> av.VideoFrame | None:
-        """The picture (yuv420p), None for a frame that shows nothing. Raises CodecError."""
-        if is_keyframe(data):
-            # before the decoder makes room for it
-            try:
-                width, height = keyframe_size(data)
-            except PacketError as error:
-                raise CodecError(str(error)) from error
-            if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
-                raise CodecError(f"a picture of {width}×{height} is larger than anyone sends")
-        try:
-            frames = self._context.decode(av.Packet(data))
-        except (av.FFmpegError, ValueError) as error:
-            raise CodecError(f"VP8 decoder: {error}") from error
-        return frames[-1] if frames else None
+class Vp8Decoder(VideoDecoder):
+    NAME, FORMAT = "vp8", vp8
