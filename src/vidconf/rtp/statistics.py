@@ -29,6 +29,13 @@ class Unwrapper:
         self._last = max(self._last, extended)
         return extended
 
+    def peek(self, value: int) -> int:
+        """What `unwrap` would give, without moving."""
+        if self._last is None:
+            return value
+        step = (value - self._last) & self._mask
+        return self._last + (step - self._mask - 1 if step > self._half else step)
+
 
 def sequence_unwrapper() -> Unwrapper:
     return Unwrapper(16)

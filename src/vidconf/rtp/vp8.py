@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vidconf.rtp.packets import PacketError
+from vidconf.rtp.temporal_layers import Place
 
 if TYPE_CHECKING:
     from vidconf.rtp.payload_format import HeldPacket
@@ -52,6 +53,18 @@ def parse_descriptor(payload: bytes) -> tuple[Vp8Descriptor, int]:
         raise PacketError("VP8 payload descriptor is cut short") from error
     partition = first & 7
     return Vp8Descriptor(bool(first & 0x10) and partition == 0, partition, bool(first & 0x20), picture_id, tl0picidx, temporal), at
+
+
+def place(payload: bytes) -> Place | None:
+    """Where the frame stands among temporal layers; None where the descriptor does not say all of it. Raises PacketError."""
+    if len(payload) < 2 or not payload[0] & 0x80 or payload[1] & 0xE0 != 0xE0:
+        return None
+    described, at = parse_descriptor(payload)
+    if described.picture_id is None or described.tl0picidx is None or described.temporal is None:
+        return None
+    mask = 0x7FFF if payload[2] & 0x80 else 0x7F
+    sync = bool(payload[at - 1] & 0x20)
+    return Place(described.picture_id, mask, described.tl0picidx, described.temporal, sync, not described.non_reference)
 
 
 def data_start(payload: bytes) -> tuple[int, bool]:

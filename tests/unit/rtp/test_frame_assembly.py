@@ -57,23 +57,63 @@ def test_a_late_packet_holds_up_and_then_releases() -> None:
     missing = packets.pop(4)
     out = [f for p in packets for f in assembler.push(*p, now=0.0)]
     assert len(out) == 1
+    assert assembler.is_stuck
     assert not assembler.poll(0.1)
+    assert not assembler.needs_keyframe
     assert [index(f.data) for f in assembler.push(*missing, now=0.2)] == [1, 2, 3, 4]
+    assert not assembler.is_stuck
+
+
+def test_each_frame_says_when_it_came_and_whether_it_was_repaired() -> None:
+    assembler = FrameAssembler()
+    packets = stream(4)
+    missing = packets.pop(4)
+    out = [f for k, p in enumerate(packets) for f in assembler.push(*p, now=k / 10)]
+    out += assembler.push(*missing, now=5.0, repaired=True)
+    assert [(f.arrived, f.repaired) for f in out] == [(0.2, False), (5.0, True), (0.7, False), (1.0, False)]
 
 
 def test_what_never_comes_is_given_up_and_a_keyframe_goes_on() -> None:
     assembler = FrameAssembler(wait_s=0.3)
     packets = stream(60)
     del packets[10]
-    shown, asked = [], 0
+    shown, asked = [], set()
     for k, packet in enumerate(packets):
         now = k * 0.01
         shown += [index(f.data) for f in assembler.push(*packet, now=now)]
-        asked += assembler.poll(now)
-    assert asked == 1
+        assert not assembler.poll(now)
+        asked.add(assembler.needs_keyframe)
+    assert asked == {False, True}
+    assert not assembler.needs_keyframe
     assert shown[-1] == 59
     assert 30 in shown
     assert assembler.dropped_frames == 1
+
+
+def test_a_repair_that_comes_after_giving_up_still_goes_on() -> None:
+    assembler = FrameAssembler(wait_s=0.2)
+    packets = stream(12, key_every=100)
+    missing = packets.pop(7)
+    out = [f for k, p in enumerate(packets) for f in assembler.push(*p, now=0.01 * k)]
+    assert not assembler.poll(0.6)
+    assert assembler.needs_keyframe
+    out += assembler.push(*missing, now=0.7)
+    assert [index(f.data) for f in out] == list(range(12))
+    assert not assembler.needs_keyframe
+    assert assembler.dropped_frames == 0
+
+
+def test_what_is_stuck_for_ever_is_let_go() -> None:
+    assembler = FrameAssembler(wait_s=0.2)
+    packets = stream(12, key_every=100)
+    del packets[7]
+    for packet in packets:
+        assembler.push(*packet, now=0.0)
+    assembler.poll(10.0)
+    assert not assembler._packets
+    assert assembler.needs_keyframe
+    assembler.require_keyframe()
+    assert [index(f.data) for p in stream(1) for f in assembler.push(*p, now=11.0)] in ([0], [])
 
 
 def test_nothing_leaves_before_a_keyframe() -> None:

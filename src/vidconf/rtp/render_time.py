@@ -1,0 +1,99 @@
+"""When a whole video frame goes to its decoder, so that pictures move evenly and with the sound.
+
+Pure; one thread an object. After libwebrtc's modules/video_coding/timing/timing.cc: a frame is due when frames of its timestamp
+usually come, plus a delay that follows what the path needs (`frame_jitter`). Three things are ours: nothing is held back on a path
+that needs less than the next refresh of a screen hides; the time frames usually come is a mean over the last seconds and not over
+the whole stream, so that a path which gets shorter is not waited for; and what waits, waits encoded.
+"""
+
+from __future__ import annotations
+
+from vidconf.rtp.frame_jitter import FrameJitter
+from vidconf.rtp.statistics import timestamp_unwrapper
+
+CLOCK_HZ = 90_000
+QUIET_S = 0.006
+"""Less jitter than this is not smoothed."""
+SYSTEM_JITTER_S = 0.01
+"""Of our own machine, on top of the network's, where frames are held back."""
+CHANGE = 0.1
+"""Seconds a second that the delay may move: seen as slightly slower or faster movement, not as a jump."""
+MEMORY_FRAMES = 64
+MAX_STEP_S = 3.0
+"""A larger jump of timestamps against the clock is a new beginning."""
+MAX_DELAY_S = 2.0
+
+
+class RenderTime:
+    """For each frame: `arrived`, then `due`, then `released` when it goes to the decoder. Times are monotonic seconds."""
+
+    __slots__ = (
+        "_base", "_frames", "_jitter", "_last_at", "_last_stamp", "_moved_at", "_unwrap", "delay_s", "least_delay_s", "rtt_s", "target_s",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.rtt_s = 0.0
+        """The way to the sender and back: what a repair takes."""
+        self.least_delay_s = 0.0
+        """At least so much, for lip sync."""
+        self.delay_s = self.target_s = 0.0
+        """How long after the usual arrival a frame goes on now, and how long the path would want."""
+        self._restart()
+
+    def _restart(self) -> None:
+        self._unwrap = timestamp_unwrapper()
+        self._jitter = FrameJitter()
+        self._base: float | None = None
+        """Mean arrival less the timestamp, seconds."""
+        self._frames = 0
+        self._last_at = self._last_stamp = 0.0
+        self._moved_at: float | None = None
+
+    def pause(self) -> None:
+        """Frames stop on purpose: the next one begins anew, with the delay that was right."""
+        self._restart()
+
+    def arrived(self, timestamp: int, size: int, at: float, *, repaired: bool) -> None:
+        """A frame (RTP timestamp, bytes) became whole at `at`; `repaired`: part of it had been asked for again."""
+        stamp = self._unwrap.unwrap(timestamp) / CLOCK_HZ
+        off_s = 0.0 if self._base is None else at - stamp - self._base
+        if abs(off_s) > MAX_STEP_S:
+            self._restart()
+            stamp, off_s = self._unwrap.unwrap(timestamp) / CLOCK_HZ, 0.0
+        if self._base is None:
+            self._base = at - stamp
+        elif repaired:
+            self._jitter.note_repair(at)
+        else:
+            self._base += off_s / min(MEMORY_FRAMES, self._frames + 1)
+            if stamp > self._last_stamp:
+                self._jitter.note(at - self._last_at - (stamp - self._last_stamp), size, at)
+        if not repaired:
+            self._frames += 1
+            if stamp > self._last_stamp or self._frames == 1:
+                self._last_at, self._last_stamp = at, stamp
+        need_s = self._jitter.estimate_s(self.rtt_s, at)
+        self.target_s = need_s + SYSTEM_JITTER_S if need_s > QUIET_S else 0.0
+
+    def due(self, timestamp: int, now: float) -> float:
+        """When the frame is to go to the decoder; `now` or earlier: at once."""
+        if self._base is None or self.delay_s <= 0.0:
+            return now
+        at = self._unwrap.peek(timestamp) / CLOCK_HZ + self._base + self.delay_s
+        return min(at, now + self.delay_s + MAX_STEP_S)
+
+    def released(self, timestamp: int, now: float) -> None:
+        """The frame went to the decoder at `now`. A late one makes the delay grow to what the path wants; else it moves slowly."""
+        if self._base is None:
+            return
+        wanted = min(MAX_DELAY_S, max(self.target_s, self.least_delay_s))
+        room = 0.0 if self._moved_at is None else CHANGE * max(0.0, min(1.0, now - self._moved_at))
+        self._moved_at = now
+        if self.delay_s > wanted:
+            self.delay_s = max(wanted, self.delay_s - room)
+            return
+        if self.delay_s < self.least_delay_s:
+            self.delay_s = min(self.least_delay_s, self.delay_s + room)
+        late_s = now - (self._unwrap.peek(timestamp) / CLOCK_HZ + self._base + self.delay_s)
+        if late_s > 0:
+            self.delay_s = max(self.delay_s, min(self.target_s, self.delay_s + late_s))
