@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import ssl
 import time
@@ -168,6 +169,10 @@ class RawClient:
                         self.participants[info.identity] = info
                 case "offer":
                     self._tasks.append(asyncio.create_task(self._answer(message.offer)))
+                case "trickle":
+                    peer = self.subscriber if message.trickle.target == rtc.SignalTarget.SUBSCRIBER else self.publisher
+                    candidate = json.loads(message.trickle.candidateInit)["candidate"]
+                    self._tasks.append(asyncio.create_task(peer.add_candidate(candidate)))
                 case "answer":
                     self.publisher.accept(message.answer.sdp, message.answer.id)
         self.closed.set()
