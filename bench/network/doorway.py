@@ -88,15 +88,16 @@ class Doorway:
     async def _pass(self, source: Any, target: Any, change: Any) -> None:
         async for frame in source:
             if frame.type is aiohttp.WSMsgType.BINARY:
-                await target.send_bytes(change(frame.data))
+                if changed := change(frame.data):
+                    await target.send_bytes(changed)
             elif frame.type is aiohttp.WSMsgType.TEXT:
                 message = rtc.SignalResponse if change == self.from_server else rtc.SignalRequest
                 read = json_format.Parse(frame.data, message(), ignore_unknown_fields=True)
-                changed = message.FromString(change(read.SerializeToString()))
-                await target.send_str(json_format.MessageToJson(changed))
+                if changed := change(read.SerializeToString()):
+                    await target.send_str(json_format.MessageToJson(message.FromString(changed)))
 
-    def from_server(self, data: bytes) -> bytes:
-        """A SignalResponse with the path's addresses in it."""
+    def from_server(self, data: bytes) -> bytes | None:
+        """A SignalResponse with the path's addresses in it; None when it tells of nothing else than an address not to be used."""
         message = rtc.SignalResponse.FromString(data)
         match message.WhichOneof("message"):
             case "join":
@@ -111,6 +112,8 @@ class Doorway:
             case "trickle":
                 candidate = json.loads(message.trickle.candidateInit)
                 line = self._candidate(candidate.get("candidate", ""))
+                if not line:
+                    return None
                 message.trickle.candidateInit = json.dumps({**candidate, "candidate": line})
             case _:
                 return data
@@ -147,8 +150,8 @@ class Doorway:
                 self.kinds[int(line[7:].split(" ")[0])] = kind
 
 
-def from_client(data: bytes) -> bytes:
-    """A SignalRequest without the client's own candidates."""
+def from_client(data: bytes) -> bytes | None:
+    """A SignalRequest without the client's own candidates; None when it has nothing else."""
     message = rtc.SignalRequest.FromString(data)
     match message.WhichOneof("message"):
         case "offer":
@@ -156,8 +159,7 @@ def from_client(data: bytes) -> bytes:
         case "answer":
             message.answer.sdp = _without_candidates(message.answer.sdp)
         case "trickle":
-            candidate = json.loads(message.trickle.candidateInit)
-            message.trickle.candidateInit = json.dumps({**candidate, "candidate": ""})
+            return None
         case _:
             return data
     return message.SerializeToString()

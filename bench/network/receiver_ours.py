@@ -44,7 +44,9 @@ class Receiver:
                 case api.StateChanged("closed", reason):
                     self.report.notes["closed"] = reason
                 case api.TrackAdded(track, _, _, "video"):
-                    self.engine.session.subscription(track, "video").recorder = Watcher(self.report, track, self.told.ages)  # type: ignore[assignment]
+                    video = self.engine.session.subscription(track, "video").video
+                    assert video is not None
+                    video.recorder = Watcher(self.report, track, self.told.ages)  # type: ignore[assignment]
                 case api.FirstFrame(track):
                     self.sounds.add(track)
 

@@ -91,5 +91,9 @@ class Receiver:
                 self._file.close()
 
 
+async def main() -> None:
+    await Receiver(arguments("The livekit SDK as a receiver.")).run()     # a room belongs to the loop that it is made on
+
+
 if __name__ == "__main__":
-    asyncio.run(Receiver(arguments("The livekit SDK as a receiver.")).run())
+    asyncio.run(main())
