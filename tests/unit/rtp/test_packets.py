@@ -24,7 +24,7 @@ from vidconf.rtp.rtcp import (
     TransportFeedback,
     parse_rtcp,
 )
-from vidconf.rtp.vp8 import data_start, keyframe_size, packetize, parse_descriptor, starts_keyframe
+from vidconf.rtp.vp8 import keyframe_size, packetize, parse_descriptor, starts_keyframe, unpack
 
 u8, u16, u32, u64 = (st.integers(0, (1 << n) - 1) for n in (8, 16, 32, 64))
 blocks = st.builds(ReportBlock, u32, u8, st.integers(-(1 << 23), (1 << 23) - 1), u32, u32, u32, u32)
@@ -143,13 +143,14 @@ def test_vp8_packets_put_together_are_the_frame(frame: bytes, picture_id: int) -
 def test_vp8_from_strangers(data: bytes) -> None:
     starts_keyframe(data)
     try:
-        at, begins = data_start(data)
+        rest, begins, key = unpack(data)
     except PacketError:
         with pytest.raises(PacketError):
             parse_descriptor(data)
     else:
         descriptor, same = parse_descriptor(data)
-        assert (at, begins) == (same, descriptor.start)
+        assert (rest, begins) == (data[same:], descriptor.start)
+        assert key == starts_keyframe(data)
     with contextlib.suppress(PacketError):
         keyframe_size(data)
 
