@@ -25,6 +25,7 @@ from vidconf.engine.publication import AudioPublication, Publication, VideoPubli
 from vidconf.engine.reconnect import FIRST_JOIN_PATIENCE_S, HOPELESS, REFUSED, Backoff, usable
 from vidconf.engine.signalling import SignalError, plausible_token, token_expiry
 from vidconf.engine.subscription import Subscription
+from vidconf.engine.synchroniser import Synchroniser
 from vidconf.engine.transport import Connection
 from vidconf.protocol.livekit import SOURCE_NAMES
 
@@ -90,6 +91,7 @@ class Session:
         self.publications: dict[str, Publication] = {}
         self.pool = DecoderPool(self.options.decoders)
         self.playout = Playout(self.options.speaker, self._playout_failed)
+        self.synchroniser = Synchroniser()
         self.reconnects = 0
         self.identity = ""
         self.times: dict[str, float] = {}
@@ -245,9 +247,12 @@ class Session:
     def _say_wants(self, subscription: Subscription) -> None:
         """Tell the server which size we show, or that we show nothing."""
         video = subscription.video
-        if self._connection is None or video is None or video.wants == video.wants_sent:
+        if self._connection is None or video is None:
             return
-        video.wants_sent = wants = video.wants
+        wants = video.wants(time.monotonic())
+        if wants == video.wants_sent:
+            return
+        video.wants_sent = wants
         disabled, width, height = wants
         self._connection.send(track_setting=rtc.UpdateTrackSettings(
             track_sids=[subscription.sid], disabled=disabled, width=width, height=height, quality=models.VideoQuality.HIGH,
@@ -397,6 +402,7 @@ class Session:
         for subscription in self._subscriptions.values():
             if subscription.video is not None:
                 subscription.video.wants_sent = None
+                subscription.video.size.forget()
 
     def _final(self, reason: str) -> str:
         """The code with which it is over; "" when coming back is right."""
@@ -495,6 +501,8 @@ class Session:
             return
         kind: Literal["audio", "video"] = "video" if track.type == models.TrackType.VIDEO else "audio"
         subscription = self.subscription(track.sid, kind)
+        if subscription.video is not None:
+            subscription.video.size.set_layers([layer.height for layer in track.layers])
         if subscription.announced:
             if subscription.muted != track.muted:
                 subscription.set_muted(track.muted)
@@ -577,9 +585,12 @@ class Session:
 
     # ---- numbers
     def each_second(self) -> None:
-        """Pictures that nobody has asked to see for a while need not come."""
+        """Sound and pictures are brought together; pictures that nobody has asked to see for a while need not come."""
         now = time.monotonic()
+        self.synchroniser.look(self._subscriptions.values(), now)
         for subscription in self._subscriptions.values():
+            if subscription.video is not None:
+                subscription.video.forget_old(now)
             if subscription.announced and now - subscription.since > UNWATCHED_S:
                 self._say_wants(subscription)
 

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 from vidconf.engine.api import EngineEvent, FirstFrame, Source, WatchTrack
+from vidconf.engine.audio_stream import AudioStream
 from vidconf.engine.decoders import DecoderPool
-from vidconf.engine.playout import AudioStream, Playout
+from vidconf.engine.playout import Playout
 from vidconf.engine.video_receiver import VideoReceiver
+from vidconf.rtp.lip_sync import CaptureClock
 from vidconf.rtp.nack import NackScheduler
 from vidconf.rtp.packets import RtpPacket
 from vidconf.rtp.payload_format import FORMATS, VIDEO_CLOCK_HZ
@@ -26,9 +28,6 @@ from vidconf.webrtc.description import RemoteTrack
 log = logging.getLogger("vidconf.subscription")
 
 AUDIO_CLOCK_HZ = 48_000
-PLI_GAP_S = 0.5
-FIRST_PLI_S = 0.15
-"""How long the first keyframe may take before we ask: the server asks by itself when someone subscribes."""
 OWN_SSRC = 1
 """The receiver's own SSRC in reports: we send no media on that connection."""
 
@@ -46,8 +45,8 @@ class Owner(Protocol):
 class _Incoming:
     """What belongs to one SSRC of one connection."""
 
-    def __init__(self, ssrc: int, kind: str, track: RemoteTrack) -> None:
-        self.statistics = ReceiverStatistics(ssrc, VIDEO_CLOCK_HZ if kind == "video" else AUDIO_CLOCK_HZ)
+    def __init__(self, ssrc: int, kind: str, clock_hz: int, track: RemoteTrack) -> None:
+        self.statistics = ReceiverStatistics(ssrc, clock_hz)
         self.nack = NackScheduler(0.0 if kind == "video" else 0.01)
         self.track = track
         """As the newest offer tells it: which codec a payload type is."""
@@ -58,6 +57,7 @@ class Subscription:
 
     def __init__(self, owner: Owner, sid: str, kind: Literal["audio", "video"], *, decode_unwatched: bool) -> None:
         self.owner, self.sid, self.kind = owner, sid, kind
+        self._clock_hz = VIDEO_CLOCK_HZ if kind == "video" else AUDIO_CLOCK_HZ
         self.identity = ""
         self.source: Source = "microphone" if kind == "audio" else "camera"
         self.muted = False
@@ -72,7 +72,11 @@ class Subscription:
         self._totals = {"packets": 0, "lost": 0, "nacks": 0, "octets": 0}
         self._rate: tuple[float, int] = (time.monotonic(), 0)
         self._bitrate_bps = 0
-        self._pli_at = 0.0
+        self.capture = CaptureClock(self._clock_hz)
+        """When its samples were captured, by its sender's clock."""
+        self.cname = ""
+        """Whose that clock is (RFC 3550 §6.5.1), where the sender says it."""
+        self._rtt_s = 0.1
         self._send: Callable[[bytes], bool] = lambda data: False
         self._closed = False
         if kind == "audio":
@@ -91,10 +95,10 @@ class Subscription:
             self._in.track = track
             return
         self.unbind()
-        self._in = _Incoming(ssrc, self.kind, track)
-        self._pli_at = time.monotonic() - PLI_GAP_S + FIRST_PLI_S
+        self._in = _Incoming(ssrc, self.kind, self._clock_hz, track)
+        self.capture, self.cname = CaptureClock(self._clock_hz), ""
         if self.video is not None:
-            self.video.begin()
+            self.video.begin(time.monotonic())
 
     def unbind(self) -> None:
         """The connection, or the section, is no more; totals stay."""
@@ -119,8 +123,10 @@ class Subscription:
         if incoming is None:
             return
         incoming.statistics.received(packet.sequence, packet.timestamp, len(packet.payload), now)
-        incoming.nack.received(packet.sequence, now)
-        self._take(incoming, packet, now)
+        asked = incoming.nack.received(packet.sequence, now)
+        self._take(incoming, packet, now, asked)
+        if now >= incoming.nack.next_due:
+            self._ask(incoming, now)
 
     def on_repair(self, packet: RtpPacket, now: float) -> None:
         """A retransmission on its own SSRC (RFC 4588): the first two bytes are the original's number."""
@@ -128,13 +134,15 @@ class Subscription:
         if incoming is None or len(packet.payload) < 3:
             return
         sequence = int.from_bytes(packet.payload[:2], "big")
-        if not incoming.nack.received(sequence, now):
+        asked = incoming.nack.received(sequence, now)
+        if asked < 0:
             return      # nobody asked, or it has come meanwhile: a probe
         packet.sequence, packet.payload = sequence, packet.payload[2:]
         packet.payload_type = incoming.track.repaired.get(packet.payload_type, packet.payload_type)
-        self._take(incoming, packet, now)
+        self._take(incoming, packet, now, asked)
 
-    def _take(self, incoming: _Incoming, packet: RtpPacket, now: float) -> None:
+    def _take(self, incoming: _Incoming, packet: RtpPacket, now: float, asked: int) -> None:
+        """`asked`: how often it had been asked for; -1 when it was never missed."""
         codec = ""
         if packet.payload:
             codec = incoming.track.payload_types.get(packet.payload_type, "")
@@ -144,14 +152,16 @@ class Subscription:
         if self.audio is not None:
             self.audio.push(packet.sequence, packet.timestamp, packet.payload, now)
         elif self.video is not None:
-            self.video.push(packet, codec, now)
+            self.video.push(packet, incoming.nack.number, codec, now, repaired=asked > 0)
 
     def on_sender_report(self, report: SenderReport, now: float) -> None:
         if self._in is not None:
             self._in.statistics.sender_report(report.ntp, now)
+            self.capture.report(report.ntp, report.rtp_timestamp)
 
     def tick(self, now: float, rtt_s: float) -> None:
         """Every 20 ms: ask again for what is missing, for a keyframe when nothing else helps."""
+        self._rtt_s = rtt_s
         incoming = self._in
         if incoming is None:
             return
@@ -174,14 +184,14 @@ class Subscription:
     # ---- the room
     def watch(self, watching: WatchTrack) -> None:
         """How the window shows it now. Sound is not watched."""
-        if self.video is not None and self.video.watch(watching):
-            self._pli_at = 0.0
+        if self.video is not None:
+            self.video.watch(watching)
 
     def set_muted(self, muted: bool) -> None:
         """The publisher's mute: pictures stop on purpose."""
         self.muted = muted
         if muted and self.video is not None:
-            self.video.timing.pause()
+            self.video.pause()
 
     def _first(self) -> None:
         if self.first_at is None and not self._closed:

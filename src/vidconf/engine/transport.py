@@ -24,7 +24,7 @@ from vidconf.engine.subscription import OWN_SSRC, Subscription
 from vidconf.protocol.livekit import SOURCE_NUMBERS
 from vidconf.rtp.congestion import SimpleRate
 from vidconf.rtp.packets import PacketError, parse_rtp
-from vidconf.rtp.rtcp import Fir, Nack, Pli, ReceiverReport, SenderReport, TransportFeedback, parse_rtcp
+from vidconf.rtp.rtcp import Fir, Nack, Pli, ReceiverReport, Sdes, SenderReport, TransportFeedback, parse_rtcp
 from vidconf.webrtc.description import LEVEL, MID, OPUS, TRANSPORT_CC, VP8, DescriptionError, Section, extension_ids, remote_tracks
 from vidconf.webrtc.peer import Peer, ice_servers
 
@@ -478,6 +478,8 @@ class Connection:
         for packet in packets:
             if isinstance(packet, SenderReport) and (subscription := self._by_ssrc.get(packet.ssrc)):
                 subscription.on_sender_report(packet, now)
+            elif isinstance(packet, Sdes) and (subscription := self._by_ssrc.get(packet.ssrc)):
+                subscription.cname = packet.cname
 
     def _on_publisher_rtcp(self, data: bytes, now: float) -> None:
         try:

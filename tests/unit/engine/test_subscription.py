@@ -176,14 +176,14 @@ async def test_hidden_shown_hidden(owner: Owner) -> None:
     feed(subscription, film.frame())
     await asyncio.sleep(0.05)
     assert pictures(subscription).timing.frames == 0
-    assert pictures(subscription).wants == (True, 0, 0)
+    assert pictures(subscription).wants(time.monotonic()) == (True, 0, 0)
     subscription.watch(api.WatchTrack("TR_1", 80, 60))
-    assert pictures(subscription).wants == (False, 80, 60)
+    assert pictures(subscription).wants(time.monotonic()) == (False, 80, 60)
     feed(subscription, film.frame(keyframe=True))
     assert await settled(lambda: any(isinstance(e, api.RingOpened) for e in owner.events))
     subscription.watch(api.WatchTrack("TR_1", 0, 0, visible=False))
     assert owner.events[-1] == api.RingClosed("TR_1")
-    assert pictures(subscription).wants == (True, 0, 0)
+    assert pictures(subscription).wants(time.monotonic()) == (True, 0, 0)
     shown = pictures(subscription).timing.frames
     feed(subscription, film.frame(keyframe=True))
     await asyncio.sleep(0.05)
