@@ -13,8 +13,8 @@ from e2e.sdk_client import token, until
 from livekit import api
 from livekit.protocol import models, rtc
 
-from vidconf.relay.forwarder import starts_keyframe
 from vidconf.rtp.rtcp import Nack, ReceiverReport, SenderReport, TransportFeedback
+from vidconf.rtp.vp8 import starts_keyframe
 
 Join = Callable[..., Awaitable[RawClient]]
 

@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vidconf.relay import codecs
+from vidconf.relay.codecs import CODECS, FIRST, RED
+from vidconf.relay.layers import MAX_LAYERS, in_order
+
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
 REPAIRED_RID = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
@@ -18,12 +22,6 @@ TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-exte
 ACCEPTED_EXTENSIONS = {"audio": (MID, LEVEL), "video": (MID, RID, REPAIRED_RID, TRANSPORT_CC)}
 """Transport-wide numbers on video only, as LiveKit does. The rid ones are echoed even without simulcast: libwebrtc offers
 later only what it was granted in its first answer."""
-
-OPUS, VP8 = 111, 96
-"""Payload types of what we send; what publishers send under others is renamed."""
-CODEC = {"audio": "opus", "video": "vp8"}
-BEST_RIDS = ("f", "h", "q")
-"""LiveKit's names for simulcast encodings, largest first."""
 
 MAX_SDP = 1 << 20
 MAX_SECTIONS = 512
@@ -35,20 +33,28 @@ class DescriptionError(ValueError):
 
 
 @dataclass(slots=True)
-class Codec:
+class Offered:
+    """One payload type of a client's section."""
+
     name: str
     clock_hz: int
     channels: int = 1
     parameters: str = ""
     feedback: tuple[str, ...] = ()
 
+    def settings(self) -> dict[str, str]:
+        """Its format parameters."""
+        parts = (part.strip().partition("=") for part in self.parameters.split(";"))
+        return {name.lower(): value for name, _, value in parts if value}
+
     def apt(self) -> int | None:
         """For rtx: the payload type it repairs."""
-        for part in self.parameters.split(";"):
-            name, _, value = part.strip().partition("=")
-            if name == "apt" and value.isdigit():
-                return int(value)
-        return None
+        value = self.settings().get("apt", "")
+        return int(value) if value.isdigit() and len(value) < 4 else None
+
+    def carries(self, payload_type: int) -> bool:
+        """For red: whether all of its blocks are of that payload type."""
+        return set(self.parameters.split("/")) == {str(payload_type)}
 
 
 @dataclass(slots=True)
@@ -59,7 +65,7 @@ class Section:
     port: int
     mid: str = ""
     direction: str = "sendrecv"
-    codecs: dict[int, Codec] = field(default_factory=dict)
+    codecs: dict[int, Offered] = field(default_factory=dict)
     extensions: dict[str, int] = field(default_factory=dict)
     cid: str = ""
     """Second token of `a=msid`: what AddTrackRequest calls the track."""
@@ -67,6 +73,9 @@ class Section:
     repairs: dict[int, int] = field(default_factory=dict)
     """RTX SSRC -> the SSRC it repairs."""
     rids: tuple[str, ...] = ()
+    """Of the encodings it would send, in the order it names them."""
+    simulcast_ssrcs: tuple[int, ...] = ()
+    """The same of a client that tells its layers by `a=ssrc-group:SIM`, smallest first."""
     setup: str = ""
 
     @property
@@ -88,12 +97,15 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """What of a publisher's section we take: the payload types it will send, the ids of its extensions, the one rid."""
+    """What of a publisher's section we take: the codec and the payload types it will send, the ids of its extensions, the rids
+    of its layers, smallest first."""
 
+    codec: codecs.Codec
     payload_type: int
     rtx_payload_type: int | None
+    red_payload_type: int | None
     extensions: Mapping[str, int]
-    rid: str
+    rids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +120,8 @@ class Transport:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A section of our offer. `stream` and `track` are the two tokens of `a=msid`; an idle section has no `ssrc`."""
+    """A section of our offer. `stream` and `track` are the two tokens of `a=msid`; an idle section has no `ssrc`. `red`: the
+    sound may come with copies."""
 
     kind: str
     mid: str
@@ -116,6 +129,8 @@ class Outgoing:
     stream: str = ""
     track: str = ""
     cname: str = ""
+    codec: codecs.Codec | None = None
+    red: bool = False
 
 
 # ---- reading
@@ -135,7 +150,7 @@ def read(text: str) -> Description:
             if line.startswith("m="):
                 words = line[2:].split(" ")
                 section = Section(words[0], int(words[1]), mid=str(len(found.sections)))
-                section.codecs = {int(w): Codec("", 0) for w in words[3:] if w.isdigit()} if words[0] != "application" else {}
+                section.codecs = {int(w): Offered("", 0) for w in words[3:] if w.isdigit()} if words[0] != "application" else {}
                 found.sections.append(section)
                 if len(found.sections) > MAX_SECTIONS:
                     raise DescriptionError("more sections than a participant may have")
@@ -198,26 +213,50 @@ def _attribute(section: Section, name: str, value: str) -> None:
                 section.cid = words[2]
         case "ssrc-group":
             words = value.split()
-            if words[0] == "FID" and len(words) == 3:
-                main, repair = int(words[1]), int(words[2])
+            ssrcs = tuple(int(w) for w in words[1:])
+            if not all(0 < ssrc < 1 << 32 for ssrc in ssrcs) or len(set(ssrcs)) != len(ssrcs):
+                raise DescriptionError("a group of SSRCs that are none, or the same")
+            if words[0] == "SIM" and 1 < len(ssrcs) <= MAX_LAYERS:
+                section.simulcast_ssrcs = ssrcs
+            if words[0] == "FID" and len(ssrcs) == 2 and len(section.repairs) < 16:
+                main, repair = ssrcs
                 section.repairs[repair] = main
                 section.ssrcs = tuple(s for s in section.ssrcs if s != repair)
         case "rid":
             words = value.split()
-            if len(words) > 1 and words[1] == "send" and len(section.rids) < 8 and len(words[0]) <= 16:
-                section.rids += (words[0],)
+            if len(words) > 1 and words[1] == "send" and len(section.rids) < 8 and words[0].isascii() and words[0].isalnum():
+                section.rids += (words[0][:16],)
 
 
-def agree(section: Section) -> Agreed | None:
-    """What we take of a publisher's section; None when it has no codec of ours."""
-    wanted = CODEC.get(section.kind)
-    main = next((pt for pt, codec in section.codecs.items() if codec.name == wanted), None)
-    if main is None:
+def agree(section: Section, codec: str = "", red: bool = True) -> Agreed | None:
+    """What we take of a publisher's section; None when it has no codec of ours. The codec is the one asked for, where it is
+    offered, else VP8 or Opus, else the first that we know. `red`: whether its sound may be sent with copies."""
+    found = {}
+    for payload_type, offered in section.codecs.items():
+        known = CODECS.get(offered.name)
+        if known is not None and known.kind == section.kind and _is_ours(known, offered) and known.name not in found:
+            found[known.name] = payload_type
+    if not found:
         return None
-    repair = next((pt for pt, codec in section.codecs.items() if codec.name == "rtx" and codec.apt() == main), None)
+    name = next((n for n in (codec, FIRST[section.kind].name) if n in found), next(iter(found)))
+    main, audio = found[name], section.kind == "audio"
+    repair = next((pt for pt, c in section.codecs.items() if c.name == "rtx" and c.apt() == main), None)
+    copies = next((pt for pt, c in section.codecs.items() if c.name == "red" and c.carries(main)), None)
     extensions = {uri: section.extensions[uri] for uri in ACCEPTED_EXTENSIONS[section.kind] if uri in section.extensions}
-    rid = next((r for r in BEST_RIDS if r in section.rids), section.rids[-1] if section.rids else "")
-    return Agreed(main, repair if section.kind == "video" else None, extensions, rid)
+    return Agreed(
+        CODECS[name], main, None if audio else repair, copies if audio and red else None, extensions,
+        () if audio else in_order(section.rids),
+    )  # fmt: skip
+
+
+def _is_ours(codec: codecs.Codec, offered: Offered) -> bool:
+    """Of the profiles of a codec, the one that every client decodes."""
+    settings = offered.settings()
+    if codec is codecs.VP9:
+        return settings.get("profile-id", "0") == "0"
+    if codec is codecs.H264:
+        return settings.get("packetization-mode") == "1" and settings.get("profile-level-id", "").lower()[:2] == "42"
+    return True
 
 
 # ---- writing
@@ -258,13 +297,16 @@ def _text(lines: list[str]) -> str:
     return "\r\n".join(lines) + "\r\n"
 
 
-def write_answer(offer: Description, transport: Transport, version: int) -> str:
-    """The answer to a publisher's offer: every section in its place; those without a codec of ours with port 0."""
+def write_answer(offer: Description, transport: Transport, version: int, answers: Mapping[str, Agreed | None] | None = None) -> str:
+    """The answer to a publisher's offer: every section in its place; those without a codec of ours with port 0. `answers`: by
+    mid, what each is answered with; without them, what it offers by itself."""
+    if answers is None:
+        answers = {section.mid: agree(section) for section in offer.sections}
     setup = "active" if offer.setup == "passive" else "passive"
     lines: list[str] = []
     mids: list[str] = []
     for section in offer.sections:
-        agreed = agree(section)
+        agreed = answers.get(section.mid)
         if section.kind == "application" and section.port:
             lines += _data(section.mid) + _transport(transport, setup)
         elif agreed is None:
@@ -278,8 +320,8 @@ def write_answer(offer: Description, transport: Transport, version: int) -> str:
 
 
 def _answer_media(section: Section, agreed: Agreed) -> list[str]:
-    pt, codec = agreed.payload_type, section.codecs[agreed.payload_type]
-    types = [pt] if agreed.rtx_payload_type is None else [pt, agreed.rtx_payload_type]
+    pt, offered, known = agreed.payload_type, section.codecs[agreed.payload_type], agreed.codec
+    types = [t for t in (agreed.red_payload_type, pt, agreed.rtx_payload_type) if t is not None]
     audio = section.kind == "audio"
     lines = [
         f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, types))}",
@@ -288,19 +330,24 @@ def _answer_media(section: Section, agreed: Agreed) -> list[str]:
         "a=recvonly" if section.direction in ("sendonly", "sendrecv") else "a=inactive",
         "a=rtcp-mux",
         "a=rtcp-rsize",
-        f"a=rtpmap:{pt} {'opus/48000/2' if audio else 'VP8/90000'}",
+        f"a=rtpmap:{pt} {known.rtpmap}",
     ]
+    parameters = known.parameters if audio else offered.parameters
+    lines += [f"a=fmtp:{pt} {parameters}"] if parameters else []
     if audio:
-        lines += [f"a=fmtp:{pt} minptime=10;useinbandfec=1"]
-        lines += [f"a=rtcp-fb:{pt} nack"] if "nack" in codec.feedback else []
+        lines += [f"a=rtcp-fb:{pt} nack"] if "nack" in offered.feedback else []
     else:
-        offered = [f for f in ("transport-cc", "ccm fir", "nack", "nack pli") if f in codec.feedback]
-        lines += [f"a=rtcp-fb:{pt} {f}" for f in offered if f != "transport-cc" or TRANSPORT_CC in agreed.extensions]
+        takes = [f for f in ("transport-cc", "ccm fir", "nack", "nack pli") if f in offered.feedback]
+        lines += [f"a=rtcp-fb:{pt} {f}" for f in takes if f != "transport-cc" or TRANSPORT_CC in agreed.extensions]
+    if agreed.red_payload_type is not None:
+        # First in the list: the publisher prefers it.
+        lines += [f"a=rtpmap:{agreed.red_payload_type} red/48000/2", f"a=fmtp:{agreed.red_payload_type} {pt}/{pt}"]
     if agreed.rtx_payload_type is not None:
-        lines += [f"a=rtpmap:{agreed.rtx_payload_type} rtx/{codec.clock_hz}", f"a=fmtp:{agreed.rtx_payload_type} apt={pt}"]
+        lines += [f"a=rtpmap:{agreed.rtx_payload_type} rtx/{known.clock_hz}", f"a=fmtp:{agreed.rtx_payload_type} apt={pt}"]
     lines += [f"a=extmap:{number} {uri}" for uri, number in agreed.extensions.items()]
-    if agreed.rid:
-        lines += [f"a=rid:{agreed.rid} recv", f"a=simulcast:recv {agreed.rid}"]
+    if agreed.rids:
+        lines += [f"a=rid:{rid} recv" for rid in agreed.rids]
+        lines += [f"a=simulcast:recv {';'.join(agreed.rids)}"]
     return lines
 
 
@@ -308,20 +355,21 @@ def write_offer(sections: Sequence[Outgoing], transport: Transport, version: int
     """Our offer to a subscriber: the data section first, then ours in the order they were first made, never moved."""
     lines = _data("d") + _transport(transport, "actpass")
     for section in sections:
-        audio = section.kind == "audio"
-        pt = OPUS if audio else VP8
+        codec = section.codec or FIRST[section.kind]
+        pt = codec.payload_type
         lines += [
-            f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {pt}",
+            f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {f'{RED} ' if section.red else ''}{pt}",
             "c=IN IP4 0.0.0.0",
             f"a=mid:{section.mid}",
             "a=sendonly" if section.ssrc else "a=inactive",
             "a=rtcp-mux",
             "a=rtcp-rsize",
+            f"a=rtpmap:{pt} {codec.rtpmap}",
         ]
-        if audio:
-            lines += [f"a=rtpmap:{pt} opus/48000/2", f"a=fmtp:{pt} minptime=10;useinbandfec=1", f"a=rtcp-fb:{pt} nack"]
-        else:
-            lines += [f"a=rtpmap:{pt} VP8/90000", f"a=rtcp-fb:{pt} nack", f"a=rtcp-fb:{pt} nack pli", f"a=rtcp-fb:{pt} ccm fir"]
+        lines += [f"a=fmtp:{pt} {codec.parameters}"] if codec.parameters else []
+        lines += [f"a=rtcp-fb:{pt} {f}" for f in (("nack",) if section.kind == "audio" else ("nack", "nack pli", "ccm fir"))]
+        if section.red:
+            lines += [f"a=rtpmap:{RED} red/48000/2", f"a=fmtp:{RED} {pt}/{pt}"]
         if section.ssrc:
             stream = f"{section.stream} {section.track}"
             lines += [f"a=msid:{stream}", f"a=ssrc:{section.ssrc} cname:{section.cname}", f"a=ssrc:{section.ssrc} msid:{stream}"]

@@ -8,85 +8,52 @@ queued, awaited or decoded. Numbers:
              The history is kept once, by index, for all subscribers
     out      index + the subscriber's own `add`: what it sees. `add` is set anew whenever it starts to receive, so that it
              sees no gap for what it was not meant to get
+
+An Upstream is one SSRC: a track, or one layer of it (simulcast decides who gets which). Most subscribers get a packet as it
+came, with another number; those *apart* get it in another form: with the numbers of a layer made to follow another's, or with
+and without RED.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections import deque
 from collections.abc import Callable, Sequence
 
+from vidconf.relay import codecs, redundancy
+from vidconf.relay.codecs import RED
 from vidconf.relay.counters import Counters
+from vidconf.relay.downstream import RESENDS_PER_S, Down, Stretch
 from vidconf.relay.keyframes import Clock, KeyframeRequests
-from vidconf.rtp.rtcp import ReportBlock
-from vidconf.webrtc.ice_lite import LiteSession
+from vidconf.relay.layers import Layer
+from vidconf.relay.reception import CLOCK_HZ, Reception
+from vidconf.relay.renumbering import Heard, Pictures, Shift, picture_shift, shifted_vp8, timestamp_shift, vp8_pictures
+from vidconf.rtp.opus import duration
+from vidconf.rtp.packets import PacketError
+from vidconf.rtp.red import recover
 
 HISTORY = {"video": 512, "audio": 256}
 """Packets kept for answering NACK; powers of two. LiveKit keeps 500 and 200."""
-CLOCK_HZ = {"video": 90_000, "audio": 48_000}
-MAX_MISSING = 1000
-MAX_GAP = 2000
-"""A larger jump is a new beginning, not a loss."""
-MAX_TRIES = 10
-REORDER_S = 0.010
-"""A packet may be so late before it is asked for again."""
-RESENDS_PER_S = 300
-"""For one subscriber and track: what asks for more is not repaired by more packets."""
 
 Kept = tuple[int, int, int, bytes]
 """index, first 16 bits of the header, timestamp, payload."""
 
 
-def starts_keyframe(payload: bytes) -> bool:
-    """VP8: the first packet of a frame's first partition, with the P bit of the frame tag 0 (RFC 7741 §4.2, §4.3)."""
-    size = len(payload)
-    if size < 2 or payload[0] & 0x17 != 0x10:
-        return False
-    at = 1
-    if payload[0] & 0x80:
-        more, at = payload[1], 2
-        if more & 0x80:
-            at += 2 if at < size and payload[at] & 0x80 else 1
-        at += (more >> 6 & 1) + (1 if more & 0x30 else 0)
-    return at < size and not payload[at] & 1
+class Upstream(Reception):
+    """One SSRC's media as it comes in, and its way out."""
 
-
-class Down:
-    """One track on its way to one subscriber."""
-
-    __slots__ = (
-        "accepted", "add", "enabled", "first", "fraction_lost", "is_open", "octets_base", "packets_base", "resend_tokens",
-        "resent_at", "round_trip_s", "sequence", "session", "sr_at", "sr_ntp", "ssrc", "upstream",
-    )  # fmt: skip
-
-    def __init__(self, upstream: Upstream, session: LiteSession, ssrc: int) -> None:
-        self.upstream, self.session, self.ssrc = upstream, session, ssrc
-        self.is_open = False
-        """Packets flow."""
-        self.accepted = False
-        """Offered, answered and reachable; from here on it opens at the next keyframe (video) or packet (audio)."""
-        self.enabled = True
-        """The subscriber's own pause is off."""
-        self.sequence = secrets.randbits(14)
-        """The last number sent before it was closed."""
-        self.add = self.first = 0
-        self.packets_base = self.octets_base = 0
-        self.sr_ntp, self.sr_at = 0, 0.0
-        self.fraction_lost, self.round_trip_s = 0.0, 0.0
-        self.resend_tokens, self.resent_at = float(RESENDS_PER_S), 0.0
-
-    @property
-    def is_wanted(self) -> bool:
-        return self.accepted and self.enabled
-
-
-class Upstream:
-    """One published track's media as it comes in, and its way out."""
-
-    def __init__(self, kind: str, payload_type_out: int, counters: Counters, clock: Clock, on_gap: Callable[[], None]) -> None:
-        self.kind, self._out, self._counters, self._on_gap = kind, payload_type_out, counters, on_gap
+    def __init__(self, kind: str, counters: Counters, clock: Clock, on_gap: Callable[[], None]) -> None:
+        super().__init__(on_gap)
+        self.kind, self._counters = kind, counters
+        self.layer = Layer()
+        """What is known of it as one of several."""
+        self.alive = True
+        """It is being sent. Only layers are ever found dead, by their Layers; a keyframe brings them back."""
+        self.on_alive: Callable[[], None] = lambda: None
+        """A dead layer begins a keyframe; called before it is seen who waits for it."""
+        self.on_opened: Callable[[Down], None] = lambda down: None
+        """A subscriber gets this one from now on."""
         self.payload_type = -1
-        self.ssrc = 0
+        self.red_payload_type = -1
+        """Audio: under which the publisher may send RED."""
         self.rtx_payload_type = -1
         self.rtx_ssrc = 0
         self.extension_id = 0
@@ -96,33 +63,29 @@ class Upstream:
         self.blocked = False
         """Muted, or not permitted: nothing is forwarded."""
         self.open: tuple[Down, ...] = ()
+        """Who gets each packet as it came."""
+        self.apart: tuple[Down, ...] = ()
+        """Who gets it in another form."""
         self.downs: list[Down] = []
+        """Who gets it, and who waits for it."""
         self.keyframes = KeyframeRequests(clock, self._ask_keyframe)
         self.send_keyframe_request: Callable[[], None] = lambda: None
-        self.missing: dict[int, list[float]] = {}
-        """number -> [tries, not before, first asked at]"""
-        self.round_trip_s = 0.1
-        self.top = -1
-        """The newest index."""
         self._history: list[Kept | None] = [None] * HISTORY[kind]
         self._mask = HISTORY[kind] - 1
-        self._highest = -1
-        self._shift = 0
-        self._shifts: deque[tuple[int, int]] = deque(maxlen=64)
-        """(from number, how many were dropped before it)"""
-        self._shifted = True
         self._waiting = False
         # Levels since the last look at them (speakers.py).
         self.heard = self.loud = self.level_sum = 0
-        # Reception, RFC 3550 A.3 and A.8.
-        self.packets = self.octets = 0
-        self.last_packet_at = 0.0
-        self._base = 0
-        self._jitter = 0.0
-        self._transit = 0.0
-        self._last_timestamp = -1
-        self._prior_expected = self._prior_received = 0
-        self._lsr, self._lsr_at = 0, 0.0
+        self.use(codecs.FIRST[kind])
+
+    def use(self, codec: codecs.Codec) -> None:
+        """What it is sent in is agreed on (again)."""
+        self.codec, self._out = codec, codec.payload_type
+        self._starts_keyframe = codec.starts_keyframe or (lambda payload: True)
+
+    @property
+    def payload_types(self) -> tuple[int, int, int]:
+        """What the publisher may send under."""
+        return self.payload_type, self.rtx_payload_type, self.red_payload_type
 
     # ---- packets in
 
@@ -173,12 +136,17 @@ class Upstream:
                 change = abs((transit - self._transit + 2147483648.0) % 4294967296.0 - 2147483648.0)
                 self._jitter += (change - self._jitter) / 16
             self._transit, self._last_timestamp = transit, timestamp
+            self.frames += 1
+        body, came = data[at:size], None
+        if data[1] & 127 != self.payload_type:
+            came = body if data[1] & 127 == self.red_payload_type else None
+            body = redundancy.primary_of(body, self.payload_type) if came is not None else b""
         # -- what is not passed on leaves no gap behind
-        if size <= at or self.blocked or data[1] & 127 != self.payload_type:
+        if not body or self.blocked:
             if in_order:
                 self._shift += 1
                 self._shifted = True
-            if size < at:
+            if size < at or (came and not body):
                 self._counters.rtp_malformed += 1
             elif self.blocked:
                 self._counters.rtp_refused += 1
@@ -194,12 +162,11 @@ class Upstream:
                 return
             index = late
         word = 0x8000 | (data[1] & 0x80) | self._out
-        body = data[at:size]
-        self.octets += size - at
+        self.octets += len(body)
         self._history[index & self._mask] = (index, word, timestamp, body)
         # -- and out
         if self._waiting or self.keyframes.wanted:
-            self._look(index, body)
+            self._look(index, timestamp, body, now)
         if in_order:
             for down in self.open:
                 down.session.send(word, (index + down.add) & 0xFFFF, timestamp, down.ssrc, body)
@@ -207,6 +174,58 @@ class Upstream:
             for down in self.open:
                 if index >= down.first:
                     down.session.send(word, (index + down.add) & 0xFFFF, timestamp, down.ssrc, body)
+        if self.apart:
+            self._send_apart(index, word, timestamp, body, came if in_order else None)
+        if came is not None and step > 1 and in_order:
+            self._recover(data, number, timestamp, came, now)
+
+    def _send_apart(self, index: int, word: int, timestamp: int, body: bytes, came: bytes | None) -> None:
+        """One packet to those who get it in another form; `came`: the RED payload it was in."""
+        if self.kind == "video":
+            for down in self.apart:
+                if index >= down.first:
+                    self._send_shifted(down, (index + down.add) & 0xFFFF, word, timestamp, body, down.shift)
+            return
+        red = came if came is not None and self.payload_type == self._out else self._with_copies(index, timestamp, body)
+        if red is None:
+            red = body
+        else:
+            word = word & 0xFF80 | RED
+        more = len(red) - len(body)
+        for down in self.apart:
+            if index >= down.first:
+                down.octets_base += more
+                down.session.send(word, (index + down.add) & 0xFFFF, timestamp, down.ssrc, red)
+
+    def _send_shifted(self, down: Down, number: int, word: int, timestamp: int, body: bytes, shift: Shift) -> None:
+        if self.codec is codecs.VP8 and not shift.is_plain:
+            body = shifted_vp8(body, shift)
+        down.session.send(word, number, (timestamp + shift.timestamp) & 0xFFFFFFFF, down.ssrc, body)
+
+    def _with_copies(self, index: int, timestamp: int, body: bytes) -> bytes | None:
+        """With the two packets before it, where they follow each other. A late packet goes alone: copies of what is older came."""
+        if index != self.top:
+            return None
+        earlier: list[redundancy.Earlier] = []
+        for back in range(redundancy.COPIES, 0, -1):
+            kept = self._history[(index - back) & self._mask]
+            if kept is None or kept[0] != index - back:
+                earlier.clear()
+            else:
+                earlier.append((kept[2], kept[3]))
+        return redundancy.wrapped(timestamp, body, earlier, self._out)
+
+    def _recover(self, data: bytes, number: int, timestamp: int, came: bytes, now: float) -> None:
+        """A gap whose packets are in the RED payload behind it: there is nothing to ask for again."""
+        try:
+            found = recover(number & 0xFFFF, timestamp, came, duration)
+        except PacketError:
+            return
+        for packet in found:
+            lost = number - ((number - packet.sequence) & 0xFFFF)
+            if packet.copy and lost in self.missing and packet.payload_type == self.payload_type:
+                head = bytes((0x80, packet.payload_type)) + packet.sequence.to_bytes(2, "big") + packet.timestamp.to_bytes(4, "big")
+                self.received(head + data[8:12] + packet.payload, now, repaired=True)
 
     def received_rtx(self, data: bytes, now: float) -> None:
         """A packet of the RTX SSRC (RFC 4588): the original number stands before the payload."""
@@ -245,88 +264,41 @@ class Upstream:
                 return
             at += (head & 15) + 2
 
-    def _begin(self, sequence: int) -> None:
-        """The first packet of an SSRC. The index goes on where an earlier SSRC of this track ended."""
-        self._highest = sequence + 0x10000 - 1
-        self._base = self._highest + 1
-        self._shift = self._base - (self.top + 1 if self.top >= 0 else self._base)
-        self._shifted = True
-
-    def restart(self) -> None:
-        """The track goes on with another SSRC."""
-        self._highest = -1
-        self.packets = self._prior_expected = self._prior_received = self._lsr = 0
-        self._last_timestamp = -1
-        self.missing.clear()
-        self._shifts.clear()
-
-    def _gap(self, step: int, now: float) -> None:
-        if step > MAX_GAP:
-            self.missing.clear()
-            return
-        for number in range(self._highest + 1, self._highest + step):
-            self.missing[number] = [0.0, now + REORDER_S, now]
-        while len(self.missing) > MAX_MISSING:
-            del self.missing[next(iter(self.missing))]
-        self._on_gap()
-
-    def _late_index(self, number: int) -> int | None:
-        """The index of a packet that comes late; None when its neighbours were dropped on purpose."""
-        after: int | None = None
-        for start, shift in reversed(self._shifts):
-            if number >= start:
-                index = number - shift
-                return index if after is None or index < after else None
-            after = start - shift
-        return None
-
-    # ---- NACK, both ways
-
-    def due_nacks(self, now: float) -> list[int]:
-        """What to ask the publisher for now; again after a round trip, MAX_TRIES times."""
-        numbers = []
-        again = now + max(0.02, 1.2 * self.round_trip_s)
-        for number, entry in list(self.missing.items()):
-            if entry[1] > now:
-                continue
-            if entry[0] >= MAX_TRIES or number < self._highest - MAX_GAP:
-                del self.missing[number]
-                continue
-            if not entry[0]:
-                entry[2] = now
-            entry[0] += 1
-            entry[1] = again
-            numbers.append(number & 0xFFFF)
-        return numbers
+    # ---- NACK
 
     def resend(self, down: Down, numbers: Sequence[int], now: float) -> None:
-        """Answer a subscriber's NACK from the history, within its budget."""
+        """Answer a subscriber's NACK from the history, within its budget; also of what it got before it came to this layer."""
         if not down.is_open:
             return
         tokens = min(float(RESENDS_PER_S), down.resend_tokens + (now - down.resent_at) * RESENDS_PER_S)
         down.resent_at = now
+        flowing = Stretch(self, down.first, self.top, down.add, down.shift)
         for number in numbers:
-            low = (number - down.add) & 0xFFFF
-            kept = self._history[low & self._mask]
-            if kept is None or kept[0] & 0xFFFF != low or kept[0] < down.first:
+            for stretch in (flowing, *down.past):
+                layer, low = stretch.layer, (number - stretch.add) & 0xFFFF
+                kept = layer._history[low & layer._mask]
+                if kept is not None and kept[0] & 0xFFFF == low and stretch.first <= kept[0] <= stretch.last:
+                    break
+            else:
                 continue
             if tokens < 1:
                 self._counters.resends_refused += 1
                 continue
             tokens -= 1
             self._counters.packets_resent += 1
-            down.session.send(kept[1], number & 0xFFFF, kept[2], down.ssrc, kept[3])
+            layer._send_shifted(down, number & 0xFFFF, kept[1], kept[2], kept[3], stretch.shift)
         down.resend_tokens = tokens
 
     # ---- who receives
 
     def add(self, down: Down) -> None:
+        """Somebody is to get this one: from its next keyframe on, if it may."""
         self.downs.append(down)
         self.update(down)
 
     def remove(self, down: Down) -> None:
+        """It gets another one, or nothing."""
         self._close(down)
-        down.accepted = False
         if down in self.downs:
             self.downs.remove(down)
         self._recount()
@@ -337,21 +309,44 @@ class Upstream:
             self._close(down)
         self._recount()
 
+    def seat(self, down: Down, among: bool) -> None:
+        """Whether it gets or waits for this one; what flows goes on."""
+        if among and down not in self.downs:
+            self.downs.append(down)
+        elif not among and down in self.downs:
+            self.downs.remove(down)
+        self._recount()
+
     def block(self, blocked: bool) -> None:
         """Muted or not permitted; unblocked, video goes on with a keyframe."""
         if blocked == self.blocked:
             return
         self.blocked = blocked
         if blocked:
-            for down in self.open:
+            for down in self.receivers:
                 self._close(down)
             self.keyframes.close()
             self.missing.clear()
         self._recount()
 
+    def died(self) -> None:
+        """A layer that is no longer sent: nobody asks for it; its next keyframe is looked out for."""
+        self.alive = False
+        self.keyframes.close()
+        self.missing.clear()
+        self._recount()
+
+    @property
+    def receivers(self) -> tuple[Down, ...]:
+        return self.open + self.apart
+
+    def _waits(self, down: Down) -> bool:
+        return down.is_wanted and not (down.is_open and down.upstream is self)
+
     def _recount(self) -> None:
-        self._waiting = not self.blocked and any(d.is_wanted and not d.is_open for d in self.downs)
-        if self._waiting and self.kind == "video":
+        wanted = not self.blocked and any(self._waits(d) for d in self.downs)
+        self._waiting = wanted or not (self.alive or self.blocked)
+        if wanted and self.kind == "video" and self.alive:
             self.keyframes.want()
 
     def want_keyframe(self) -> None:
@@ -359,31 +354,68 @@ class Upstream:
         if self.kind == "video" and not self.blocked:
             self.keyframes.want()
 
-    def _look(self, index: int, body: bytes) -> None:
+    def _look(self, index: int, timestamp: int, body: bytes, now: float) -> None:
         """Whether those who wait may start here."""
         if self.kind == "video":
-            if not starts_keyframe(body):
+            if not self._starts_keyframe(body):
                 return
             self.keyframes.passed()
+            if not self.alive:
+                self.alive = True
+                self.on_alive()
+                self.keyframes.passed()  # whoever came with it begins here: there is nothing to ask for
         if not self._waiting:
             return
         self._waiting = False
-        for down in self.downs:
-            if down.is_wanted and not down.is_open:
-                down.is_open = True
-                down.first, down.add = index, down.sequence + 1 - index
-                down.packets_base -= index
-                down.octets_base -= self.octets - len(body)
-        self.open = tuple(d for d in self.downs if d.is_open)
+        begun = [down for down in self.downs if self._waits(down)]
+        for down in begun:
+            self._begin_with(down, index, timestamp, body, now)
+        self._regroup()
+        for down in begun:
+            self.on_opened(down)
+
+    def _begin_with(self, down: Down, index: int, timestamp: int, body: bytes, now: float) -> None:
+        """From this packet on `down` gets this one, numbered to follow what it got before."""
+        left = down.upstream
+        if down.has_begun and left is not self:
+            shift = timestamp_shift(down.shift.timestamp, left.moment(), self.moment(timestamp), now, CLOCK_HZ[self.kind])
+            pictures = picture_shift(left.last_pictures(down.shift), vp8_pictures(body)) if self.codec is codecs.VP8 else (0, 0, 0)
+            left._close(down)
+            down.shift = Shift(shift, *pictures)
+        down.upstream, down.is_open, down.has_begun = self, True, True
+        down.first, down.add = index, down.sequence + 1 - index
+        down.packets_base -= index
+        down.octets_base -= self.octets - len(body)
+
+    def moment(self, timestamp: int = -1) -> Heard:
+        """For placing this layer and another in time; `timestamp` when it is another than the newest."""
+        newest = self._newest()
+        known = timestamp if timestamp >= 0 or newest is None else newest[2]
+        return Heard(known, self.last_packet_at, self._report_ntp, self._report_timestamp)
+
+    def last_pictures(self, shift: Shift) -> Pictures:
+        """The VP8 numbers of the newest packet as a subscriber with `shift` got them."""
+        newest = self._newest()
+        return vp8_pictures(shifted_vp8(newest[3], shift)) if newest is not None else Pictures()
+
+    def _newest(self) -> Kept | None:
+        return self._history[self.top & self._mask] if self.top >= 0 else None
+
+    def _regroup(self) -> None:
+        mine = [d for d in self.downs if d.is_open and d.upstream is self]
+        self.open, self.apart = tuple(d for d in mine if not d.is_apart), tuple(d for d in mine if d.is_apart)
 
     def _close(self, down: Down) -> None:
-        if not down.is_open:
+        if not down.is_open or down.upstream is not self:
             return
         down.is_open = False
-        down.sequence = (max(self.top, down.first) + down.add) & 0xFFFF
+        last = max(self.top, down.first)
+        down.past.appendleft(Stretch(self, down.first, last, down.add, down.shift))
+        down.sequence = (last + down.add) & 0xFFFF
         down.packets_base += self.top + 1
         down.octets_base += self.octets
         self.open = tuple(d for d in self.open if d is not down)
+        self.apart = tuple(d for d in self.apart if d is not down)
 
     def sent(self, down: Down) -> tuple[int, int]:
         """Packets and octets sent to a subscriber so far, for its sender reports."""
@@ -394,25 +426,6 @@ class Upstream:
     def _ask_keyframe(self) -> None:
         self._counters.keyframes_asked += 1
         self.send_keyframe_request()
-
-    # ---- reports
-
-    def sender_report(self, ntp: int, now: float) -> None:
-        self._lsr, self._lsr_at = ntp >> 16 & 0xFFFFFFFF, now
-
-    def report(self, now: float) -> ReportBlock | None:
-        """The report block owed to the publisher; the fraction lost is since the last call. None before the first packet."""
-        if self._highest < 0 or not self.ssrc:
-            return None
-        expected = self._highest - self._base + 1
-        new_expected, new_received = expected - self._prior_expected, self.packets - self._prior_received
-        self._prior_expected, self._prior_received = expected, self.packets
-        lost = max(0, new_expected - new_received)
-        fraction = min(255, lost * 256 // new_expected) if new_expected > 0 else 0
-        dlsr = int((now - self._lsr_at) * 65536) & 0xFFFFFFFF if self._lsr else 0
-        return ReportBlock(
-            self.ssrc, fraction, expected - self.packets, self._highest & 0xFFFFFFFF, int(self._jitter) & 0xFFFFFFFF, self._lsr, dlsr
-        )
 
     def close(self) -> None:
         self.keyframes.close()

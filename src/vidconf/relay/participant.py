@@ -13,11 +13,13 @@ from livekit.protocol import models, rtc
 
 from vidconf.protocol.livekit import Claims
 from vidconf.relay import limits
+from vidconf.relay.layers import HIGH, LOW, Wish
 from vidconf.relay.limits import Bucket
 from vidconf.relay.outbox import Outbox
 from vidconf.relay.permission import Permission
-from vidconf.relay.publishing import PublishedTrack, Publishing
+from vidconf.relay.publishing import Publishing
 from vidconf.relay.subscribing import Subscribing
+from vidconf.relay.track import PublishedTrack
 
 if TYPE_CHECKING:
     from vidconf.relay.room import Room
@@ -33,7 +35,9 @@ KINDS = {"standard": 0, "ingress": 1, "egress": 2, "sip": 3, "agent": 4, "connec
 class Participant:
     """One connection's; the same person joining again is another one under the same identity."""
 
-    def __init__(self, room: Room, claims: Claims, client_protocol: int, auto_subscribe: bool, outbox: Outbox | None) -> None:
+    def __init__(
+        self, room: Room, claims: Claims, client_protocol: int, auto_subscribe: bool, outbox: Outbox | None, adaptive: bool = False
+    ) -> None:
         self.room, self.claims, self.outbox = room, claims, outbox
         self.identity, self.sid = claims.identity, "PA_" + secrets.token_urlsafe(9)
         self.name = claims.name[: limits.NAME_CHARS]
@@ -53,8 +57,10 @@ class Participant:
         self.gone = False
         self.asked: dict[str, bool] = {}
         """Track sid -> whether this client asked for it or asked not to have it; else `auto_subscribe` decides."""
-        self.paused: set[str] = set()
-        """Track sids that this client has disabled."""
+        self.wishes: dict[str, Wish] = {}
+        """Track sid -> what this client last said of it (UpdateTrackSettings)."""
+        self.first_wish = Wish(quality=LOW if adaptive else HIGH)
+        """Of what it has said nothing of: a client that will say sizes begins small, as at LiveKit."""
         self.permits_all = True
         self.permitted: dict[str, frozenset[str] | None] = {}
         """What this publisher lets others have: identity -> track sids, None for all."""

@@ -1,7 +1,7 @@
 """A participant's publisher connection: what it sends us. The loop's thread.
 
 The client offers, we answer. Sections are tied to tracks by the second token of `a=msid` (AddTrackRequest's cid), SSRCs to
-tracks by the offer or, where it names none (simulcast), by the MID and rid of the packets.
+tracks and their layers by the offer or, where it names none (simulcast), by the MID and rid of the packets.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from aiortc import RTCDataChannel, RTCSctpCapabilities
-from livekit.protocol import models, rtc
+from livekit.protocol import rtc
 
 from vidconf.relay import description, limits
 from vidconf.relay.description import Agreed, Description, Section
 from vidconf.relay.forwarder import Upstream
 from vidconf.relay.limits import Bucket
 from vidconf.relay.tasks import end
+from vidconf.relay.track import PublishedTrack
 from vidconf.rtp.feedback import TransportFeedbackBuilder
 from vidconf.rtp.packets import PacketError, parse_rtp
 from vidconf.rtp.rtcp import Nack, Pli, ReceiverReport, ReportBlock, Sdes, SenderReport, parse_rtcp
@@ -37,53 +37,6 @@ FEEDBACK_S = 0.08
 NACK_S = 0.02
 OWN_SSRC = 1
 MAX_IGNORED = 64
-PAYLOAD_OUT = {"audio": description.OPUS, "video": description.VP8}
-MIME = {"audio": "audio/opus", "video": "video/VP8"}
-_SID_LETTER = {
-    models.TrackSource.CAMERA: "C",
-    models.TrackSource.MICROPHONE: "M",
-    models.TrackSource.SCREEN_SHARE: "S",
-    models.TrackSource.SCREEN_SHARE_AUDIO: "s",
-}
-
-
-class PublishedTrack:
-    """A track from its AddTrackRequest on; `mid` is set once its section is there."""
-
-    def __init__(self, owner: Participant, request: rtc.AddTrackRequest, on_gap: Callable[[], None]) -> None:
-        self.owner, self.cid = owner, request.cid
-        self.kind = "video" if request.type == models.TrackType.VIDEO else "audio"
-        self.sid = f"TR_{self.kind[0].upper()}{_SID_LETTER.get(request.source, 'U')}{secrets.token_urlsafe(9)}"
-        self.info = models.TrackInfo(
-            sid=self.sid, type=request.type, name=request.name[: limits.NAME_CHARS], source=request.source, muted=request.muted,
-            width=request.width, height=request.height, simulcast=len(request.layers) > 1, disable_dtx=request.disable_dtx,
-            stereo=request.stereo, disable_red=True, encryption=request.encryption, stream=request.stream[: limits.NAME_CHARS],
-            mime_type=MIME[self.kind], layers=request.layers[:3], audio_features=request.audio_features[:8],
-        )  # fmt: skip
-        self.info.codecs.add(mime_type=MIME[self.kind], cid=request.cid, layers=request.layers[:3])
-        self.mid = ""
-        self.agreed: Agreed | None = None
-        self.upstream = Upstream(
-            self.kind, PAYLOAD_OUT[self.kind], owner.room.relay.counters, asyncio.get_running_loop(), on_gap
-        )  # fmt: skip
-        self.upstream.block(request.muted)
-        self.subscribed_said = False
-        # Dynacast: whether the publisher was last told that somebody watches, and since when nobody does.
-        self.watched: bool | None = None
-        self.unwatched_since: float | None = None
-
-    @property
-    def source(self) -> int:
-        return self.info.source
-
-    def mute(self, muted: bool) -> bool:
-        """Whether that was news."""
-        if self.info.muted == muted:
-            return False
-        self.info.muted = muted
-        self.upstream.block(muted)
-        return True
-
 
 class Publishing:
     """One participant's."""
@@ -133,11 +86,12 @@ class Publishing:
         self.tracks.pop(track.sid, None)
         if self._by_mid.get(track.mid) is track:
             del self._by_mid[track.mid]
-        for ssrc in (track.upstream.ssrc, track.upstream.rtx_ssrc):
-            if ssrc:
-                self._routes.pop(ssrc.to_bytes(4, "big"), None)
-                self.session.forget_incoming(ssrc)
-        track.upstream.close()
+        for up in track.layers.all:
+            for ssrc in (up.ssrc, up.rtx_ssrc):
+                if ssrc:
+                    self._routes.pop(ssrc.to_bytes(4, "big"), None)
+                    self.session.forget_incoming(ssrc)
+        track.layers.close()
 
     # ---- negotiation
 
@@ -150,11 +104,12 @@ class Publishing:
         gone = [track for mid, track in self._by_mid.items() if not self._still_there(offer, mid, track)]
         for track in gone:
             self._participant.room.unpublish(track)
-        new = [bound for section in offer.sections if (bound := self._bind(section)) is not None]
+        answers: dict[str, Agreed | None] = {}
+        new = [bound for section in offer.sections if (bound := self._bind(section, answers)) is not None]
         session, port = self.session, self._participant.room.relay.port
         transport = description.Transport(session.ufrag, session.password, session.fingerprint(), port.candidates)
         self._version += 1
-        answer = rtc.SessionDescription(type="answer", sdp=description.write_answer(offer, transport, self._version), id=offer_id)
+        answer = rtc.SessionDescription(type="answer", sdp=description.write_answer(offer, transport, self._version, answers), id=offer_id)
         self._participant.say(answer=answer)
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect(offer), name="publisher")
@@ -165,49 +120,57 @@ class Publishing:
         section = next((s for s in offer.sections if s.mid == mid), None)
         return section is not None and section.sends and (not section.cid or section.cid in (track.cid, track.info.codecs[0].cid))
 
-    def _bind(self, section: Section) -> PublishedTrack | None:
-        """The track that a sending section brings, when it is a new one."""
-        if not section.sends or section.kind not in PAYLOAD_OUT:
-            return None
-        agreed = description.agree(section)
-        if agreed is None:
-            return None
+    def _bind(self, section: Section, answers: dict[str, Agreed | None]) -> PublishedTrack | None:
+        """Put down what a section is answered with. The track that it brings, when it is a new one."""
         known = self._by_mid.get(section.mid)
-        if known is not None:
-            self._route(known, section, agreed)
+        if known is not None and known.kind != section.kind:
+            answers[section.mid] = None
             return None
-        # The cid; else the oldest request of the kind, as LiveKit does.
+        track = known or (self._asked_for(section) if section.sends else None)
+        answers[section.mid] = agreed = description.agree(section, track.codec.name if track else "", track is None or track.has_red)
+        if track is None or agreed is None:
+            return None
+        if known is not None and agreed.codec is not known.codec:
+            # Its subscribers were offered another: they cannot be sent this under the old name.
+            self._participant.room.unpublish(known, tell_owner=True)
+            return None
+        if known is None:
+            del self.pending[track.cid]
+            track.mid = track.info.mid = track.info.codecs[0].mid = section.mid
+            if section.cid:
+                track.info.codecs[0].cid = section.cid
+            self.tracks[track.sid] = self._by_mid[section.mid] = track
+        track.agree(agreed, agreed.rids or [""] * max(1, len(section.simulcast_ssrcs)))
+        self._route(track, section, agreed)
+        if known is not None:
+            return None
+        track.told_layers = True  # about to be, with the rest
+        return track
+
+    def _asked_for(self, section: Section) -> PublishedTrack | None:
+        """By the cid; else the oldest request of the kind, as LiveKit does."""
         track = self.pending.get(section.cid)
         if track is None or track.kind != section.kind:
             track = next((t for t in self.pending.values() if t.kind == section.kind), None)
-        if track is None or not self._participant.permission.permits(track.source):
-            return None
-        del self.pending[track.cid]
-        track.mid = track.info.mid = track.info.codecs[0].mid = section.mid
-        if section.cid:
-            track.info.codecs[0].cid = section.cid
-        self.tracks[track.sid] = self._by_mid[section.mid] = track
-        up = track.upstream
-        up.arrivals = self._arrivals
-        up.send_keyframe_request = lambda: self.session.send_rtcp(Pli(OWN_SSRC, up.ssrc).to_bytes()) if up.ssrc else None
-        self._route(track, section, agreed)
-        return track
+        return track if track is not None and self._participant.permission.permits(track.source) else None
 
     def _route(self, track: PublishedTrack, section: Section, agreed: Agreed) -> None:
-        track.agreed = agreed
-        up = track.upstream
-        up.payload_type = agreed.payload_type
-        up.rtx_payload_type = -1 if agreed.rtx_payload_type is None else agreed.rtx_payload_type
-        up.extension_id = agreed.extensions.get(description.LEVEL if track.kind == "audio" else description.TRANSPORT_CC, 0)
-        if section.ssrcs and not section.rids:
-            main = section.ssrcs[0]
-            self._tie(track, main)
-            repair = next((r for r, m in section.repairs.items() if m == main), 0)
-            if repair:
-                self._tie_repair(track, repair)
+        for up in track.layers.all:
+            up.arrivals = self._arrivals
+            up.send_keyframe_request = self._keyframe_request(up)
+            up.extension_id = agreed.extensions.get(description.LEVEL if track.kind == "audio" else description.TRANSPORT_CC, 0)
+        if not section.rids:
+            for up, main in zip(track.layers.all, section.simulcast_ssrcs or section.ssrcs, strict=False):
+                self._tie(up, main)
+                repair = next((r for r, m in section.repairs.items() if m == main), 0)
+                if repair:
+                    self._tie_repair(up, repair)
+            track.note_layers()
 
-    def _tie(self, track: PublishedTrack, ssrc: int) -> None:
-        up = track.upstream
+    def _keyframe_request(self, up: Upstream) -> Callable[[], None]:
+        return lambda: self.session.send_rtcp(Pli(OWN_SSRC, up.ssrc).to_bytes()) if up.ssrc else None
+
+    def _tie(self, up: Upstream, ssrc: int) -> None:
         if up.ssrc == ssrc or ssrc.to_bytes(4, "big") in self._routes:
             return
         if up.ssrc:
@@ -217,8 +180,7 @@ class Publishing:
         up.ssrc = ssrc
         self._routes[ssrc.to_bytes(4, "big")] = up.received
 
-    def _tie_repair(self, track: PublishedTrack, ssrc: int) -> None:
-        up = track.upstream
+    def _tie_repair(self, up: Upstream, ssrc: int) -> None:
         if up.rtx_ssrc == ssrc or ssrc.to_bytes(4, "big") in self._routes:
             return
         if up.rtx_ssrc:
@@ -273,35 +235,41 @@ class Publishing:
             self._counters.rtp_malformed += 1
             self.session.forget_incoming(ssrc)
             return
-        track = self._by_extensions(packet.payload_type, packet.extensions)
-        if track is not None and ssrc:
-            (self._tie_repair if packet.payload_type == track.upstream.rtx_payload_type else self._tie)(track, ssrc)
+        found = self._by_extensions(packet.payload_type, packet.extensions)
+        if found is not None and ssrc:
+            track, up = found
+            (self._tie_repair if packet.payload_type == up.rtx_payload_type else self._tie)(up, ssrc)
+            track.note_layers()
             if route := self._routes.get(key):
                 route(data, time.monotonic())
                 return
-        # A layer we did not ask for, or an invention.
+        # Of no track that we agreed on.
         if len(self._ignored) < MAX_IGNORED:
             self._ignored.add(key)
         else:
             self.session.forget_incoming(ssrc)
 
-    def _by_extensions(self, payload_type: int, extensions: dict[int, bytes]) -> PublishedTrack | None:
+    def _by_extensions(self, payload_type: int, extensions: dict[int, bytes]) -> tuple[PublishedTrack, Upstream] | None:
+        """The track that a packet's MID names, and the layer that its rid does."""
         named = False
         for track in self._by_mid.values():
             assert track.agreed is not None
-            ids, up = track.agreed.extensions, track.upstream
+            ids, first = track.agreed.extensions, track.layers.all[0]
             mid = extensions.get(ids.get(description.MID, 0))
             named = named or mid is not None
-            if mid != track.mid.encode() or payload_type not in (up.payload_type, up.rtx_payload_type):
+            if mid != track.mid.encode() or payload_type not in first.payload_types:
                 continue
-            uri = description.RID if payload_type == up.payload_type else description.REPAIRED_RID
+            if not track.agreed.rids:
+                return track, first
+            uri = description.REPAIRED_RID if payload_type == first.rtx_payload_type else description.RID
             rid = extensions.get(ids.get(uri, 0), b"").decode("ascii", "replace")
-            return track if rid == track.agreed.rid or not track.agreed.rid else None
+            return next(((track, up) for up in track.layers.all if up.layer.rid == rid), None)
         if named:
             return None
         # Neither MID nor SSRC was said: the only track of that payload type that has no SSRC yet.
-        candidates = [t for t in self._by_mid.values() if t.upstream.payload_type == payload_type and not t.upstream.ssrc]
-        return candidates[0] if len(candidates) == 1 and (candidates[0].agreed is None or not candidates[0].agreed.rid) else None
+        bare = [(t, t.layers.all[0]) for t in self._by_mid.values() if t.agreed is not None and not t.agreed.rids]
+        bare = [(t, up) for t, up in bare if up.payload_type == payload_type and not up.ssrc]
+        return bare[0] if len(bare) == 1 else None
 
     def _on_rtcp(self, data: bytes) -> None:
         now = time.monotonic()
@@ -315,19 +283,21 @@ class Publishing:
             return
         for packet in packets:
             if isinstance(packet, SenderReport):
-                for track in self.tracks.values():
-                    if track.upstream.ssrc == packet.ssrc:
-                        self._pass_report(track, packet, now)
+                for up in self._upstreams():
+                    if up.ssrc == packet.ssrc:
+                        self._pass_report(up, packet, now)
 
-    def _pass_report(self, track: PublishedTrack, report: SenderReport, now: float) -> None:
+    def _upstreams(self) -> Iterator[Upstream]:
+        return (up for track in self.tracks.values() for up in track.layers.all)
+
+    def _pass_report(self, up: Upstream, report: SenderReport, now: float) -> None:
         """The same clock to each subscriber, under its SSRC and with its counts. BYE never passes: it stops some decoders."""
-        up = track.upstream
-        up.sender_report(report.ntp, now)
+        up.sender_report(report.ntp, report.rtp_timestamp, now)
         name = self._participant.sid
-        for down in up.open:
+        for down in up.receivers:
             packets, octets = up.sent(down)
             down.sr_ntp, down.sr_at = report.ntp >> 16 & 0xFFFFFFFF, now
-            own = SenderReport(down.ssrc, report.ntp, report.rtp_timestamp, packets, octets)
+            own = SenderReport(down.ssrc, report.ntp, report.rtp_timestamp + down.shift.timestamp, packets, octets)
             down.session.send_rtcp(own.to_bytes() + Sdes(down.ssrc, name).to_bytes())
 
     def _on_gap(self) -> None:
@@ -337,8 +307,7 @@ class Publishing:
     def _send_nacks(self) -> None:
         self._nack_timer = None
         now, again = time.monotonic(), False
-        for track in self.tracks.values():
-            up = track.upstream
+        for up in self._upstreams():
             if not up.missing:
                 continue
             if numbers := up.due_nacks(now):
@@ -354,15 +323,15 @@ class Publishing:
         for sequence, at in arrivals:
             builder.received(sequence, at)
         arrivals.clear()
-        ssrc = next((t.upstream.ssrc for t in self.tracks.values() if t.kind == "video"), OWN_SSRC)
+        ssrc = next((up.ssrc for up in self._upstreams() if up.kind == "video" and up.ssrc), OWN_SSRC)
         while (report := builder.build(ssrc)) is not None:
             self.session.send_rtcp(report.to_bytes())
 
     def report(self, now: float) -> None:
         """Once a second: receiver reports to the publisher."""
         blocks: list[ReportBlock] = []
-        for track in self.tracks.values():
-            block = track.upstream.report(now)
+        for up in self._upstreams():
+            block = up.report(now)
             if block is not None:
                 blocks.append(block)
         self.fraction_lost = max((b.fraction_lost / 256 for b in blocks), default=0.0)

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from livekit.protocol import models, rtc
 
 from vidconf.protocol.livekit import PROTOCOL, Claims, make_token
-from vidconf.relay import limits
+from vidconf.relay import codecs, limits
 from vidconf.relay.counters import Counters
 from vidconf.relay.participant import Action, Participant, Reason
 from vidconf.relay.room import Room
+from vidconf.relay.simulcast import LOOK_S
 from vidconf.relay.speakers import WINDOW_S
 from vidconf.relay.webhooks import Webhooks
 from vidconf.webrtc.ice_lite import Port
@@ -25,6 +26,8 @@ log = logging.getLogger("vidconf.relay")
 
 SERVER_VERSION = "1.13.5"
 """Of LiveKit's, whose protocol this is: clients switch features on by it."""
+PUBLISH_CODECS = [*(models.Codec(mime=codec.mime) for codec in (codecs.VP8, codecs.H264, codecs.VP9, codecs.OPUS)), models.Codec(mime="audio/red")]
+"""What clients may send; the first is what they take when theirs is not among them."""
 REFRESH_EVERY_S = 300.0
 REFRESHED_FOR_S = 600.0
 SERVER_LEEWAY_S = 10.0
@@ -42,7 +45,8 @@ class Relay:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._every_second(), name="relay second"), asyncio.create_task(self._speakers(), name="speakers")]
+        works = {"relay second": self._every_second(), "speakers": self._speakers(), "layers": self._layers()}
+        self._tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
 
     @property
     def participants(self) -> int:
@@ -75,7 +79,7 @@ class Relay:
             server_info=models.ServerInfo(version=SERVER_VERSION, protocol=PROTOCOL, edition=models.ServerInfo.Edition.Standard),
             subscriber_primary=participant.subscriber_primary, ping_interval=5, ping_timeout=15,
             client_configuration=models.ClientConfiguration(resume_connection=models.ClientConfigSetting.DISABLED),
-            enabled_publish_codecs=[models.Codec(mime="video/VP8"), models.Codec(mime="audio/opus")],
+            enabled_publish_codecs=PUBLISH_CODECS,
             fast_publish=participant.permission.can_publish,
         )  # fmt: skip
 
@@ -146,6 +150,13 @@ class Relay:
             for room in self.rooms.values():
                 if room.participants:
                     room.look_for_speakers()
+
+    async def _layers(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            now = time.monotonic()
+            for room in self.rooms.values():
+                room.look_at_layers(now)
 
     async def close(self) -> None:
         """Everybody is told to come back: another relay may be up soon."""

@@ -13,7 +13,9 @@ from typing import Any
 from livekit.protocol import models, rtc
 
 from vidconf.relay import limits
+from vidconf.relay.layers import HIGH, Wish
 from vidconf.relay.participant import Action, Participant, Reason
+from vidconf.relay.track import MAX_SIDE
 
 Why = rtc.RequestResponse.Reason
 KIND = {
@@ -100,16 +102,14 @@ def _subscription(p: Participant, asked: rtc.UpdateSubscription) -> None:
 
 
 def _track_setting(p: Participant, settings: rtc.UpdateTrackSettings) -> None:
-    """`disabled` pauses. Sizes are taken note of when there are layers to choose from."""
+    """`disabled` pauses; a size or a quality chooses among the layers. `fps` and `priority` are not followed."""
+    wish = Wish(settings.disabled, min(settings.quality, HIGH), min(settings.width, MAX_SIDE), min(settings.height, MAX_SIDE))
     for sid in settings.track_sids:
         track = p.room.find_track(sid)
-        if track is None:
+        if track is None or (sid not in p.wishes and len(p.wishes) >= MAX_OVERRIDES):
             continue
-        if settings.disabled:
-            p.paused.add(sid)
-        else:
-            p.paused.discard(sid)
-        p.subscriber.enable(sid, not settings.disabled)
+        p.wishes[sid] = wish
+        p.subscriber.wish(sid, wish)
         p.room.watching(track)
 
 

@@ -12,22 +12,20 @@ from livekit.protocol import models, rtc
 
 from vidconf.protocol.livekit import RELIABLE
 from vidconf.relay import limits
+from vidconf.relay.codecs import CODECS
 from vidconf.relay.participant import Action, Participant, Reason, State
 from vidconf.relay.permission import Permission
-from vidconf.relay.publishing import PublishedTrack
 from vidconf.relay.quality import score
 from vidconf.relay.speakers import Speakers
 from vidconf.relay.tasks import spawn
+from vidconf.relay.track import PublishedTrack
 
 if TYPE_CHECKING:
     from vidconf.relay.registry import Relay
 
 log = logging.getLogger("vidconf.relay")
 
-UNWATCHED_S = 5.0
-"""Nobody has watched a track for so long: its publisher may stop encoding."""
 QUALITY_EVERY_S = 5.0
-VIDEO_QUALITIES = (models.VideoQuality.LOW, models.VideoQuality.MEDIUM, models.VideoQuality.HIGH)
 
 
 class Room:
@@ -50,7 +48,7 @@ class Room:
             sid=self.sid, name=self.name, empty_timeout=self.empty_timeout, departure_timeout=self.departure_timeout,
             max_participants=self.max_participants, creation_time=int(self.created_at), creation_time_ms=int(self.created_at * 1000),
             metadata=self.metadata, num_participants=len(people), num_publishers=sum(bool(p.publisher.tracks) for p in people),
-            enabled_codecs=[models.Codec(mime="audio/opus"), models.Codec(mime="video/VP8")],
+            enabled_codecs=[models.Codec(mime=codec.mime) for codec in CODECS.values()],
         )  # fmt: skip
 
     # ---- telling
@@ -164,7 +162,7 @@ class Room:
         for p in self.participants.values():
             p.subscriber.unsubscribe(track.sid)
             p.asked.pop(track.sid, None)
-            p.paused.discard(track.sid)
+            p.wishes.pop(track.sid, None)
         track.owner.publisher.drop(track)
         if published:
             log.info("participant %s no longer publishes %s", track.owner.sid, track.sid)
@@ -191,7 +189,7 @@ class Room:
 
     def _reconcile_one(self, participant: Participant, track: PublishedTrack) -> None:
         if participant.wants(track):
-            participant.subscriber.subscribe(track, track.sid not in participant.paused)
+            participant.subscriber.subscribe(track, participant.wishes.get(track.sid, participant.first_wish))
         else:
             participant.subscriber.unsubscribe(track.sid)
         self.watching(track)
@@ -209,26 +207,10 @@ class Room:
                 self.changed(track.owner)
 
     def watching(self, track: PublishedTrack) -> None:
-        """Tell the publisher when nobody watches its video (5 s late), and at once when somebody does again."""
-        if track.kind != "video":
-            return
-        now = time.monotonic()
-        if any(d.enabled for d in track.upstream.downs):
-            track.unwatched_since = None
-            if track.watched is False:
-                self._say_watched(track, True)
-            track.watched = True
-        elif track.unwatched_since is None:
-            track.unwatched_since = now
-        elif now - track.unwatched_since > UNWATCHED_S and track.watched is not False:
-            self._say_watched(track, False)
-            track.watched = False
-
-    def _say_watched(self, track: PublishedTrack, on: bool) -> None:
-        qualities = [rtc.SubscribedQuality(quality=q, enabled=on) for q in VIDEO_QUALITIES]
-        codecs = [rtc.SubscribedCodec(codec="vp8", qualities=qualities)]
-        update = rtc.SubscribedQualityUpdate(track_sid=track.sid, subscribed_qualities=qualities, subscribed_codecs=codecs)
-        track.owner.say(subscribed_quality_update=update)
+        """Tell the publisher which layers of its video anybody takes, when that has changed (dynacast)."""
+        update = track.look_at_watchers(time.monotonic())
+        if update is not None:
+            track.owner.say(subscribed_quality_update=update)
 
     # ---- rights
 
@@ -298,14 +280,19 @@ class Room:
         windows = []
         for p in self.participants.values():
             for track in p.publisher.tracks.values():
-                up = track.upstream
                 if track.kind == "audio":
+                    up = track.layers.all[0]
                     windows.append((p.sid, up.heard, up.loud, up.level_sum))
                     up.heard = up.loud = up.level_sum = 0
         changes = self._speakers.heard(windows) if windows else []
         if changes:
             speakers = [models.SpeakerInfo(sid=sid, level=level, active=active) for sid, level, active in changes]
             self.broadcast(speakers_changed=rtc.SpeakersChanged(speakers=speakers))
+
+    def look_at_layers(self, now: float) -> None:
+        for p in self.participants.values():
+            for track in p.publisher.tracks.values():
+                track.layers.look(now)
 
     def tick(self, now: float) -> None:
         """Once a second."""
@@ -319,6 +306,9 @@ class Room:
                 p.refresh_token()
             for track in p.publisher.tracks.values():
                 self.watching(track)
+                if not track.told_layers:
+                    track.told_layers = True
+                    self.changed(p)
         if now - self._quality_at >= QUALITY_EVERY_S:
             self._quality_at = now
             self._look_at_quality(now)

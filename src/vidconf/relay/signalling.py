@@ -142,7 +142,7 @@ class Signalling:
         client_protocol = request.query.get("client_protocol", "")
         participant = Participant(
             room, claims, int(client_protocol) if client_protocol.isdigit() and len(client_protocol) < 6 else 0,
-            request.query.get("auto_subscribe", "1") in ("1", "true"), outbox,
+            request.query.get("auto_subscribe", "1") in ("1", "true"), outbox, request.query.get("adaptive_stream") in ("1", "true"),
         )  # fmt: skip
         token = request.query.get("access_token") or request.headers.get("Authorization", "")[7:].strip()
         relay.remember(participant, token)

@@ -16,15 +16,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities
-from livekit.protocol import rtc
+from livekit.protocol import models, rtc
 
 from vidconf.protocol.livekit import LOSSY, RELIABLE
 from vidconf.relay import description, limits
+from vidconf.relay.codecs import RED
 from vidconf.relay.description import Outgoing
-from vidconf.relay.forwarder import Down
+from vidconf.relay.downstream import Down
+from vidconf.relay.layers import Wish
 from vidconf.relay.limits import Bucket
-from vidconf.relay.publishing import PublishedTrack
 from vidconf.relay.tasks import end
+from vidconf.relay.track import PublishedTrack
 from vidconf.rtp.packets import PacketError
 from vidconf.rtp.rtcp import Fir, Nack, Pli, ReceiverReport, ReportBlock, SenderReport, parse_rtcp
 from vidconf.webrtc.ice_lite import LiteSession
@@ -47,6 +49,10 @@ class _Place:
     idle: bool = False
     """Answered as inactive: free for another track."""
 
+    @property
+    def has_red(self) -> bool:
+        return self.track is not None and self.track.has_red
+
 
 class Subscribing:
     """One participant's."""
@@ -63,6 +69,8 @@ class Subscribing:
         self._dirty, self._answered, self._ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._offer_id = 0
         self._refused: set[str] = set()
+        """The mids that the last answer does not take, and those that take RED."""
+        self._red: set[str] = set()
         self._connecting: asyncio.Task[None] | None = None
         self._rtcp = Bucket(limits.RTCP_PER_S, limits.RTCP_BURST)
         self._negotiating = asyncio.create_task(self._negotiate(), name="subscriber")
@@ -82,7 +90,8 @@ class Subscribing:
 
     # ---- tracks
 
-    def subscribe(self, track: PublishedTrack, enabled: bool = True) -> None:
+    def subscribe(self, track: PublishedTrack, wish: Wish) -> None:
+        """Have a track, as `wish` says. What is subscribed to already stays as it is."""
         if track.sid in self._by_track:
             return
         place = next((p for p in self._places if p.idle and p.kind == track.kind), None)
@@ -92,28 +101,27 @@ class Subscribing:
         ssrc = secrets.randbits(32)
         while ssrc < 16 or ssrc in self._by_ssrc:
             ssrc = secrets.randbits(32)
-        down = Down(track.upstream, self.session, ssrc)
-        down.enabled = enabled
+        down = Down(track.layers.all[0], self.session, ssrc, wish)
         place.track, place.down, place.idle = track, down, False
         self._by_track[track.sid], self._by_ssrc[ssrc] = place, down
-        track.upstream.add(down)
+        track.layers.add(down)
         self._dirty.set()
 
     def unsubscribe(self, sid: str) -> None:
         place = self._by_track.pop(sid, None)
-        if place is None or place.down is None:
+        if place is None or place.down is None or place.track is None:
             return
         del self._by_ssrc[place.down.ssrc]
-        place.down.upstream.remove(place.down)
+        place.track.layers.remove(place.down)
         self.session.forget_outgoing(place.down.ssrc)
         place.track = place.down = None
         self._dirty.set()
 
-    def enable(self, sid: str, enabled: bool) -> None:
+    def wish(self, sid: str, wish: Wish) -> None:
+        """What this client said of a track that it may be subscribed to."""
         down = self.down(sid)
-        if down is not None and down.enabled != enabled:
-            down.enabled = enabled
-            down.upstream.update(down)
+        if down is not None and down.layers is not None:
+            down.layers.wish(down, wish)
 
     # ---- negotiation
 
@@ -142,7 +150,8 @@ class Subscribing:
                 sections.append(Outgoing(place.kind, place.mid))
                 continue
             owner, sid = place.track.owner.sid, place.track.sid
-            sections.append(Outgoing(place.kind, place.mid, place.down.ssrc, f"{owner}|{sid}", sid, owner))
+            codec, red = place.track.codec, place.has_red
+            sections.append(Outgoing(place.kind, place.mid, place.down.ssrc, f"{owner}|{sid}", sid, owner, codec, red))
             tracks[place.mid] = sid
         sdp = description.write_offer(sections, transport, self._offer_id)
         self._participant.say(offer=rtc.SessionDescription(type="offer", sdp=sdp, id=self._offer_id, mid_to_track_id=tracks))
@@ -153,6 +162,7 @@ class Subscribing:
             return
         answer = description.read(sdp)
         self._refused = {s.mid for s in answer.sections if s.port == 0 or s.direction not in ("recvonly", "sendrecv")}
+        self._red = {s.mid for s in answer.sections if s.kind == "audio" and RED in s.codecs}
         if self._connecting is None:
             if not answer.ufrag or not answer.fingerprints:
                 raise description.DescriptionError("no ICE or DTLS parameters")
@@ -167,11 +177,14 @@ class Subscribing:
                 continue  # changed meanwhile: the next offer says so
             if down is None:
                 place.idle = True
-            elif not down.accepted and place.mid not in self._refused:
-                down.accepted = True
-                down.upstream.update(down)
-                if place.track is not None:
-                    self._participant.room.subscribed(place.track)
+            elif place.track is not None and not down.accepted:
+                if place.mid in self._refused:
+                    why = rtc.SubscriptionResponse(track_sid=place.track.sid, err=models.SubscriptionError.SE_CODEC_UNSUPPORTED)
+                    self._participant.say(subscription_response=why)
+                    continue
+                down.accepted, down.takes_red = True, place.has_red and place.mid in self._red
+                place.track.layers.update(down)
+                self._participant.room.subscribed(place.track)
 
     async def _connect(self, fingerprints: tuple[tuple[str, str], ...], role: str) -> None:
         try:
@@ -253,6 +266,8 @@ class Subscribing:
         if down is None:
             return
         down.fraction_lost = block.fraction_lost / 256
+        if down.layers is not None:
+            down.layers.lost(down, down.fraction_lost, now)
         if block.lsr and block.lsr == down.sr_ntp:
             down.round_trip_s = max(0.0, now - down.sr_at - block.dlsr / 65536)
 

@@ -7,6 +7,7 @@ from aiortc.sdp import SessionDescription
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidconf.relay.codecs import H264, VP8, VP9
 from vidconf.relay.description import (
     LEVEL,
     MID,
@@ -99,11 +100,17 @@ def test_an_offer_is_understood() -> None:
     assert not other.sends
     found = agree(layered)
     assert found is not None
-    assert (found.payload_type, found.rtx_payload_type, found.rid) == (96, 97, "f")
+    assert (found.codec, found.payload_type, found.rtx_payload_type, found.rids) == (VP8, 96, 97, ("q", "h", "f"))
     assert found.extensions[RID] == 10
     heard = agree(audio)
     assert heard is not None
-    assert (heard.payload_type, dict(heard.extensions)) == (111, {MID: 4, LEVEL: 1})
+    assert (heard.payload_type, heard.red_payload_type, dict(heard.extensions)) == (111, 63, {MID: 4, LEVEL: 1})
+    encrypted = agree(audio, red=False)
+    assert encrypted is not None
+    assert encrypted.red_payload_type is None
+    other_codec = agree(layered, "vp9")
+    assert other_codec is not None
+    assert (other_codec.codec, other_codec.payload_type, other_codec.rtx_payload_type) == (VP9, 98, 99)
     assert agree(other) is None
     assert agree(data) is None
 
@@ -115,10 +122,11 @@ def test_the_answer() -> None:
     assert [m.port for m in parsed.media] == [9, 9, 9, 9, 0]
     assert [m.direction for m in parsed.media[1:]] == ["recvonly", "recvonly", "recvonly", "inactive"]
     assert "a=group:BUNDLE 0 7 8 9\r\n" in text
-    assert "red/48000" not in text
+    assert "m=audio 9 UDP/TLS/RTP/SAVPF 63 111\r\n" in text  # with copies rather than without
+    assert "a=fmtp:63 111/111\r\n" in text
     assert [c.name for c in parsed.media[2].rtp.codecs] == ["VP8", "rtx"]
-    assert "a=rid:f recv\r\na=simulcast:recv f\r\n" in text
-    assert text.count("rtp-stream-id") == 2  # echoed, though only one rid is taken
+    assert "a=rid:q recv\r\na=rid:h recv\r\na=rid:f recv\r\na=simulcast:recv q;h;f\r\n" in text
+    assert text.count("rtp-stream-id") == 2
     assert {x.uri for x in parsed.media[1].rtp.headerExtensions} == {MID, LEVEL}
     assert TRANSPORT_CC in {x.uri for x in parsed.media[2].rtp.headerExtensions}
     assert parsed.media[0].ice is not None
@@ -140,8 +148,49 @@ def test_our_offer() -> None:
     assert parsed.media[0].dtls.role == "auto"
 
 
+def test_our_offer_of_other_codecs_and_of_red() -> None:
+    sections = [Outgoing("audio", "0", 11, "s", "a", "x", red=True), Outgoing("video", "1", 12, "s", "v", "x", H264), Outgoing("video", "2", 13, codec=VP9)]
+    text = write_offer(sections, TRANSPORT, 3)
+    parsed = SessionDescription.parse(text)
+    assert [[c.payloadType for c in m.rtp.codecs] for m in parsed.media[1:]] == [[111, 63], [125], [98]]
+    assert parsed.media[2].rtp.codecs[0].parameters["packetization-mode"] == "1"
+    assert "a=fmtp:63 111/111\r\n" in text
+
+
+def test_of_h264_only_what_all_can_decode() -> None:
+    text = """m=video 9 UDP/TLS/RTP/SAVPF 39 40 41
+a=rtpmap:39 H264/90000
+a=fmtp:39 level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f
+a=rtpmap:40 H264/90000
+a=fmtp:40 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=640c1f
+a=rtpmap:41 H264/90000
+a=fmtp:41 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f
+"""
+    found = agree(read(text).sections[0])
+    assert found is not None
+    assert (found.codec, found.payload_type) == (H264, 41)
+    assert agree(read(text.replace("42e01f", "4d001f")).sections[0]) is None
+
+
+def test_layers_told_by_their_ssrcs() -> None:
+    text = """m=video 9 UDP/TLS/RTP/SAVPF 96 97
+a=sendonly
+a=rtpmap:96 VP8/90000
+a=ssrc-group:SIM 1 2 3
+a=ssrc-group:FID 1 11
+a=ssrc-group:FID 2 12
+a=ssrc-group:FID 3 13
+a=ssrc:1 cname:x
+a=ssrc:11 cname:x
+"""
+    section = read(text).sections[0]
+    assert section.simulcast_ssrcs == (1, 2, 3)
+    assert section.repairs == {11: 1, 12: 2, 13: 3}
+
+
 @pytest.mark.parametrize("text", ["", "v=0", "m=", "m=audio", "m=audio x UDP 1", "m=audio 9 X 96\na=rtpmap:y VP8/1", "m=audio 9 X 96\na=extmap:/ x",
-                                  "m=video 9 X 96\na=ssrc:x", "x" * (2 << 20), "m=audio 9 X 96\n" * 600])  # fmt: skip
+                                  "m=video 9 X 96\na=ssrc:x", "m=video 9 X 96\na=ssrc-group:FID 1 4294967296",
+                                  "m=video 9 X 96\na=ssrc-group:SIM 1 1", "x" * (2 << 20), "m=audio 9 X 96\n" * 600])  # fmt: skip
 def test_what_cannot_be_read(text: str) -> None:
     with pytest.raises(DescriptionError):
         read(text)
