@@ -140,6 +140,23 @@ async def test_the_door_is_closed_to_everybody_else(held: Held, server: ServePro
     assert await refused(granted["url"], granted["token"]) == 403
 
 
+async def test_a_loop_of_joins_reaches_the_relay_no_faster_than_an_honest_client(held: Held, server: ServeProcess) -> None:
+    an, binh = await held.come("An"), await held.come("Bình")
+    other = await binh.join_media()
+    granted = await an.control.done("media")
+    answers = [await refused(granted["url"], granted["token"]) for _ in range(14)]
+    assert answers[:10] == [101] * 10
+    assert 429 in answers[10:]
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {granted['token']}"}) as session:
+        for path in ("/rtc", "/rtc/validate"):
+            async with session.get(server.url + path) as answer:
+                assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (429, "*")
+                wait_s = int(answer.headers["Retry-After"])
+    await asyncio.sleep(wait_s + 0.1)
+    voice = await (await an.join_media()).publish("audio")
+    await until(lambda: other.count(voice.sid) > 10)
+
+
 async def test_a_muted_microphone_is_silent_at_the_sfu(held: Held) -> None:
     speaker, listener = await held.come("Nói"), await held.come("Nghe")
     sends, hears = await speaker.join_media(), await listener.join_media()

@@ -90,7 +90,7 @@ def list_(data: Path, as_json: bool) -> None:
 @click.argument("name")
 @data_option
 def disable(name: str, data: Path) -> None:
-    """No more sign-ins for NAME; what is signed in ends within 15 minutes."""
+    """No more sign-ins for NAME; whoever is signed in is out within seconds, of its meetings too."""
     from urllib.parse import quote
 
     async def running(server: LocalServer) -> None:

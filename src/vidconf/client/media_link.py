@@ -30,6 +30,8 @@ from vidconf.meeting.rules import allowed
 log = logging.getLogger("vidconf.media_link")
 
 RETRY_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+TELL_AGAIN_S = 1.0
+"""After the server found us too quick."""
 MUTED_JUST_NOW_S = 3.0
 Ask = Callable[[m.Command], Awaitable[dict[str, Any]]]
 
@@ -364,17 +366,29 @@ class MediaLink:
             try:
                 await self._ask(m.SetSource(source, is_now))
             except Refused as refused:
-                if is_now == "on":
-                    self._stop(source)
-                    self._tell_user("warn", refused.refusal.code, refused.refusal.detail, "refusal")
-                return
+                if refused.refusal.code != "too_many_changes":
+                    if is_now == "on":
+                        self._stop(source)
+                        self._tell_user("warn", refused.refusal.code, refused.refusal.detail, "refusal")
+                    return
+                self._not_told(source, refused.refusal.code)
             except AskError as error:
                 # Told again when control is back, by `_compare_with_meeting`.
-                log.info("the server was not told of %s: %s", source, error.code)
-                self._told.pop(source, None)
+                self._not_told(source, error.code)
                 if error.code != "too_many_requests":
                     return
-                await asyncio.sleep(1.0)
+            else:
+                continue
+            await asyncio.sleep(TELL_AGAIN_S)
+
+    def _not_told(self, source: LocalSourceName, code: str) -> None:
+        """What it was told last is what the meeting says still: also "off" has to be told where that is not off."""
+        log.info("the server was not told of %s: %s", source, code)
+        own = self._store.state.own
+        if own is None:
+            self._told.pop(source, None)
+        else:
+            self._told[source] = own.sources.get(source)
 
     # ---- words ----
 

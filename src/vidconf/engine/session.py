@@ -345,12 +345,13 @@ class Session:
         stayed = False
         while True:
             self._new_join.clear()
+            wait_s = 0.0
             try:
                 reason = await self._one_connection(backoff)
                 stayed = True
             except SignalError as error:
                 log.info("joining failed: %s", error)
-                reason = error.code
+                reason, wait_s = error.code, error.wait_s
                 if reason in HOPELESS and not stayed:
                     return reason
                 if reason in REFUSED:
@@ -365,7 +366,7 @@ class Session:
                 return reason
             if stayed:
                 self._change("reconnecting", reason)
-            await self._pause(backoff.next_delay_s())
+            await self._pause(max(wait_s, backoff.next_delay_s()))
             if not self._token_usable():
                 await self._need_token()
 

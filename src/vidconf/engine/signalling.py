@@ -36,6 +36,8 @@ CONNECT_TIMEOUT_S = 15.0
 FIRST_MESSAGE_TIMEOUT_S = 8.0
 MAX_QUEUED = 512
 """Requests waiting for a wire that does not take them; more and the connection counts as lost."""
+MAX_WAIT_S = 30.0
+"""A server cannot send anybody away for longer than this."""
 MAX_MALFORMED = 100
 """A server that says only nonsense is none."""
 
@@ -46,11 +48,12 @@ _STATUS_CODES = {401: "token_refused", 403: "refused", 404: "no_room", 429: "ser
 
 class SignalError(Exception):
     """Signalling could not be reached. Codes: `bad_url`, `unreachable`, `timeout`, `untrusted_certificate`, `token_refused`
-    (401), `refused` (403, the door), `no_room` (404), `server_busy` (429, 5xx), `malformed` (it does not speak LiveKit)."""
+    (401), `refused` (403, the door), `no_room` (404), `server_busy` (429, 5xx), `malformed` (it does not speak LiveKit).
+    `wait_s`: how long the server wants to be left alone, 0 when it did not say."""
 
-    def __init__(self, code: str, detail: str = "") -> None:
+    def __init__(self, code: str, detail: str = "", wait_s: float = 0.0) -> None:
         super().__init__(f"{code}: {detail}" if detail else code)
-        self.code, self.detail = code, detail
+        self.code, self.detail, self.wait_s = code, detail, wait_s
 
 
 def websocket_url(url: str, *, auto_subscribe: bool, adaptive_stream: bool) -> str:
@@ -260,9 +263,15 @@ class Signalling:
             self.rtt_s = rtt_s
 
 
+def retry_after_s(said: str) -> float:
+    """A `Retry-After` in seconds, at most `MAX_WAIT_S`; 0 for none, for a date, and for what is no number."""
+    return min(float(said), MAX_WAIT_S) if said.isascii() and said.isdigit() else 0.0
+
+
 def _explained(error: Exception) -> SignalError:
     if isinstance(error, aiohttp.WSServerHandshakeError):
-        return SignalError(_STATUS_CODES.get(error.status, "malformed"), f"HTTP {error.status}")
+        wait_s = retry_after_s((error.headers or {}).get("Retry-After", ""))
+        return SignalError(_STATUS_CODES.get(error.status, "malformed"), f"HTTP {error.status}", wait_s)
     if isinstance(error, TimeoutError):
         return SignalError("timeout", "no answer")
     if isinstance(error, (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError)):

@@ -44,6 +44,8 @@ REFUSALS: tuple[str, ...] = (
     "chat_full",  # most
     "chat_share_full",  # most
     "chat_too_long",  # most
+    # how often
+    "too_many_changes",  # wait_s
     # the wire
     "malformed",  # field, reason
     "too_large",  # most

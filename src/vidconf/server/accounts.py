@@ -121,6 +121,8 @@ class Accounts:
         self._hasher = PasswordHasher()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="argon2")
         self._nobody = ""
+        self.disabled = asyncio.Event()
+        """Set when an account was disabled here; `Expulsion` clears it."""
 
     @classmethod
     async def open(cls, storage: Storage, admin_key: str | None) -> Accounts:
@@ -168,7 +170,7 @@ class Accounts:
         return [_account(row) for row in await self._storage.rows(sa.select(tables.accounts).order_by(tables.accounts.c.name_key))]
 
     async def disable(self, name: str) -> None:
-        """No more sign-ins, every session of the account ends within the access token's life. Raises AccountError."""
+        """No more sign-ins; its tokens are refused from now on, and `Expulsion` puts it out of the meetings it is in. Raises AccountError."""
         a, r = tables.accounts.c, tables.refresh_tokens.c
         row = await self._named(name)
         if row is None:
@@ -178,6 +180,7 @@ class Accounts:
             sa.update(tables.refresh_tokens).where(r.account == account.id, r.revoked_at.is_(None)).values(revoked_at=time.time()),
             sa.update(tables.accounts).where(a.id == account.id).values(disabled=True),
         )
+        self.disabled.set()
         log.info("account disabled")
 
     async def _named(self, name: str) -> sa.Row[Any] | None:

@@ -32,7 +32,8 @@ from vidconf.server.accounts import Accounts
 from vidconf.server.config import Config, ConfigError, tls_context
 from vidconf.server.control import Control
 from vidconf.server.doorstep import KEEPALIVE_S, Doorstep, allow_many_files
-from vidconf.server.gate import Door, Passage, token_of_original
+from vidconf.server.expulsion import Expulsion
+from vidconf.server.gate import Door, Passage, token_of_original, too_often
 from vidconf.server.limits import FailureLimiter
 from vidconf.server.link_page import LinkPage
 from vidconf.server.media import Media
@@ -125,7 +126,7 @@ class Server:
         self.http = aiohttp.ClientSession()
         closers.push_async_callback(self.http.close)
 
-        self.rooms = Rooms(self.storage)
+        self.rooms = Rooms(self.storage, config.limits.changes_per_second)
         closers.push_async_callback(self.rooms.close)
         sfu = await self._sfu()
         media_url = config.media.url or self.public_url.replace("http", "ws", 1)
@@ -150,7 +151,9 @@ class Server:
         closers.callback(self._remove_facts)
         self.media.start()
         closers.push_async_callback(self._end_tasks)
-        self._tasks += [asyncio.create_task(self._tidy(), name="tidy"), asyncio.create_task(self._take_up(), name="take up")]
+        expulsion = Expulsion(self.storage, self.accounts, self.rooms, self.control.cut)
+        background = {"tidy": self._tidy(), "expulsion": expulsion.watch(), "take up": self._take_up()}
+        self._tasks += [asyncio.create_task(work, name=name) for name, work in background.items()]
         if self.relay is not None:
             await self.relay.first_try.wait()
 
@@ -251,7 +254,10 @@ class Server:
         return await self.control.handle(request, self.visitors.address(request))
 
     async def _gate(self, request: web.Request) -> web.Response:
-        status, why, _ = await self.door.ask(token_of_original(request))
+        status, why, who = await self.door.ask(token_of_original(request))
+        wait_s = self.door.wait_s(who) if who is not None else 0
+        if wait_s:
+            return too_often(wait_s)
         return web.Response(status=status, text=why, headers={"Cache-Control": "no-store"})
 
     async def _webhook(self, request: web.Request) -> web.Response:

@@ -64,6 +64,8 @@ class Limits:
     """Wrong passwords, secrets, codes and tokens from one address. Successful joins never count."""
     commands_per_second: float = 20.0
     chat_per_second: float = 2.0
+    changes_per_second: float = 2.0
+    """What one delegate may add to a meeting's record for long (hands, names, devices); a moderator ten times as much."""
     message_bytes: int = 65536
     queue_frames: int = 512
     """Frames waiting for one control connection; more and it is dropped, to resume."""
@@ -187,7 +189,7 @@ def _check(config: Config) -> None:
         raise ConfigError("log_level: debug, info, warning or error")
     if config.presence_s < 1:
         raise ConfigError("presence_s: at least 1 second")
-    for name in ("failures_per_minute", "commands_per_second", "chat_per_second", "message_bytes", "queue_frames", "capacity"):
+    for name in ("failures_per_minute", "commands_per_second", "chat_per_second", "changes_per_second", "message_bytes", "queue_frames", "capacity"):
         if getattr(config.limits, name) <= 0:
             raise ConfigError(f"limits.{name}: more than 0")
     if config.public_url:

@@ -88,10 +88,19 @@ class Control:
         return socket
 
     async def seat(self, token: str) -> tuple[str, str] | None:
-        """(meeting, participant) of a session token."""
-        j = tables.joins.c
-        row = await self.storage.row(sa.select(j.meeting, j.participant).where(j.token_hash == token_hash(token)))
-        return None if row is None else (row.meeting, row.participant)
+        """(meeting, participant) of a session token; None when it is none, or when its account was disabled."""
+        j, p, a = tables.joins.c, tables.participants.c, tables.accounts.c
+        whose = tables.joins.outerjoin(tables.participants, (p.meeting == j.meeting) & (p.id == j.participant)).outerjoin(
+            tables.accounts, a.id == p.account
+        )
+        row = await self.storage.row(sa.select(j.meeting, j.participant, a.disabled).select_from(whose).where(j.token_hash == token_hash(token)))
+        return None if row is None or row.disabled else (row.meeting, row.participant)
+
+    def cut(self, room: Room, participant: str) -> None:
+        """End the participant's connection, after what it was told."""
+        watcher = room.watchers.get(participant)
+        if isinstance(watcher, Connection):
+            watcher.end(NOT_VALID, "not in the meeting")
 
     def error_ref(self, what: str, error: BaseException | None = None) -> str:
         ref = secrets.token_hex(4)

@@ -3,6 +3,9 @@
 The SFU revokes nothing: a token it renewed itself outlives a removal. So whoever wants to its signalling is asked here who
 it is *now*: nginx asks `GET /api/v1/media/gate` for a LiveKit behind it; for the relay `serve` asks itself and then passes
 `/rtc*` on, byte for byte. A signalling connection whose participant is put out is cut here too, at once.
+
+Every join costs the SFU a negotiation, and everybody else in the room two messages: a participant that comes again and again is
+let through as fast as an honest client reconnects, and no faster.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +24,7 @@ from aiohttp import WSMsgType, web
 from yarl import URL
 
 from vidconf.meeting import messages as m
+from vidconf.server.limits import Buckets
 from vidconf.server.media import belongs
 from vidconf.server.room import Room, Rooms, Step
 from vidconf.server.sfu import Sfu, room_name, split_name
@@ -27,6 +33,8 @@ log = logging.getLogger("vidconf.gate")
 
 MESSAGE_BYTES = 2 << 20
 """LiveKit's own limit for a signalling message."""
+JOINS_PER_S, JOIN_BURST = 0.5, 10
+"""Of one participant. Our client comes back after 0, 0.3, 0.7, 1.5, 3, 5, 5, … s, livekit-client no faster."""
 _CORS = {"Access-Control-Allow-Origin": "*"}
 _PASSED = ("User-Agent", "Accept-Language")
 
@@ -36,7 +44,8 @@ class Door:
 
     def __init__(self, rooms: Rooms, sfu: Sfu | None) -> None:
         self._rooms, self._sfu = rooms, sfu
-        self.passed = self.refused = 0
+        self._joins = Buckets(JOINS_PER_S, JOIN_BURST)
+        self.passed = self.refused = self.slowed = 0
 
     async def ask(self, token: str) -> tuple[int, str, tuple[str, str] | None]:
         """(200 | 401 | 403, why, (meeting, participant))."""
@@ -46,6 +55,12 @@ class Door:
         else:
             self.refused += 1
         return status, why, who
+
+    def wait_s(self, who: tuple[str, str]) -> int:
+        """Counts a join of `who`, which `ask` let pass; 0 when it may begin, else whole seconds until the next one may."""
+        wait_s = math.ceil(self._joins.take_or_wait(who, time.monotonic()))
+        self.slowed += wait_s > 0
+        return wait_s
 
     async def _ask(self, token: str) -> tuple[int, str, tuple[str, str] | None]:
         claims = self._sfu.verify(token) if self._sfu is not None else None
@@ -59,6 +74,10 @@ class Door:
         if p is None or claims.room != room_name(room.id, room.state.epoch):
             return 403, "not in the meeting", None
         return 200, "ok", (room.id, p.id)
+
+
+def too_often(wait_s: int) -> web.Response:
+    return web.Response(status=429, text="too many joins", headers={"Retry-After": str(wait_s), "Cache-Control": "no-store", **_CORS})
 
 
 def token_of(request: web.Request) -> str:
@@ -133,6 +152,9 @@ class Passage:
             return web.Response(status=status, text=why, headers=_CORS)
         if not self.upstream:
             return web.Response(status=503, text="media is starting", headers=_CORS)
+        wait_s = self._door.wait_s(who)
+        if wait_s:
+            return too_often(wait_s)
         url = f"{self.upstream}{request.rel_url.raw_path}"
         if request.rel_url.raw_query_string:
             url += "?" + request.rel_url.raw_query_string

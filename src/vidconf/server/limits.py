@@ -11,6 +11,10 @@ LENIENT = {"login": 10, "code": 3, "hello": 20, "refresh": 20, "bearer": 50}
 """So many times the configured number for what cannot be guessed anyway, or fails innocently (a token that expired): many
 people may share one address."""
 
+BURST_S = 30.0
+"""So many seconds' worth of changes may come at once."""
+MODERATORS_TIMES = 10
+
 
 def network_of(address: str) -> str:
     """What counts as one visitor: an IPv4 address, an IPv6 /64. Some fronts write a port behind it."""
@@ -60,6 +64,12 @@ class FailureLimiter:
         failures.append(now)
         self._failures.move_to_end(key)
 
+    def forgive(self, kind: str, address: str) -> None:
+        """Takes the last failure back: a guess is counted when it begins, or many at once would be one."""
+        failures = self._failures.get((kind, network_of(address)))
+        if failures:
+            failures.pop()
+
 
 class Bucket:
     """`rate` a second with bursts of `burst`."""
@@ -78,6 +88,11 @@ class Bucket:
         self._left -= 1
         return True
 
+    def wait_s(self, now: float) -> float:
+        """Seconds until `take` would say yes; 0 when it would now."""
+        left = min(self._burst, self._left + (now - self._at) * self._rate)
+        return max(0.0, (1 - left) / self._rate)
+
 
 class Buckets:
     """A `Bucket` for each name. Of too many names the longest unused are forgotten: whoever has to be slowed down is not among them."""
@@ -87,6 +102,10 @@ class Buckets:
         self._buckets: OrderedDict[object, Bucket] = OrderedDict()
 
     def take(self, name: object, now: float) -> bool:
+        return self.take_or_wait(name, now) == 0
+
+    def take_or_wait(self, name: object, now: float) -> float:
+        """0 when one was taken, else seconds until there is one."""
         bucket = self._buckets.get(name)
         if bucket is None:
             bucket = self._buckets[name] = Bucket(self._rate, self._burst, now)
@@ -94,4 +113,19 @@ class Buckets:
                 self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(name)
-        return bucket.take(now)
+        return 0.0 if bucket.take(now) else max(0.001, bucket.wait_s(now))
+
+
+class Pace:
+    """How often each participant of one meeting may add to its record, which is kept for ever and sent to everybody.
+
+    `per_s` is a delegate's; whoever moderates works through a whole hall, and may do ten times as much.
+    """
+
+    def __init__(self, per_s: float) -> None:
+        self._own = Buckets(per_s, BURST_S * per_s)
+        self._moderators = Buckets(MODERATORS_TIMES * per_s, BURST_S * MODERATORS_TIMES * per_s)
+
+    def take_or_wait(self, participant: str, moderates: bool, now: float) -> float:
+        """0 when one more was counted, else seconds until it may be."""
+        return (self._moderators if moderates else self._own).take_or_wait(participant, now)

@@ -51,7 +51,7 @@ class _Now(Collector):
         yield GaugeMetricFamily("vidconf_control_connections", "Control connections", len(server.control.connections))
         yield _labelled(CounterMetricFamily("vidconf_control", "What was dropped or refused at the control door", labels=["what"]), server.control.counts)
         yield GaugeMetricFamily("vidconf_media_signalling_connections", "Signalling connections passed on", server.passage.connections if server.passage else 0)
-        asked = {"passed": server.door.passed, "refused": server.door.refused}
+        asked = {"passed": server.door.passed, "refused": server.door.refused, "slowed": server.door.slowed}
         yield _labelled(CounterMetricFamily("vidconf_media_door", "Requests at the SFU's door", labels=["answer"]), asked)
         yield CounterMetricFamily("vidconf_sfu_calls_failed", "Calls to the SFU that failed and were made again", server.media.calls_failed)
         yield CounterMetricFamily("vidconf_sfu_looks", "Comparisons with the SFU's list", server.media.looks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections import Counter
 from typing import Any, get_args
 
 import sqlalchemy as sa
@@ -33,6 +34,10 @@ log = logging.getLogger("vidconf.rest")
 
 GUESTS_PER_S, GUESTS_BURST = 2.0, 1000
 """New guests from one address: a whole ministry may come from one at once, and is never more than two large meetings."""
+JOINS_PER_S, JOINS_BURST = 0.5, 30
+"""Of one account or badge in one meeting: each is a session token that is kept, and may be events that everybody hears of."""
+SIGNING_IN = 50
+"""Passwords of one address that are being looked at: each takes a core for a while, and the others wait behind them."""
 EXTERNAL_TTL_S = 600
 EXTERNAL_TTL_MAX_S = 7 * 86400
 _BADGE_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
@@ -48,6 +53,8 @@ class Rest:
         self.public_url = public_url
         limits = control.config.limits
         self._guests = Buckets(GUESTS_PER_S, max(GUESTS_BURST, 2 * limits.capacity))
+        self._joins = Buckets(JOINS_PER_S, JOINS_BURST)
+        self._signing_in: Counter[str] = Counter()
         self._commands = Buckets(limits.commands_per_second, 3 * limits.commands_per_second)
         self._chat = Buckets(limits.chat_per_second, 5 * limits.chat_per_second)
 
@@ -146,6 +153,8 @@ class Rest:
         # Each is kept with the meeting, and shown to those who let people in.
         if is_new and not self._guests.take(network_of(self.visitors.address(request)), time.monotonic()):
             raise ApiError(429, "too_many_requests", {"Retry-After": "2"}, wait_s=2)
+        if not self._joins.take((row.id, account.id if account else badge), time.monotonic()):
+            raise ApiError(429, "too_many_requests", {"Retry-After": "2"}, wait_s=2)
         knock = m.Knock(
             participant=seat,
             new_name=name, role="chair" if chairs else "delegate", kind=_kind(kind), unit=unit, position=position,
@@ -192,11 +201,24 @@ class Rest:
         name, password = text_field(body, "name", 256), text_field(body, "password", 4096)
         this_name = f"login {token_hash(name.casefold())}"  # one name is guessed at less often than a whole ministry mistypes
         self.visitors.check(request, this_name)
-        signed_in = await self.accounts.login(name, password)
+        network = network_of(self.visitors.address(request))
+        if self._signing_in[network] >= SIGNING_IN:
+            raise ApiError(429, "too_many_requests", {"Retry-After": "2"}, wait_s=2)
+        self._signing_in[network] += 1
+        self.visitors.failed(request, this_name)
+        try:
+            signed_in = await self.accounts.login(name, password)
+        except Exception:
+            self.visitors.forgive(request, this_name)
+            raise
+        finally:
+            self._signing_in[network] -= 1
+            if not self._signing_in[network]:
+                del self._signing_in[network]
         if signed_in is None:
             self.visitors.failed(request, "login")
-            self.visitors.failed(request, this_name)
             raise ApiError(401, "wrong_password")
+        self.visitors.forgive(request, this_name)
         return answer(_signed_in(signed_in))
 
     async def refresh(self, request: web.Request) -> web.Response:

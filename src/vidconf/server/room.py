@@ -3,6 +3,8 @@
 Whoever wants something asks; the room's one task takes what has gathered, decides it in order, stores all events in one
 transaction and only then applies, tells the watchers and answers. A process that loses the race for a (meeting, seq)
 loads what the other one stored and decides again. Loading a room is a replay of its events, so a restart forgets nothing.
+
+The rules say what may be done; how often, the `Pace` says: what is decided stays for ever, and everybody is told of it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,13 +22,15 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from vidconf.meeting.messages import Command, Recorded, Refusal
+from vidconf.meeting.messages import Chat, Command, End, Event, Leave, Recorded, Refusal, SetSource
 from vidconf.meeting.models import Meeting, Participant
 from vidconf.meeting.reducer import apply, start
+from vidconf.meeting.rights import is_moderator
 from vidconf.meeting.rules import decide
 from vidconf.meeting.visibility import needs_snapshot, view, visible_to
 from vidconf.protocol.control import WireError, decode_event, encode_event
 from vidconf.server.audit import Row, seal
+from vidconf.server.limits import Pace
 from vidconf.server.storage import MeetingRow, SequenceTaken, Storage
 
 log = logging.getLogger("vidconf.room")
@@ -36,6 +41,7 @@ RECENT = 400
 ATTEMPTS = 50
 PAGE = 500
 """Events replayed at a time when a room is loaded."""
+_LOUDNESS = {"off": 0, "muted": 1, "on": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,8 @@ class _Asked:
     then: Callable[[], None] | None
     result: tuple[Recorded, ...] | Refusal = ()
     error: Exception | None = None
+    counted: bool = False
+    """By the pace: a race lost to another process is no second change."""
 
 
 Listener = Callable[["Room", Sequence[Step]], None]
@@ -102,7 +110,7 @@ def _person(meeting: str, p: Participant) -> dict[str, Any]:
 class Room:
     """Use through `Rooms`."""
 
-    def __init__(self, storage: Storage, row: MeetingRow, listeners: Sequence[Listener]) -> None:
+    def __init__(self, storage: Storage, row: MeetingRow, listeners: Sequence[Listener], pace: Pace | None = None) -> None:
         self.id = row.id
         self.row = row
         self.state = _initial(row)
@@ -112,6 +120,7 @@ class Room:
         self.used_at = time.monotonic()
         self._storage = storage
         self._listeners = listeners
+        self._pace = pace
         self._head = row.head_hash
         self._recent: deque[Step] = deque(maxlen=RECENT)
         self._mailbox: asyncio.Queue[_Asked] = asyncio.Queue()
@@ -250,6 +259,10 @@ class Room:
             if isinstance(decision, Refusal):
                 asked.result = decision
                 continue
+            wait_s = self._wait_s(state, asked, decision)
+            if wait_s:
+                asked.result = Refusal("too_many_changes", {"wait_s": math.ceil(wait_s)})
+                continue
             recorded = []
             for event in decision:
                 one = Recorded(state.seq + 1, now, asked.actor, event)
@@ -259,6 +272,15 @@ class Room:
                 state = after
             asked.result = tuple(recorded)
         return steps
+
+    def _wait_s(self, state: Meeting, asked: _Asked, events: Sequence[Event]) -> float:
+        """How long who asked must wait before one more of its changes is stored."""
+        p = state.participants.get(asked.actor)
+        if self._pace is None or p is None or not events or asked.counted or _is_free(p, asked.command):
+            return 0.0
+        wait_s = self._pace.take_or_wait(p.id, is_moderator(p), time.monotonic())
+        asked.counted = wait_s == 0
+        return wait_s
 
     def _seal(self, steps: Sequence[Step]) -> list[Row]:
         rows: list[Row] = []
@@ -353,11 +375,22 @@ def _encoded(recorded: Recorded) -> bytes:
     return json.dumps(encode_event(recorded), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-class Rooms:
-    """The rooms this process holds. `listeners` hear of every step of every room, on the loop's thread."""
+def _is_free(p: Participant, command: Command) -> bool:
+    """What needs no counting: the chat has limits of its own, and going or switching a device down takes a coming or a
+    switching up before it. Nobody is kept on the air or in the room by having been too quick."""
+    if isinstance(command, SetSource):
+        return _LOUDNESS[command.state] < _LOUDNESS[p.sources.get(command.source)]
+    return isinstance(command, Chat | Leave | End)
 
-    def __init__(self, storage: Storage) -> None:
+
+class Rooms:
+    """The rooms this process holds. `listeners` hear of every step of every room, on the loop's thread.
+
+    `changes_per_s`: of each delegate, see `Pace`; without it nobody is slowed down."""
+
+    def __init__(self, storage: Storage, changes_per_s: float | None = None) -> None:
         self._storage = storage
+        self._changes_per_s = changes_per_s
         self._rooms: dict[str, Room] = {}
         self._loading: dict[str, asyncio.Task[Room | None]] = {}
         self.listeners: list[Listener] = []
@@ -388,7 +421,7 @@ class Rooms:
         row = await self._storage.meeting(meeting)
         if row is None:
             return None
-        room = Room(self._storage, row, self.listeners)
+        room = Room(self._storage, row, self.listeners, Pace(self._changes_per_s) if self._changes_per_s else None)
         await room.load()
         self._rooms[meeting] = room
         for opened in self.opened:

@@ -104,7 +104,8 @@ class Storage:
     async def open(cls, folder: Path) -> Storage:
         """Opens or makes `folder/vidconf.db` and brings its tables up to date. Raises StorageError."""
         path = _make_file(folder)
-        engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=4, max_overflow=4)
+        # An error that SQLAlchemy reports goes to the log: what was said in the chat, and what a token hashes to, does not.
+        engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=4, max_overflow=4, hide_parameters=True)
         sa.event.listen(engine.sync_engine, "connect", _connected)
         sa.event.listen(engine.sync_engine, "begin", _begin)
         storage = cls(engine)

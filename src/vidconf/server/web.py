@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -21,6 +22,8 @@ BODY_BYTES = 128 * 1024
 DEPTH = 8
 BODY_S = 20.0
 """How long a body may take to come."""
+FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "Via")
+"""What fronts add, each another of them: who comes with one does not ask from this machine."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -134,8 +137,14 @@ class Visitors:
         return request.remote or "unknown"
 
     def local(self, request: web.Request) -> bool:
-        """Asked from this very machine, not through a front."""
-        return (request.remote or "") in ("127.0.0.1", "::1") and "X-Forwarded-For" not in request.headers
+        """Asked from this very machine, by its own name for itself: neither through a front nor by a page whose name was made to
+        point here."""
+        if (request.remote or "") not in ("127.0.0.1", "::1") or any(name in request.headers for name in FORWARDED):
+            return False
+        try:
+            return urlsplit(f"//{request.host}").hostname in ("127.0.0.1", "::1", "localhost")
+        except ValueError:
+            return False
 
     def check(self, request: web.Request, kind: str) -> None:
         """Raises ApiError 429 when this visitor failed at `kind` too often."""
@@ -145,6 +154,10 @@ class Visitors:
 
     def failed(self, request: web.Request, kind: str) -> None:
         self._failures.failed(kind, self.address(request), time.monotonic())
+
+    def forgive(self, request: web.Request, kind: str) -> None:
+        """One of what `failed` counted was none."""
+        self._failures.forgive(kind, self.address(request))
 
     async def bearer(self, request: web.Request) -> Bearer | None:
         """None without an Authorization header; raises ApiError 401 for one that is no good (any more)."""

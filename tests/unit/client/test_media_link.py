@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidconf.client import media_link as media_link_module
+from vidconf.client.connection import AskError, Refused
 from vidconf.client.media_link import MediaLink
 from vidconf.client.state import ClientState, LocalSourceName
 from vidconf.client.store import Store
@@ -303,6 +304,33 @@ async def test_a_refused_source_stops_at_once(room: Room) -> None:
     await room.settle()
     assert not room.heard()
     assert "needs_floor" in room.codes()
+
+
+@pytest.mark.parametrize("slow", [AskError("too_many_requests"), Refused(m.Refusal("too_many_changes", {"wait_s": 1}))], ids=["asked", "changed"])
+@pytest.mark.parametrize("is_now", ["muted", "on", "off"])
+async def test_who_was_too_quick_is_neither_cut_off_nor_forgotten(
+    room: Room, monkeypatch: pytest.MonkeyPatch, slow: Exception, is_now: str
+) -> None:
+    monkeypatch.setattr(media_link_module, "TELL_AGAIN_S", 0.0)
+    before = "muted" if is_now == "on" else "on"
+    room.media.open("microphone", before)  # type: ignore[arg-type]
+    await room.settle()
+    asks, real = [], room.line.ask
+
+    async def ask(command: m.Command) -> dict[str, Any]:
+        asks.append(command)
+        if len(asks) <= 3:
+            raise slow
+        return await real(command)
+
+    room.media._ask = ask
+    room.media.open("microphone", is_now)  # type: ignore[arg-type]
+    for _ in range(10):
+        await room.settle()
+    assert room.line.server.participants[ME].sources.microphone == is_now
+    assert room.engine.live("microphone") == (is_now == "on")
+    assert len(asks) == 4
+    assert room.codes() == [], "it came right by itself"
 
 
 async def test_a_camera_keeps_its_place_in_the_room_and_closes_before_it() -> None:

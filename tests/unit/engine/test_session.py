@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import web
 from livekit.protocol import models, rtc
 
 from vidconf.engine import api
@@ -229,3 +232,28 @@ async def test_a_join_right_after_a_leave_is_not_lost() -> None:
     await engine.close()
     await task
     assert states == [("connecting", ""), ("closed", "left"), ("connecting", ""), ("closed", "bad_url")]
+
+
+async def test_a_server_that_asks_for_a_pause_gets_it() -> None:
+    asked: list[float] = []
+
+    async def busy(request: web.Request) -> web.Response:
+        asked.append(time.monotonic())
+        return web.Response(status=429, headers={"Retry-After": "1"})
+
+    app = web.Application()
+    app.router.add_get("/rtc", busy)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    engine = LocalEngine(Options(speaker="none"))
+    await engine.start()
+    engine.send(api.Join(f"ws://127.0.0.1:{runner.addresses[0][1]}", "a.b.c"))
+    for _ in range(1000):
+        if len(asked) >= 3:
+            break
+        await asyncio.sleep(0.01)
+    await engine.close()
+    await runner.cleanup()
+    assert len(asked) >= 3
+    assert all(later - earlier >= 0.99 for earlier, later in itertools.pairwise(asked)), "the first three tries would take 0, 0.3 and 0.7 s"

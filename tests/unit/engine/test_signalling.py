@@ -65,6 +65,19 @@ async def test_statuses_are_codes(serve: Any, status: int, code: str) -> None:
     assert raised.value.code == code
 
 
+@pytest.mark.parametrize(
+    ("said", "wait_s"),
+    [("2", 2), ("0", 0), ("86400", module.MAX_WAIT_S), ("9" * 400, module.MAX_WAIT_S), ("-5", 0), ("٣", 0), ("Fri, 27 Nov 2026 03:00:00 GMT", 0), ("", 0)],
+)
+async def test_a_server_may_ask_to_be_left_alone_for_a_while(serve: Any, said: str, wait_s: float) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=429, headers={"Retry-After": said})
+
+    with pytest.raises(SignalError) as raised:
+        await Signalling(lambda message: None).connect(await serve(handler), "t")
+    assert (raised.value.code, raised.value.wait_s) == ("server_busy", wait_s)
+
+
 async def test_nobody_there() -> None:
     with pytest.raises(SignalError) as raised:
         await Signalling(lambda message: None).connect("ws://127.0.0.1:9", "t")

@@ -90,6 +90,7 @@ def test_every_key_of_the_file_is_taken(file: Path, tmp_path: Path) -> None:
         failures_per_minute = 5
         commands_per_second = 10
         chat_per_second = 1.5
+        changes_per_second = 0.5
         message_bytes = 4096
         queue_frames = 64
         capacity = 40
@@ -103,7 +104,7 @@ def test_every_key_of_the_file_is_taken(file: Path, tmp_path: Path) -> None:
             udp_port=7882, announce=("203.0.113.5",), relay=False,
             ice_servers=({"urls": ["turn:turn.example.gov.vn"], "username": "u", "credential": "c"},),
         ),
-        limits=Limits(5, 10.0, 1.5, 4096, 64, 40),
+        limits=Limits(5, 10.0, 1.5, 0.5, 4096, 64, 40),
     )  # fmt: skip
 
 
@@ -145,7 +146,7 @@ WRONG = [
     ("presence_s = true", ["presence_s", "float"]),
     ("log_level = 'loud'", ["log_level", "debug, info, warning or error"]),
     *((f"[limits]\n{key} = 0", [f"limits.{key}", "more than 0"]) for key in ("failures_per_minute", "commands_per_second", "capacity")),
-    *((f"[limits]\n{key} = 0", [f"limits.{key}", "more than 0"]) for key in ("chat_per_second", "message_bytes", "queue_frames")),
+    *((f"[limits]\n{key} = 0", [f"limits.{key}", "more than 0"]) for key in ("chat_per_second", "changes_per_second", "message_bytes", "queue_frames")),
     ("[limits]\ncommands_per_second = nan", ["limits.commands_per_second", "number"]),
     ("[limits]\nchat_per_second = inf", ["limits.chat_per_second", "number"]),
     ("[media]\nudp_port = 70000", ["media.udp_port", "65535"]),

@@ -11,6 +11,7 @@ from e2e.control_client import Seat
 from livekit import api
 from unit.server.conftest import House, Serving
 
+from vidconf.server import gate
 from vidconf.server.config import MediaConfig
 
 SECRET = "a secret of the tests that is long enough"
@@ -150,3 +151,23 @@ async def test_webhooks_are_signed_or_refused(serving: Serving) -> None:
         for headers in ({}, {"Authorization": "x"}, {"Authorization": token("p.1", "m.1")}):
             reply = await house.anybody.ask("POST", "/api/v1/media/webhook", raw=b"{}", headers=headers)
             assert reply.status == 401
+
+
+async def test_who_joins_the_media_again_and_again_is_slowed_down(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(media=MEDIA) as house:
+        made = await house.meeting(lobby=False)
+        seats = [await house.anybody.join(made["code"], name) for name in ("An", "Bình")]
+        sockets = [await seat.connect() for seat in seats]
+        an, binh = (house.anybody.with_bearer(token(f"{seat.participant}.1", f"{made['id']}.1")) for seat in seats)
+        assert [(await an.get(GATE)).status for _ in range(gate.JOIN_BURST)] == [200] * gate.JOIN_BURST
+        slowed = await an.get(GATE)
+        assert (slowed.status, slowed.headers["Retry-After"]) == (429, str(int(1 / gate.JOINS_PER_S)))
+        assert slowed.headers["Access-Control-Allow-Origin"] == "*", "a page must be able to read it"
+        assert (await binh.get(GATE)).status == 200, "who sits beside it is not concerned"
+        assert 'vidconf_media_door_total{answer="slowed"} 1.0' in (await house.anybody.get("/metrics")).body
+        later = time.monotonic() + 1 / gate.JOINS_PER_S
+        monkeypatch.setattr(gate.time, "monotonic", lambda: later)
+        assert [(await an.get(GATE)).status for _ in range(2)] == [200, 429]
+        monkeypatch.undo()
+        for socket in sockets:
+            await socket.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.server.limits import ADDRESSES, LENIENT, WINDOW_S, Bucket, FailureLimiter, network_of
+from vidconf.server.limits import ADDRESSES, LENIENT, WINDOW_S, Bucket, Buckets, FailureLimiter, network_of
 
 
 def test_who_never_fails_never_waits() -> None:
@@ -22,6 +22,18 @@ def test_after_so_many_failures_one_waits_as_long_as_it_says() -> None:
     assert wait_s == 35.0
     assert limiter.wait_s("chair", "10.0.0.1", 25.0 + wait_s - 0.5) > 0
     assert limiter.wait_s("chair", "10.0.0.1", 25.0 + wait_s + 0.01) == 0
+
+
+def test_what_was_no_failure_is_taken_back() -> None:
+    limiter = FailureLimiter(2)
+    limiter.forgive("login An", "10.0.0.1")
+    for now in (0.0, 1.0):
+        limiter.failed("login An", "10.0.0.1", now)
+    assert limiter.wait_s("login An", "10.0.0.1", 2.0) > 0
+    limiter.forgive("login An", "10.0.0.1")
+    assert limiter.wait_s("login An", "10.0.0.1", 2.0) == 0
+    limiter.failed("login An", "10.0.0.1", 2.0)
+    assert limiter.wait_s("login An", "10.0.0.1", 3.0) == 57.0, "the first one stayed"
 
 
 def test_one_visitor_or_kind_does_not_slow_another() -> None:
@@ -98,3 +110,22 @@ def test_a_bucket_lets_the_burst_through_at_once() -> None:
     assert [bucket.take(5.0) for _ in range(12)] == [True] * 10 + [False] * 2
     assert not bucket.take(5.4)
     assert bucket.take(5.6)
+
+
+@given(st.floats(0.1, 50.0), st.floats(1.0, 20.0), st.lists(st.floats(0.0, 3.0), max_size=60))
+def test_who_waits_as_long_as_it_is_told_need_not_wait_again(rate: float, burst: float, steps: list[float]) -> None:
+    buckets, now = Buckets(rate, burst), 0.0
+    for later in steps:
+        now += later
+        wait_s = buckets.take_or_wait("An", now)
+        assert 0 <= wait_s <= 1 / rate + 0.001
+        if wait_s:
+            assert not buckets.take("An", now + wait_s * 0.9 - 0.001) or wait_s <= 0.001
+            now += wait_s + 1e-6
+            assert buckets.take("An", now)
+
+
+def test_one_name_does_not_empty_anothers_bucket() -> None:
+    buckets = Buckets(1.0, 2.0)
+    assert [buckets.take("An", 0.0) for _ in range(3)] == [True, True, False]
+    assert buckets.take("Bình", 0.0)

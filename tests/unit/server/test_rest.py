@@ -549,7 +549,9 @@ async def test_metrics_are_for_this_machine_or_a_key(house: House) -> None:
     for private in (made["id"], made["code"], "Người", "kín"):
         assert private not in reply.body
     outside = {"X-Forwarded-For": "203.0.113.1"}
-    assert codes(await house.anybody.get("/metrics", headers=outside)) == (401, "bearer_wanted")
+    fronts = (outside, {"Forwarded": "for=203.0.113.1"}, {"X-Real-IP": "203.0.113.1"}, {"Via": "1.1 front"}, {"X-Forwarded-Proto": "https"})
+    for headers in (*fronts, {"Host": "hop.example.gov.vn"}, {"Host": "evil.example:8080"}, {"Host": "["}):
+        assert codes(await house.anybody.get("/metrics", headers=headers)) == (401, "bearer_wanted"), headers
     assert codes(await (await house.account("An")).get("/metrics", headers=outside)) == (403, "not_allowed")
     key = (await house.admin.post("/api/v1/keys", {"name": "prometheus"})).body["key"]
     assert (await house.admin.with_bearer(key).get("/metrics", headers=outside)).status == 200

@@ -247,6 +247,16 @@ async def test_what_was_stored_survives_a_process_killed_in_the_middle_of_writin
     assert (await storage.verify())[3] == []
 
 
+async def test_what_is_stored_does_not_reach_the_log_by_way_of_an_error(storage: Storage) -> None:
+    meeting = new_meeting("Việc mật", "abcd-efgh-jkmn", id="m1")
+    await storage.add_meeting(meeting)
+    with pytest.raises(IntegrityError) as raised:
+        await storage.add_meeting(meeting)
+    assert "UNIQUE" in str(raised.value)
+    for secret in ("Việc mật", "abcd-efgh-jkmn"):
+        assert secret not in str(raised.value)
+
+
 # ---- lists -----------------------------------------------------------------------------------------------------------
 
 
