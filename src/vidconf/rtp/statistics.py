@@ -45,12 +45,17 @@ def timestamp_unwrapper() -> Unwrapper:
     return Unwrapper(32)
 
 
+MAX_DROPOUT, MAX_MISORDER = 3000, 100
+"""RFC 3550 A.1's: how far ahead of the newest, how far before the very first a number may be. A retransmission on the stream's own
+SSRC may be as far behind the newest as a loss ahead of it."""
+
+
 class ReceiverStatistics:
     """What a receiver knows of one SSRC: counts, loss, jitter, and the report block it owes the sender."""
 
     __slots__ = (
-        "_base", "_highest", "_last_timestamp", "_lsr", "_lsr_at", "_prior_expected", "_prior_received", "_transit", "_unwrap",
-        "clock_hz", "jitter", "octets", "packets", "ssrc",
+        "_base", "_before", "_highest", "_jumped_to", "_last_timestamp", "_lsr", "_lsr_at", "_prior_expected", "_prior_received", "_transit",
+        "_unwrap", "clock_hz", "jitter", "octets", "packets", "ssrc",
     )  # fmt: skip
 
     def __init__(self, ssrc: int, clock_hz: int) -> None:
@@ -59,7 +64,11 @@ class ReceiverStatistics:
         self.jitter = 0.0
         """Clock units, RFC 3550 A.8."""
         self._base: int | None = None
+        self._before = 0
+        """Expected before the sender numbered anew."""
         self._highest = 0
+        self._jumped_to: int | None = None
+        """The number that would follow a jump too wide for a loss: two in a row, and the sender has begun anew."""
         self._unwrap = sequence_unwrapper()
         self._transit: float | None = None
         self._last_timestamp = 0
@@ -71,6 +80,11 @@ class ReceiverStatistics:
         extended = self._unwrap.unwrap(sequence)
         if self._base is None:
             self._base = self._highest = extended
+        elif not -MAX_DROPOUT < extended - self._highest < MAX_DROPOUT or extended < self._base - MAX_MISORDER:
+            begun = self._jumped(sequence)
+            if begun is None:
+                return extended
+            extended = begun
         newest = extended > self._highest
         self._base, self._highest = min(self._base, extended), max(self._highest, extended)
         self.packets += 1
@@ -85,13 +99,32 @@ class ReceiverStatistics:
             self._transit, self._last_timestamp = transit, timestamp
         return extended
 
+    def _jumped(self, sequence: int) -> int | None:
+        """RFC 3550 A.1: a number far from all others is stray and not counted (None), unless the next one follows it."""
+        assert self._base is not None
+        if sequence != self._jumped_to:
+            self._jumped_to = (sequence + 1) & 0xFFFF
+            self._unwrap = sequence_unwrapper()
+            self._unwrap.unwrap(self._highest)
+            return None
+        self._before += self._highest - self._base + 1
+        self._jumped_to, self._transit = None, None
+        self._unwrap = sequence_unwrapper()
+        self._base = self._highest = self._unwrap.unwrap(sequence)
+        return self._base
+
     def sender_report(self, ntp: int, now: float) -> None:
         """Remember the sender's last report for LSR and DLSR."""
         self._lsr, self._lsr_at = ntp >> 16 & 0xFFFFFFFF, now
 
     @property
+    def heard(self) -> bool:
+        """Whether anything has come since the last block: who is silent is not reported (RFC 3550 §6.4)."""
+        return self.packets > self._prior_received
+
+    @property
     def expected(self) -> int:
-        return 0 if self._base is None else self._highest - self._base + 1
+        return 0 if self._base is None else self._before + self._highest - self._base + 1
 
     @property
     def lost(self) -> int:

@@ -30,7 +30,7 @@ from vidconf.webrtc.seams import (
     OnRtcp,
     OnRtp,
     PacketTransport,
-    answers_stun,
+    check_s,
     quiet_aioice,
     set_dtls_role,
     set_ice_controlling,
@@ -45,6 +45,9 @@ GATHER_TIMEOUT_S = 6.0
 ANSWER_TRAVELS_S = 0.015
 PROBE_AFTER_S = 1.5
 PROBE_EVERY_S = 0.5
+RTT_EVERY_S = 2.0
+RTT_WEIGHT = 0.25
+"""Of a new measurement."""
 LOST_AFTER_PROBES = 6
 """Unanswered checks in a row, half a second each: with the quiet before them a dead way is known after four to eight seconds."""
 MAX_CANDIDATES = 64
@@ -72,6 +75,8 @@ class Peer:
         self.connected = asyncio.Event()
         self.failed = asyncio.Event()
         self.closed = False
+        self.rtt_s: float | None = None
+        """Round trip of the media's own way, by connectivity checks, smoothed; None before the first answer."""
         self._turn = asyncio.Lock()
         self._start: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -209,11 +214,18 @@ class Peer:
         self._ice_changed()
 
     async def _watch_over(self) -> None:
-        """Sets `failed` when nothing comes any more: neither packets nor answers to checks."""
-        unanswered = 0
+        """Measures the round trip, and sets `failed` when nothing comes any more: neither packets nor answers to checks."""
+        unanswered, measured_at = 0, float("-inf")
         while not self.closed:
+            idle, now = self.idle_s() >= PROBE_AFTER_S, time.monotonic()
+            if idle or now - measured_at >= RTT_EVERY_S:
+                measured_at = now
+                took_s = await check_s(self.ice)
+                if took_s is not None:
+                    self.rtt_s = took_s if self.rtt_s is None else self.rtt_s + RTT_WEIGHT * (took_s - self.rtt_s)
+                idle = idle and took_s is None
             await asyncio.sleep(PROBE_EVERY_S)
-            if self.idle_s() < PROBE_AFTER_S or await answers_stun(self.ice):
+            if not idle:
                 unanswered = 0
                 continue
             unanswered += 1

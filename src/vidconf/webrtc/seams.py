@@ -120,21 +120,22 @@ def tap_datagrams(ice: RTCIceTransport, dtls: PacketTransport) -> None:
         setattr(protocol, "datagram_received", received)  # noqa: B010 - a method by class, replaced on this object
 
 
-async def answers_stun(ice: RTCIceTransport) -> bool:
-    """Whether the far end answers one connectivity check within half a second.
+async def check_s(ice: RTCIceTransport) -> float | None:
+    """How long the far end takes to answer one connectivity check, seconds; None when it does not within half a second.
 
-    aioice 0.13.0: its own consent checks need half a minute to notice a loss, and cannot be asked.
+    aioice 0.13.0: its own consent checks need half a minute to notice a loss, tell no time, and cannot be asked.
     """
     connection = ice._connection
     pair = connection._nominated.get(1)
     if pair is None or connection.remote_password is None:
-        return False
+        return None
     request = connection.build_request(pair, nominate=False)
+    key, began = connection.remote_password.encode(), time.monotonic()
     try:
-        await pair.protocol.request(request, pair.remote_addr, integrity_key=connection.remote_password.encode(), retransmissions=0)
+        await pair.protocol.request(request, pair.remote_addr, integrity_key=key, retransmissions=0)
     except (stun.TransactionError, OSError):
-        return False
-    return True
+        return None
+    return time.monotonic() - began
 
 
 class PacketTransport(RTCDtlsTransport):

@@ -72,6 +72,55 @@ def test_receiver_statistics_count_loss_and_jitter() -> None:
     assert stats.block(4.1).fraction_lost == 0
 
 
+def test_a_sender_that_numbers_anew_is_counted_on_and_a_stray_packet_is_not() -> None:
+    stats = ReceiverStatistics(7, 90_000)
+    for k in range(100):
+        stats.received(1000 + k, 3000 * k, 1000, k / 30)
+    stats.received(40_000, 0, 1000, 3.3)                # stray
+    assert (stats.expected, stats.packets, stats.lost) == (100, 100, 0)
+    stats.received(1100, 300_000, 1000, 100 / 30)
+    assert (stats.expected, stats.lost) == (101, 0)
+    for k in range(50):
+        stats.received((65_530 + k) & 0xFFFF, 9_000_000 + 3000 * k, 1000, 5 + k / 30)
+    # the first of the new ones was not yet believed
+    assert (stats.expected, stats.packets, stats.lost) == (150, 150, 0)
+    assert stats.block(7.0).highest == 65_530 + 49
+    assert stats.jitter < 1
+
+
+@given(st.integers(0, 65535), st.lists(st.booleans(), min_size=1, max_size=200))
+def test_loss_is_what_did_not_come(start: int, came: list[bool]) -> None:
+    stats = ReceiverStatistics(7, 90_000)
+    held = [True, *came, True]
+    for k, arrived in enumerate(held):
+        if arrived:
+            stats.received((start + k) & 0xFFFF, 3000 * k, 100, k / 30)
+    assert (stats.expected, stats.lost) == (len(held), held.count(False))
+    block = stats.block(99.0)
+    assert block.lost == held.count(False)
+    assert block.fraction_lost == min(255, held.count(False) * 256 // len(held))
+
+
+@given(st.lists(st.tuples(st.integers(0, 65535), st.integers(0, (1 << 32) - 1), st.floats(0, 10)), max_size=200))
+def test_any_numbers_make_a_block_that_can_be_sent(packets: list[tuple[int, int, float]]) -> None:
+    stats, now = ReceiverStatistics(7, 90_000), 0.0
+    for sequence, timestamp, step in packets:
+        now += step
+        stats.received(sequence, timestamp, 10, now)
+    block = stats.block(now)
+    assert 0 <= block.fraction_lost <= 255
+    assert len(block.to_bytes()) == 24
+
+
+def test_who_is_silent_is_not_reported() -> None:
+    stats = ReceiverStatistics(7, 90_000)
+    assert not stats.heard
+    stats.received(1, 0, 10, 0.0)
+    assert stats.heard
+    stats.block(1.0)
+    assert not stats.heard
+
+
 def test_round_trip_from_a_report() -> None:
     stats = ReceiverStatistics(7, 90_000)
     stats.received(1, 0, 1, 5.0)

@@ -133,6 +133,19 @@ async def test_a_dead_way_is_noticed(pair: Pair) -> None:
     assert 2 < asyncio.get_running_loop().time() - began < 11
 
 
+async def test_the_round_trip_of_the_medias_own_way_is_known(pair: Pair) -> None:
+    assert pair.subscriber.rtt_s is None
+    await pair.connect()
+    assert await settled(lambda: pair.subscriber.rtt_s is not None and pair.publisher.rtt_s is not None)
+    assert 0 < (pair.subscriber.rtt_s or 0) < 0.3
+    loop = asyncio.get_running_loop()
+    for protocol in pair.publisher.ice._connection._protocols:
+        known = protocol.datagram_received
+        protocol.datagram_received = lambda data, address, known=known: loop.call_later(0.2, known, data, address)
+    assert await settled(lambda: (pair.subscriber.rtt_s or 0) > 0.1), pair.subscriber.rtt_s
+    assert not pair.subscriber.failed.is_set()
+
+
 async def test_a_quiet_way_is_no_dead_way(pair: Pair) -> None:
     await pair.connect()
     await asyncio.sleep(3)
