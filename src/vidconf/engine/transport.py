@@ -24,8 +24,20 @@ from vidconf.engine.subscription import OWN_SSRC, Subscription
 from vidconf.protocol.livekit import SOURCE_NUMBERS
 from vidconf.rtp.congestion import SimpleRate
 from vidconf.rtp.packets import PacketError, parse_rtp
+from vidconf.rtp.receiver_feedback import MIN_REPORT_S, ReceiverFeedback
 from vidconf.rtp.rtcp import Fir, Nack, Pli, ReceiverReport, Sdes, SenderReport, TransportFeedback, parse_rtcp
-from vidconf.webrtc.description import LEVEL, MID, OPUS, TRANSPORT_CC, VP8, DescriptionError, Section, extension_ids, remote_tracks
+from vidconf.webrtc.description import (
+    LEVEL,
+    MID,
+    OPUS,
+    TRANSPORT_CC,
+    VP8,
+    DescriptionError,
+    Section,
+    extension_ids,
+    feedback_asked,
+    remote_tracks,
+)
 from vidconf.webrtc.peer import Peer, ice_servers
 
 log = logging.getLogger("vidconf.transport")
@@ -87,7 +99,12 @@ class Connection:
         self._waiting: dict[str, asyncio.Future[models.TrackInfo]] = {}
         self._refused: set[Publication] = set()
         self._streams: dict[int, tuple[OutgoingStream, Publication]] = {}
+        self.feedback = ReceiverFeedback(OWN_SSRC)
+        """What the server is told of our downlink."""
         self._by_ssrc: dict[int, Subscription] = {}
+        self._told_ssrcs: tuple[int, ...] = ()
+        """Those that the estimate is told for, pictures first."""
+        self._report_due = 0.0
         self._repairs: dict[int, Subscription] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
@@ -279,6 +296,8 @@ class Connection:
         for gone in set(self._by_ssrc.values()) - set(table.values()):
             gone.unbind()
         self._by_ssrc, self._repairs = table, repairs
+        self._told_ssrcs = tuple(sorted(table, key=lambda ssrc: table[ssrc].kind != "video"))
+        self.feedback.asked(*feedback_asked(self._subscriber.remote))
 
     # ---- publishing
     def publications_changed(self) -> None:
@@ -456,6 +475,7 @@ class Connection:
         except PacketError:
             self.malformed += 1
             return
+        self.feedback.received(packet.extensions, len(data), now)
         subscription = self._by_ssrc.get(packet.ssrc)
         if subscription is not None:
             subscription.on_rtp(packet, now)
@@ -535,16 +555,27 @@ class Connection:
         for _, publication in self._streams.values():
             publication.request_keyframe()
 
+    @property
+    def rtt_s(self) -> float:
+        """Round trip to the server, seconds: on the media's own way where that was measured, else by signalling."""
+        measured = self._subscriber.rtt_s if self._subscriber is not None else None
+        return self.signalling.rtt_s if measured is None else measured
+
     # ---- time
     async def _tick(self) -> None:
         reported_at = time.monotonic()
         while True:
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
+            rtt_s = self.rtt_s
             for subscription in self._by_ssrc.values():
-                subscription.tick(now, self.signalling.rtt_s)
+                subscription.tick(now, rtt_s)
+            if self._subscriber is not None:
+                for packet in self.feedback.due(self._told_ssrcs, now):
+                    self._subscriber.send(packet)
             if now - reported_at >= REPORT_S:
                 reported_at = now
+                self.feedback.rate.rtt_s = rtt_s
                 self._report(now)
 
     def _report(self, now: float) -> None:
@@ -553,10 +584,15 @@ class Connection:
                 report = None if publication.muted else stream.sender_report(now)
                 if report:
                     self._publisher.send(report)
-        if self._subscriber is not None:
+        if self._subscriber is not None and now >= self._report_due:
             blocks = [b for s in self._by_ssrc.values() if (b := s.report_block(now)) is not None]
-            for at in range(0, len(blocks), MAX_REPORT_BLOCKS):
-                self._subscriber.send(ReceiverReport(OWN_SSRC, tuple(blocks[at : at + MAX_REPORT_BLOCKS])).to_bytes())
+            packets = [
+                ReceiverReport(OWN_SSRC, tuple(blocks[at : at + MAX_REPORT_BLOCKS])).to_bytes() for at in range(0, len(blocks), MAX_REPORT_BLOCKS)
+            ]
+            for packet in packets:
+                self._subscriber.send(packet)
+            # not a whole interval: this is asked once a second, and a moment early would cost the next
+            self._report_due = now + self.feedback.report_interval_s(sum(map(len, packets)), now) - MIN_REPORT_S / 2
 
     def sent(self) -> dict[str, Any]:
         """What leaves, for the report's `sent`."""

@@ -19,6 +19,7 @@ MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
 LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 EXTENSIONS = {MID: 1, LEVEL: 2, TRANSPORT_CC: 3}
 OPUS, VP8 = 111, 96
 """Payload types we offer: LiveKit's and libwebrtc's own."""
@@ -27,8 +28,7 @@ RECEIVABLE = {"audio": ("opus",), "video": (*FORMATS, "rtx")}
 H264_PROFILES = ("42", "4d", "64")
 """Baseline, Main and High (RFC 6184 §8.1, the first byte of profile-level-id): 4:2:0 with 8 bits, which our decoder shows."""
 FEEDBACK = {("nack", None), ("nack", "pli"), ("ccm", "fir")}
-"""What we do as a receiver. Without REMB and transport-wide feedback the server does not estimate our downlink; layers
-are asked for by `track_setting`."""
+"""What we do as a receiver for each stream. For the connection it is what `feedback_asked` finds."""
 MAX_SDP = 1 << 20
 
 
@@ -113,6 +113,19 @@ def _repaired(media: MediaDescription) -> dict[int, int]:
     return found
 
 
+def feedback_asked(offer: SessionDescription) -> tuple[int, int]:
+    """How the sender wants to learn what our downlink carries: extension ids of the transport-wide number and of abs-send-time
+    (which wants REMB), 0 where it is not asked for. Of both, numbers are answered: then it estimates for itself."""
+    found = {TRANSPORT_CC: 0, SEND_TIME: 0}
+    for media in offer.media:
+        kinds = {f.type for c in media.rtp.codecs for f in c.rtcpFeedback}
+        for extension in media.rtp.headerExtensions:
+            if (extension.uri == TRANSPORT_CC and "transport-cc" in kinds) or (extension.uri == SEND_TIME and "goog-remb" in kinds):
+                found[extension.uri] = found[extension.uri] or extension.id
+    number = found[TRANSPORT_CC]
+    return number, 0 if number else found[SEND_TIME]
+
+
 def extension_ids(answer: SessionDescription) -> dict[str, dict[str, int]]:
     """mid -> extension URI -> id, as the other side accepted them: number only what negotiated it."""
     return {m.rtp.muxId: {x.uri: x.id for x in m.rtp.headerExtensions} for m in answer.media}
@@ -160,9 +173,14 @@ def answer_to(offer: SessionDescription, gatherer: RTCIceGatherer, dtls: RTCDtls
     """Accept every section that has a codec of ours; the others answer port 0 in their place."""
     lines: list[str] = []
     mids: list[str] = []
+    number, send_time = feedback_asked(offer)
+    feedback, extensions = FEEDBACK, {MID, LEVEL}
+    if number or send_time:
+        feedback = FEEDBACK | {("transport-cc" if number else "goog-remb", None)}
+        extensions.add(TRANSPORT_CC if number else SEND_TIME)
     for media in offer.media:
         mid = media.rtp.muxId
-        body = _data(mid) if media.kind == "application" else _answer_media(media)
+        body = _data(mid) if media.kind == "application" else _answer_media(media, feedback, extensions)
         if body[0].split()[1] != "0":
             mids.append(mid)
         lines += body + _transport(gatherer, dtls, "active")
@@ -182,7 +200,7 @@ def _is_receivable(kind: str, codec: RTCRtpCodecParameters) -> bool:
     return True
 
 
-def _answer_media(media: MediaDescription) -> list[str]:
+def _answer_media(media: MediaDescription, feedback: set[tuple[str, str | None]], extensions: set[str]) -> list[str]:
     codecs = [c for c in media.rtp.codecs if _is_receivable(media.kind, c)]
     main = {c.payloadType for c in codecs if c.name.lower() != "rtx"}
     codecs = [c for c in codecs if c.name.lower() != "rtx" or c.parameters.get("apt") in main]
@@ -206,9 +224,9 @@ def _answer_media(media: MediaDescription) -> list[str]:
             body += [
                 f"a=rtcp-fb:{codec.payloadType} {f.type}{' ' + f.parameter if f.parameter else ''}"
                 for f in codec.rtcpFeedback
-                if (f.type, f.parameter or None) in FEEDBACK
+                if (f.type, f.parameter or None) in feedback
             ]
-    body += [f"a=extmap:{x.id} {x.uri}" for x in media.rtp.headerExtensions if x.uri in (MID, LEVEL)]
+    body += [f"a=extmap:{x.id} {x.uri}" for x in media.rtp.headerExtensions if x.uri in extensions]
     return body
 
 

@@ -15,11 +15,13 @@ from vidconf.webrtc.description import (
     EXTENSIONS,
     LEVEL,
     MID,
+    SEND_TIME,
     TRANSPORT_CC,
     DescriptionError,
     Section,
     answer_to,
     extension_ids,
+    feedback_asked,
     offer_of,
     parse,
     remote_tracks,
@@ -62,6 +64,27 @@ async def test_every_section_is_answered_in_its_place(transport: Any) -> None:
         if media.kind != "application":
             assert media.direction == "recvonly"
             assert {c.name for c in media.rtp.codecs} <= {"opus", "red", "VP8", "VP9", "H264", "rtx"}
+
+
+async def test_the_estimate_is_answered_the_way_it_was_asked_for(transport: Any) -> None:
+    offer = parse(OFFER)
+    assert feedback_asked(offer) == (0, 3)
+    text = answer_to(offer, *transport, 1)
+    assert "a=rtcp-fb:96 goog-remb" in text
+    assert f"a=extmap:3 {SEND_TIME}" in text
+    numbered = OFFER.replace(f"a=extmap:3 {SEND_TIME}", f"a=extmap:4 {TRANSPORT_CC}").replace("goog-remb", "transport-cc")
+    assert feedback_asked(parse(numbered)) == (4, 0)
+    text = answer_to(parse(numbered), *transport, 1)
+    assert "a=rtcp-fb:96 transport-cc" in text
+    assert f"a=extmap:4 {TRANSPORT_CC}" in text
+    both = OFFER.replace(f"a=extmap:3 {SEND_TIME}", f"a=extmap:3 {SEND_TIME}\r\na=extmap:4 {TRANSPORT_CC}")
+    both = both.replace("a=rtcp-fb:96 goog-remb", "a=rtcp-fb:96 goog-remb\r\na=rtcp-fb:96 transport-cc")
+    text = answer_to(parse(both), *transport, 1)
+    assert "goog-remb" not in text
+    assert SEND_TIME not in text
+    neither = OFFER.replace("goog-remb", "x-remb")
+    assert feedback_asked(parse(neither)) == (0, 0)
+    assert SEND_TIME not in answer_to(parse(neither), *transport, 1)
 
 
 async def test_what_we_cannot_receive_is_refused_in_its_place(transport: Any) -> None:
