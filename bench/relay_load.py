@@ -27,12 +27,12 @@ from e2e import livekitproc, relayproc  # noqa: E402
 WIDTH, HEIGHT, FPS, BITS_PER_S, SECONDS = 640, 360, 30, 500_000, 8
 
 
-def make_video(path: Path) -> None:
+def make_video(path: Path, width: int = WIDTH, height: int = HEIGHT, bits_per_s: int = BITS_PER_S) -> None:
     """Something that moves, with a keyframe every two seconds, as an IVF file."""
     import av
 
     graph = av.filter.Graph()
-    source = graph.add("testsrc2", f"size={WIDTH}x{HEIGHT}:rate={FPS}")
+    source = graph.add("testsrc2", f"size={width}x{height}:rate={FPS}")
     noise = graph.add("noise", "alls=6:allf=t")
     form = graph.add("format", "yuv420p")
     sink = graph.add("buffersink")
@@ -41,8 +41,8 @@ def make_video(path: Path) -> None:
     graph.configure()
     with av.open(str(path), "w", format="ivf") as out:
         stream = out.add_stream("libvpx", rate=FPS, options={"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.bit_rate = BITS_PER_S
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.bit_rate = bits_per_s
         stream.codec_context.gop_size = 2 * FPS
         for _ in range(SECONDS * FPS):
             frame = graph.pull()

@@ -1,12 +1,16 @@
 // A load of participants for a LiveKit server: each publishes one VP8 file and Opus, and receives all others.
 //
+// With -deaf they publish only: a load for the receivers that bench/receive.py measures.
+//
 // It stands on Pion with its usual interceptors (NACK, reports, transport-wide feedback), so that a server's answers to those
 // cost what they cost with real clients. It decodes nothing. Report: JSON on stdout.
 //
-//	relay-load -url ws://host:port -room r -participants 8 -seconds 20 -video file.ivf   (LIVEKIT_KEY, LIVEKIT_SECRET)
+//	relay-load -url ws://host:port -room r -participants 8 -seconds 20 -video file.ivf [-audio file.opuspackets] [-deaf]
+//	(LIVEKIT_KEY, LIVEKIT_SECRET)
 package main
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -35,6 +39,8 @@ var (
 	seconds      = flag.Float64("seconds", 20, "measured, after all have joined")
 	settle       = flag.Float64("settle", 4, "seconds between the last join and the measurement")
 	video        = flag.String("video", "", "IVF file")
+	audio        = flag.String("audio", "", "Opus packets of 20 ms, each after its length in two bytes, big-endian; without it one loud block")
+	deaf         = flag.Bool("deaf", false, "publish only, receive nothing")
 )
 
 type counts struct{ received, lost, repeated, tracks, bytes atomic.Int64 }
@@ -43,6 +49,9 @@ var (
 	all       counts
 	measuring atomic.Bool
 	frames    [][]byte
+	blocks    [][]byte
+	width     uint32
+	height    uint32
 	interval  time.Duration
 )
 
@@ -98,7 +107,11 @@ func join(name string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	ws, _, err := websocket.DefaultDialer.Dial(*address+"/rtc?protocol=15&sdk=python&auto_subscribe=1",
+	subscribe := "1"
+	if *deaf {
+		subscribe = "0"
+	}
+	ws, _, err := websocket.DefaultDialer.Dial(*address+"/rtc?protocol=15&sdk=python&auto_subscribe="+subscribe,
 		http.Header{"Authorization": {"Bearer " + token}})
 	if err != nil {
 		return nil, err
@@ -198,7 +211,7 @@ func (c *client) publish(name string) error {
 		source livekit.TrackSource
 	}{{sound, livekit.TrackType_AUDIO, livekit.TrackSource_MICROPHONE}, {picture, livekit.TrackType_VIDEO, livekit.TrackSource_CAMERA}} {
 		c.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_AddTrack{AddTrack: &livekit.AddTrackRequest{
-			Cid: t.track.ID(), Type: t.kind, Source: t.source, Name: t.track.ID(), Width: 640, Height: 360, DisableRed: true}}})
+			Cid: t.track.ID(), Type: t.kind, Source: t.source, Name: t.track.ID(), Width: width, Height: height, DisableRed: true}}})
 		select {
 		case <-c.acks:
 		case <-time.After(10 * time.Second):
@@ -256,11 +269,9 @@ func (c *client) publish(name string) error {
 }
 
 func speak(track *webrtc.TrackLocalStaticSample) {
-	block := make([]byte, 80) // 32 kb/s
-	block[0] = 0xf8
 	next := time.Now()
-	for {
-		_ = track.WriteSample(media.Sample{Data: block, Duration: 20 * time.Millisecond})
+	for i := 0; ; i++ {
+		_ = track.WriteSample(media.Sample{Data: blocks[i%len(blocks)], Duration: 20 * time.Millisecond})
 		next = next.Add(20 * time.Millisecond)
 		time.Sleep(time.Until(next))
 	}
@@ -315,7 +326,35 @@ func receive(track *webrtc.TrackRemote) {
 	}
 }
 
+func loadSound() error {
+	if *audio == "" {
+		block := make([]byte, 80) // 32 kb/s
+		block[0] = 0xf8
+		blocks = [][]byte{block}
+		return nil
+	}
+	data, err := os.ReadFile(*audio)
+	if err != nil {
+		return err
+	}
+	for at := 0; at+2 <= len(data); {
+		end := at + 2 + int(binary.BigEndian.Uint16(data[at:]))
+		if end > len(data) {
+			return errors.New("the file of Opus packets is cut short")
+		}
+		blocks = append(blocks, data[at+2:end])
+		at = end
+	}
+	if len(blocks) == 0 {
+		return errors.New("the file of Opus packets is empty")
+	}
+	return nil
+}
+
 func load() error {
+	if err := loadSound(); err != nil {
+		return err
+	}
 	file, err := os.Open(*video)
 	if err != nil {
 		return err
@@ -325,6 +364,7 @@ func load() error {
 	if err != nil {
 		return err
 	}
+	width, height = uint32(header.Width), uint32(header.Height)
 	interval = time.Second * time.Duration(header.TimebaseNumerator) / time.Duration(header.TimebaseDenominator)
 	for {
 		frame, _, err := reader.ParseNextFrame()
@@ -356,6 +396,9 @@ func main() {
 		}
 	}
 	want := int64(2 * *participants * (*participants - 1))
+	if *deaf {
+		want = 0
+	}
 	for ends := time.Now().Add(20 * time.Second); all.tracks.Load() < want && time.Now().Before(ends); {
 		time.Sleep(50 * time.Millisecond)
 	}
