@@ -78,9 +78,11 @@ def main() -> None:
     parser.add_argument("--red", default="off,on")
     parser.add_argument("--alone", action="store_true", help="one receiver after the other")
     parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--nice", type=int, default=0, help="-10 keeps a busy machine out of the figures; needs the right to it")
     parser.add_argument("--json", type=Path, help="keep the records in this file")
     parser.add_argument("--keep", type=Path, help="leave recordings and logs in this folder")
     given = parser.parse_args()
+    os.nice(given.nice)     # children inherit it
     os.environ["PATH"] = f"{ROOT / '.cache' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     rows, receivers = given.row.split(","), given.receivers.split(",")
     if unknown := [*(set(rows) - {*ROWS, "way"}), *(set(receivers) - {*RECEIVERS})]:

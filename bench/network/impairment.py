@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 
 RTP_MIN = 12
 HALF = 1 << 15
+SAME_SOURCE = {63: 111}
+"""RED (RFC 2198) carries Opus: whoever takes the one loses what takes the other loses. Payload types as every SFU of LiveKit's
+protocol uses them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +189,9 @@ class Direction:
         stream = self.streams.get(ssrc)
         if stream is None:
             payload_type = data[1] & 0x7F
-            key = f"{payload_type}/{self._of_type[payload_type]}"
-            self._of_type[payload_type] += 1
+            source = SAME_SOURCE.get(payload_type, payload_type)
+            key = f"{source}/{self._of_type[source]}"
+            self._of_type[source] += 1
             stream = self.streams[ssrc] = Stream(ssrc, payload_type, key)
         stream.packets += 1
         stream.octets += len(data)
