@@ -165,19 +165,24 @@ class Subscription:
         incoming = self._in
         if incoming is None:
             return
-        if incoming.nack.missing:
-            numbers = incoming.nack.due(now, max(0.02, rtt_s))
-            if numbers and (self.video is None or self.video.decoding):
-                self._send(Nack(OWN_SSRC, incoming.statistics.ssrc, tuple(numbers)).to_bytes())
+        if now >= incoming.nack.next_due:
+            self._ask(incoming, now)
         if self.video is not None and not self.muted and incoming.statistics.packets:
-            self.video.tick(now)
+            self.video.tick(now, rtt_s)
+
+    def _ask(self, incoming: _Incoming, now: float) -> None:
+        """For what is missing and of use to somebody."""
+        if self.video is not None and (needed := self.video.first_needed) is not None:
+            incoming.nack.forget_before(needed)
+        numbers = incoming.nack.due(now, self._rtt_s)
+        if numbers:
+            self._send(Nack(OWN_SSRC, incoming.statistics.ssrc, tuple(numbers)).to_bytes())
 
     def report_block(self, now: float) -> ReportBlock | None:
-        return self._in.statistics.block(now) if self._in is not None and self._in.statistics.packets else None
+        return self._in.statistics.block(now) if self._in is not None and self._in.statistics.heard else None
 
-    def _ask_keyframe(self, now: float) -> None:
-        if self._in is not None and now - self._pli_at >= PLI_GAP_S:
-            self._pli_at = now
+    def _ask_keyframe(self) -> None:
+        if self._in is not None:
             self.plis += 1
             self._send(Pli(OWN_SSRC, self._in.statistics.ssrc).to_bytes())
 
