@@ -26,7 +26,7 @@ Window = Callable[..., MainWindow]
 NOTICES = sorted(
     key.removeprefix("notice.")
     for key in words.table("vi")
-    if re.fullmatch(r"notice\.[a-z_]+", key) and key not in ("notice.unknown", "notice.dismiss", "notice.moderator", "notice.more", "notice.unmute_asked")
+    if re.fullmatch(r"notice\.[a-z_]+", key) and key not in ("notice.unknown", "notice.dismiss", "notice.moderator", "notice.unmute_asked")
 )
 
 

@@ -235,6 +235,52 @@ def test_every_key_that_is_asked_for_is_there_and_its_gaps_are_filled() -> None:
     assert seen > 150
 
 
+def said() -> tuple[set[str], set[tuple[str | None, ...]]]:
+    """Every string of the program that is no docstring, and every f-string as its parts, None for a gap."""
+    texts: set[str] = set()
+    shapes: set[tuple[str | None, ...]] = set()
+    for tree in trees().values():
+        remarks = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in remarks:
+                texts.add(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                shapes.add(tuple(str(part.value) if isinstance(part, ast.Constant) else None for part in node.values))
+    return texts, {shape for shape in shapes if any(part is not None and "." in part for part in shape)}
+
+
+def fits(shape: tuple[str | None, ...], key: str, filling: set[str]) -> bool:
+    """Whether `key` comes of an f-string whose gaps are filled from `filling`."""
+    if not shape or not key:
+        return not shape and not key
+    first, rest = shape[0], shape[1:]
+    if first is not None:
+        return key.startswith(first) and fits(rest, key[len(first) :], filling)
+    return any(key[:n] in filling and fits(rest, key[n:], filling) for n in range(1, len(key) + 1))
+
+
+def test_no_words_are_kept_that_nobody_says() -> None:
+    texts, shapes = said()
+    texts |= {str(n) for n in range(13)}  # months, days of the week
+    texts |= {text.replace(" ", "_") for text in texts}
+    told = {code for place in range(3) for _, call in calls("tell", "tell_user", "_tell_user", "Told", "_obey", "notice") for code in constants(argument(call, place))}
+    # Where a word of the program may be one of many things, only what it is there counts.
+    narrow = {"settings": {*SETTINGS, *texts_of("gui/settings_dialog"), *(c for one in SETTINGS.values() for c in one.choices)}, "notice": told, "kind": {*KINDS} - {"person"}}
+    idle = []
+    for key in VI:
+        family = key.partition(".")[0]
+        filling = narrow.get(family, texts) | {family}
+        if key not in texts and not any(fits(shape, key, filling) for shape in shapes):
+            idle.append(key)
+    assert idle == []
+
+
+def texts_of(file: str) -> set[str]:
+    """The strings of one file."""
+    found = (node for name, tree in trees().items() if name.startswith(file) for node in ast.walk(tree))
+    return {node.value for node in found if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
 def test_no_error_has_a_gap_nobody_fills() -> None:
     """What `RestError` and notices carry, by code; the rest is said without detail."""
     filled = {"host_not_found": {"host"}, "rate_limited": {"wait_s"}, "unknown": {"code"}, "unreachable": {"status"}, "bad_certificate": {"reason"}}
