@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vidconf.cli.link_argument import conceal, given_link
+
 if TYPE_CHECKING:
     from vidconf.cli.bot_participant import BotOptions
 
@@ -47,10 +49,13 @@ def command(
     record_audio: str, record_video: str, stamp: bool, as_json: bool, livekit_url: str, token: str, subscribe: str, kind: str,
     unit: str, position: str, script: str,
 ) -> None:  # fmt: skip
-    """Join a meeting by its LINK as one or more headless participants; at the end report what was seen and heard.
+    """Join a meeting by its LINK (`-`: the first line of stdin) as one or more headless participants; at the end report what was
+    seen and heard.
 
     SIGTERM ends early and still prints the report. Denied, removed or 300 s in the lobby: exit 1.
     """
+    link = given_link(link)
+    conceal(token)
     if bool(link) == bool(livekit_url):
         raise click.UsageError("give either LINK or --livekit-url")
     if livekit_url and not token:

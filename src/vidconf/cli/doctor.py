@@ -17,6 +17,7 @@ from rich.console import Console
 
 from vidconf import __version__, words
 from vidconf.cli.findings import Finding, prepare_stdout, print_findings, print_json, print_summary, worst
+from vidconf.cli.link_argument import given_link
 from vidconf.cli.parts import Part
 from vidconf.cli.selftest import SelfTest, program, system_name
 from vidconf.client.links import LinkError, parse_link
@@ -46,13 +47,15 @@ ORDER = (
 @click.option("--part", default="", hidden=True)
 def command(link: str, as_json: bool, part: str) -> None:
     """Look this PC over for a meeting: the program, camera, microphone, loudspeaker, and the way to the server of LINK (or of the
-    settings) with its certificate, clock, round trip and loss. Takes up to 20 seconds and joins nothing.
+    settings) with its certificate, clock, round trip and loss. Takes up to 20 seconds and joins nothing. LINK may be `-`: read
+    from stdin.
 
     Exit 1: something would keep a meeting from working. Exit 2: LINK is none.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if part:
         _run_part(part)
+    link = given_link(link)
     prepare_stdout()
     began, at = time.monotonic(), time.time()
     settings = Settings.of_user(looking=True)

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "The event chains: verify."),
     "engine": ("engine", ""),
     "cast": ("demo_cast", ""),
+    "graphics": ("graphics", ""),
 }
 
 
@@ -58,7 +59,7 @@ class _Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         options = {"--help", "-h", "--version"}
-        if not args or (args[0] not in COMMANDS and args[0] not in options and ("/" in args[0] or args[0].startswith("--"))):
+        if not args or (args[0] not in COMMANDS and args[0] not in options and (args[0] == "-" or "/" in args[0] or args[0].startswith("--"))):
             args = ["window", *args]
         return super().parse_args(ctx, args)
 
@@ -68,7 +69,7 @@ class _Commands(click.Group):
 def cli() -> None:
     """vidconf: join and run video conferences.
 
-    `vidconf [LINK]` opens the window; with a link it goes straight to its pre-join page.
+    `vidconf [LINK]` opens the window; with a link it goes straight to its pre-join page. LINK may be `-`: read from stdin.
     """
 
 

@@ -8,6 +8,8 @@ import sys
 
 import click
 
+from vidconf.cli.link_argument import conceal
+
 
 @click.command("relay")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of signalling and RoomService (HTTP).")
@@ -30,6 +32,7 @@ def command(
 
     Prints `ready URL` when it listens. SIGTERM stops it; clients are told to come back.
     """
+    conceal(*(pair.partition(":")[2] for pair in keys))
     given = keys or tuple(filter(None, os.environ.get("VIDCONF_RELAY_KEY", "").split(",")))
     pairs = dict(k.split(":", 1) for k in given if ":" in k)
     if len(pairs) != len(given) or not pairs or not all(k and s for k, s in pairs.items()):

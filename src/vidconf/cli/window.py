@@ -15,9 +15,12 @@ import click
 @click.option("--theme", default=None, type=click.Choice(["system", "light", "dark"]))
 @click.option("--log-level", default=None, type=click.Choice(["debug", "info", "warning", "error"]))
 def command(link: str, **said: str | None) -> None:
-    """The window. With a LINK it goes straight to its pre-join page; a second start hands the link to the window that runs."""
+    """The window. With a LINK (`-`: the first line of stdin) it goes straight to its pre-join page; a second start hands the link
+    to the window that runs."""
+    from vidconf.cli.link_argument import given_link
     from vidconf.client.settings import SettingError
 
+    link = given_link(link)
     told: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
     try:
         from vidconf.gui.app import run
