@@ -24,9 +24,10 @@ from vidconf.resources import resource
 
 CLIENT_PACKAGES = (
     ("PySide6-Essentials", "PySide6.QtWidgets"), ("qasync", ""), ("aiohttp", "aiohttp"), ("msgspec", "msgspec"), ("aiortc", "aiortc"),
-    ("aioice", "aioice"), ("pylibsrtp", "pylibsrtp"), ("av", "av"), ("sounddevice", "sounddevice"),
+    ("aioice", "aioice"), ("pylibsrtp", "pylibsrtp"), ("av", "av"),
     ("livekit-protocol", "livekit.protocol.rtc"), ("keyring", "keyring"), ("truststore", "truststore"), ("platformdirs", "platformdirs"),
     ("click", "click"), ("rich", "rich.console"), ("psutil", "psutil"),
+    *(() if sys.platform == "linux" else (("sounddevice", "sounddevice"),)),
 )  # fmt: skip
 """(distribution, module to import). qasync is looked for only: it settles for a Qt binding when it is imported."""
 OPTIONAL_PACKAGES = ("uvloop", "numpy")
