@@ -52,6 +52,8 @@ class RowList(QAbstractScrollArea):
         self._at_end = self._told_end = True
         self._last_held: Hashable = None
         self._leaving: Hashable = None
+        self._passing = False
+        """Tab is on its way out."""
         self.setAccessibleName(name)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -382,6 +384,8 @@ class RowList(QAbstractScrollArea):
 
     def focusInEvent(self, event: QFocusEvent) -> None:
         super().focusInEvent(event)
+        if self._passing:
+            return
         back = event.reason() == _BACKTAB
         if self._by_row:
             keys = [self._last_held] if self._last_held in self._index else []
@@ -430,17 +434,12 @@ class RowList(QAbstractScrollArea):
         return (self._items[n].key for n in places)
 
     def _leave(self, forward: bool) -> bool:
-        widget: QWidget = self
-        for _ in range(5000):
-            beside = widget.nextInFocusChain() if forward else widget.previousInFocusChain()
-            if beside is None or beside is self:
-                break
-            widget = beside
-            stops = widget.isVisibleTo(self.window()) and widget.isEnabled() and bool(widget.focusPolicy() & Qt.FocusPolicy.TabFocus)
-            if stops and not self.isAncestorOf(widget):
-                widget.setFocus(_TAB if forward else _BACKTAB)
-                return True
-        return False
+        """Out of the list, from its own place in the window: that of a row is the order in which rows were made. The window looks
+        on from whatever has the keyboard, so for this moment that is the list."""
+        self._passing = True
+        self.setFocus(Qt.FocusReason.OtherFocusReason)
+        self._passing = False
+        return super().focusNextPrevChild(forward)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         key = self._held()
