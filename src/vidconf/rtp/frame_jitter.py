@@ -3,7 +3,7 @@
 Pure; one thread an object. After libwebrtc's modules/video_coding/timing/jitter_estimator.cc and
 frame_delay_variation_kalman_filter.cc. A frame's delay against the one before is modelled as a line over its size (a large frame
 takes longer on a thin path) plus noise; the estimate is the line at the largest frame plus 2.33 standard deviations of the noise
-beyond 30 ms, and a round trip where frames had to be repaired. Milliseconds and bytes inside, seconds at the face.
+beyond 30 ms. What repairs take is not in it (`render_time`). Milliseconds and bytes inside, seconds at the face.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ CONGESTED = -0.25
 """A frame smaller than the one before by this part of the largest came in that one's wake: it says nothing of the path."""
 MAX_MEMORY = 400
 NOISE_SIGMAS, NOISE_OFFSET_MS = 2.33, 30.0
-REPAIRS = 3
-REPAIRS_COUNT_S = 60.0
-ROUND_TRIPS, MAX_REPAIR_S = 0.9, 0.2
 LEAST_FPS, FULL_FPS = 5.0, 10.0
 """Pictures as rare as the first need no smoothing; in between it fades."""
 MAX_S = 2.0
@@ -61,11 +58,11 @@ class _Line:
 
 
 class FrameJitter:
-    """`note` each frame that came without repair, `note_repair` each that needed one."""
+    """`note` each frame that came without repair."""
 
     __slots__ = (
         "_average", "_frames", "_interval_s", "_largest", "_last_at", "_last_size", "_line", "_memory", "_noise_ms", "_noise_variance",
-        "_repaired_at", "_repairs", "_size_sum", "_size_variance", "_sizes",
+        "_size_sum", "_size_variance", "_sizes",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -80,7 +77,6 @@ class FrameJitter:
         self._interval_s = 0.0
         """Mean time between frames; 0 until it is known."""
         self._last_at: float | None = None
-        self._repairs, self._repaired_at = 0, 0.0
 
     def note(self, variation_s: float, size: int, at: float) -> None:
         """A frame of `size` bytes, complete at `at` (monotonic seconds), `variation_s` later against the frame before than their
@@ -134,23 +130,12 @@ class FrameJitter:
         self._noise_ms = keep * self._noise_ms + (1 - keep) * deviation
         self._noise_variance = max(1.0, keep * self._noise_variance + (1 - keep) * away * away)
 
-    def note_repair(self, at: float) -> None:
-        """A frame that had to be asked for in part."""
-        self._repairs = min(REPAIRS, self._repairs + 1)
-        self._repaired_at = at
-
-    def estimate_s(self, rtt_s: float, now: float) -> float:
+    def estimate_s(self) -> float:
         """Seconds to hold frames back so that nearly all are there in time."""
         if self._frames < STARTUP_FRAMES:
-            jitter_ms = 0.0
-        else:
-            noise_ms = max(1.0, NOISE_SIGMAS * math.sqrt(self._noise_variance) - NOISE_OFFSET_MS)
-            jitter_ms = max(0.0, self._line.slope * (self._largest - self._average)) + noise_ms
-        if now - self._repaired_at > REPAIRS_COUNT_S:
-            self._repairs = 0
-        estimate_s = jitter_ms / 1000
-        if self._repairs >= REPAIRS:
-            estimate_s += min(MAX_REPAIR_S, ROUND_TRIPS * rtt_s)
+            return 0.0
+        noise_ms = max(1.0, NOISE_SIGMAS * math.sqrt(self._noise_variance) - NOISE_OFFSET_MS)
+        estimate_s = (max(0.0, self._line.slope * (self._largest - self._average)) + noise_ms) / 1000
         fps = 1 / self._interval_s if self._interval_s > 0 else FULL_FPS
         if fps < FULL_FPS:
             estimate_s *= max(0.0, (fps - LEAST_FPS) / (FULL_FPS - LEAST_FPS))

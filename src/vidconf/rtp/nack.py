@@ -1,7 +1,8 @@
 """Which sequence numbers to ask again, when, and when to give up; and what a sender keeps to answer.
 
 Pure; one thread an object. After libwebrtc's modules/video_coding/nack_requester.cc: a number is asked for as soon as its gap is
-seen, again each round trip, at most ten times, from a bounded list; never a repeated flood, which LiveKit reads as congestion.
+seen, again each round trip, at most ten times, from a bounded list; never a repeated flood, which LiveKit reads as congestion. Only
+the third question comes after half of one: few numbers get so far, and for those a whole one would be seen as a freeze.
 Three things are learned from how numbers come back: how long an answer takes, whether packets overtake each other here (then a
 gap is given a little time), and whether the sender answers a first question at all: livekit-server (sequencer.go) ignores what
 is asked within two round trips (at most 100 ms) of the original, so there the first question waits until one would be heard.
@@ -137,7 +138,8 @@ class NackScheduler:
         self._rtt_s = rtt_s
         if now < self.next_due:
             return []
-        numbers, next_due, again = [], NEVER, now + self._retry_s()
+        numbers, next_due, retry_s = [], NEVER, self._retry_s()
+        third_s = max(LEAST_RETRY_S, retry_s / 2) if self._heard > UNHEARD else retry_s
         for number, entry in list(self._missing.items()):
             if entry.not_before <= now:
                 if entry.tries >= MAX_TRIES:
@@ -147,7 +149,7 @@ class NackScheduler:
                 entry.tries += 1
                 if entry.tries == 1:
                     entry.first_asked = now
-                entry.last_asked, entry.not_before = now, again
+                entry.last_asked, entry.not_before = now, now + (third_s if entry.tries == 2 else retry_s)
                 numbers.append(number & 0xFFFF)
             next_due = min(next_due, entry.not_before)
         self.next_due = next_due

@@ -1,9 +1,10 @@
 """When a whole video frame goes to its decoder, so that pictures move evenly and with the sound.
 
 Pure; one thread an object. After libwebrtc's modules/video_coding/timing/timing.cc: a frame is due when frames of its timestamp
-usually come, plus a delay that follows what the path needs (`frame_jitter`). Three things are ours: nothing is held back on a path
-that needs less than the next refresh of a screen hides; the time frames usually come is a mean over the last seconds and not over
-the whole stream, so that a path which gets shorter is not waited for; and what waits, waits encoded.
+usually come, plus a delay that follows what the path needs (`frame_jitter`). What is ours: nothing is held back on a path that
+needs less than the next refresh of a screen hides; the time frames usually come is a mean over the last seconds and not over the
+whole stream, so that a path which gets shorter is not waited for; where packets are lost no whole round trip is added, only as much
+as keeps a repair from being seen as a freeze; and what waits, waits encoded.
 """
 
 from __future__ import annotations
@@ -18,17 +19,54 @@ SYSTEM_JITTER_S = 0.01
 """Of our own machine, on top of the network's, where frames are held back."""
 CHANGE = 0.1
 """Seconds a second that the delay may move: seen as slightly slower or faster movement, not as a jump."""
+FREEZE_S = 0.15
+"""A picture so much later than usual is seen as a freeze (`engine.frame_timing`)."""
+REPAIRS, REPAIRS_COUNT_S = 3, 60.0
+"""So many frames repaired in that time make a way that loses."""
+REPAIR_TRIPS, REPAIR_S = 2.5, 0.03
+"""What the answer to a third question takes (`nack`): round trips, and what is lost in between."""
+LATEST_S = 20.0
+"""The latest repair is looked for in the last one to two of these."""
+MAX_REPAIR_HOLD_S = 0.2
 MEMORY_FRAMES = 64
 MAX_STEP_S = 3.0
 """A larger jump of timestamps against the clock is a new beginning."""
 MAX_DELAY_S = 2.0
 
 
+class _Repairs:
+    """How long frames are held back so that repairs are no freezes."""
+
+    __slots__ = ("_at", "_before_s", "_count", "_latest_s", "_window_at")
+
+    def __init__(self) -> None:
+        self._count, self._at = 0, 0.0
+        self._latest_s = self._before_s = 0.0
+        self._window_at = float("-inf")
+
+    def note(self, late_s: float, at: float) -> None:
+        """A repaired frame became whole at `at`, so much later than usual."""
+        self._count = 1 if at - self._at > REPAIRS_COUNT_S else min(REPAIRS, self._count + 1)
+        self._at = at
+        if at - self._window_at > LATEST_S:
+            self._before_s = self._latest_s if at - self._window_at < 2 * LATEST_S else 0.0
+            self._latest_s, self._window_at = 0.0, at
+        self._latest_s = max(self._latest_s, late_s)
+
+    def hold_s(self, rtt_s: float, now: float) -> float:
+        if self._count < REPAIRS or now - self._at > REPAIRS_COUNT_S:
+            return 0.0
+        latest_s = max(self._latest_s, self._before_s) if now - self._window_at < 2 * LATEST_S else 0.0
+        needed_s = max(REPAIR_TRIPS * rtt_s + REPAIR_S, latest_s + SYSTEM_JITTER_S) - FREEZE_S
+        return max(0.0, min(MAX_REPAIR_HOLD_S, needed_s))
+
+
 class RenderTime:
     """For each frame: `arrived`, then `due`, then `released` when it goes to the decoder. Times are monotonic seconds."""
 
     __slots__ = (
-        "_base", "_frames", "_jitter", "_last_at", "_last_stamp", "_moved_at", "_unwrap", "delay_s", "least_delay_s", "rtt_s", "target_s",
+        "_base", "_frames", "_jitter", "_last_at", "_last_stamp", "_moved_at", "_repairs", "_unwrap", "delay_s", "least_delay_s", "rtt_s",
+        "target_s",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -38,6 +76,7 @@ class RenderTime:
         """At least so much, for lip sync."""
         self.delay_s = self.target_s = 0.0
         """How long after the usual arrival a frame goes on now, and how long the path would want."""
+        self._repairs = _Repairs()
         self._restart()
 
     def _restart(self) -> None:
@@ -63,7 +102,7 @@ class RenderTime:
         if self._base is None:
             self._base = at - stamp
         elif repaired:
-            self._jitter.note_repair(at)
+            self._repairs.note(off_s, at)
         else:
             self._base += off_s / min(MEMORY_FRAMES, self._frames + 1)
             if stamp > self._last_stamp:
@@ -72,7 +111,7 @@ class RenderTime:
             self._frames += 1
             if stamp > self._last_stamp or self._frames == 1:
                 self._last_at, self._last_stamp = at, stamp
-        need_s = self._jitter.estimate_s(self.rtt_s, at)
+        need_s = self._jitter.estimate_s() + self._repairs.hold_s(self.rtt_s, at)
         self.target_s = need_s + SYSTEM_JITTER_S if need_s > QUIET_S else 0.0
 
     def due(self, timestamp: int, now: float) -> float:
