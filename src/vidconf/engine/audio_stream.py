@@ -1,6 +1,7 @@
-"""One remote sound, from its packets to the samples that are mixed: jitter buffer and decoder.
+"""One remote sound, from its packets to the samples that are mixed: jitter buffer, decoder, stretching.
 
-`push` and the rest on the loop's thread, `block` and `last_block` on the playout's; locks are held for microseconds.
+`push` and the rest on the loop's thread, `block` and `last_block` on the playout's; locks are held for microseconds. What is
+decoded waits here until a block is full; the buffer decides what comes next, this does it.
 """
 
 from __future__ import annotations
@@ -9,19 +10,26 @@ import threading
 import time
 from collections.abc import Callable
 
+from vidconf.engine import time_stretch
 from vidconf.engine.codecs import CodecError
-from vidconf.engine.codecs.opus import BLOCK_BYTES, OpusDecoder
-from vidconf.engine.sound import crossfade, fade_in, fade_out, level
-from vidconf.rtp.jitter_buffer import AudioJitterBuffer, Conceal, Play, Silence
+from vidconf.engine.codecs.opus import BLOCK_BYTES, RATE_HZ, OpusDecoder
+from vidconf.engine.sound import fade_in, fade_out, level
+from vidconf.rtp.jitter_buffer import AudioJitterBuffer, Conceal, Play, Recover, Silence
 
 SOUND_LEVEL = 0.003
 """RMS above which the first sound counts as heard."""
-MAX_PULLS = 8
-"""Packets for one block: the shortest has 2.5 ms."""
+QUIET, LOUDNESS_KEPT = 0.06, 0.995
+"""Nobody speaks below this part of the loudest of the last seconds; and what of that is kept a block."""
+PAUSE_BLOCKS = 8
+"""Quiet for so long it is between sentences, not before a consonant."""
+MAX_PULLS = 24
+"""Decisions for one block: the shortest packet has 2.5 ms, some are left out or squeezed."""
+PAST_BYTES = 2 * 1440
+"""30 ms of what was played: two of the longest pitch periods."""
 
 
 class AudioStream:
-    """One remote sound: jitter buffer and decoder. `push` on the loop's thread, `block` on the playout's."""
+    """One remote sound. Its answers are the newest block's."""
 
     def __init__(self, name: str, on_first_sound: Callable[[], None]) -> None:
         self.name, self.gain = name, 1.0
@@ -37,13 +45,21 @@ class AudioStream:
         self._lock = threading.Lock()
         self._buffer = AudioJitterBuffer()
         self._decoder = OpusDecoder()
-        self._rest = b""
+        self._rest = self._past = b""
+        self._loudest, self._quiet_blocks = 0.0, 0
         self._silent = True
         self._point: tuple[int, float] | None = None
 
-    def push(self, sequence: int, timestamp: int, payload: bytes, now: float) -> None:
+    # ---- the loop's thread
+    def push(self, sequence: int, timestamp: int, payload: bytes, now: float, copy: bool = False) -> None:
+        """An Opus packet, or (`copy`) what another packet carried of it."""
         with self._lock:
-            self._buffer.push(sequence, timestamp, payload, now)
+            self._buffer.push(sequence, timestamp, payload, now, copy)
+
+    def worth_asking(self, sequence: int, rtt_s: float, now: float) -> bool:
+        """Whether it makes sense to ask for a missing packet (16 bit): its answer would come in time to be played."""
+        with self._lock:
+            return self._buffer.worth_asking(sequence, rtt_s, now)
 
     def set_least_delay(self, seconds: float) -> None:
         """Hold the sound back by at least so much (a late picture is waited for); 0 leaves it to the network."""
@@ -56,30 +72,39 @@ class AudioStream:
         return self._point
 
     def statistics(self) -> dict[str, float]:
-        """`jitter_buffer_ms`, `concealed_percent` for `bot --json`."""
+        """`jitter_buffer_ms` (how long a sample was held, mean of the last second or so) and `concealed_percent` for `bot --json`;
+        `fec`, `red`, `accelerated`, `expanded`: milliseconds of sound that came from repairs, from copies, that were squeezed out
+        and stretched in."""
         with self._lock:
             buffer = self._buffer
-            total = buffer.played + buffer.concealed
+            total = buffer.played + buffer.concealed + buffer.recovered
             return {
-                "jitter_buffer_ms": round(1000 * buffer.level_s),
+                "jitter_buffer_ms": round(1000 * buffer.mean_delay_s),
                 "concealed_percent": round(100 * buffer.concealed / total, 2) if total else 0.0,
-            }
+                "fec": buffer.recovered * 1000 // RATE_HZ, "red": buffer.copied * 1000 // RATE_HZ,
+                "accelerated": buffer.accelerated * 1000 // RATE_HZ, "expanded": buffer.expanded * 1000 // RATE_HZ,
+            }  # fmt: skip
 
+    # ---- the playout's thread
     def block(self, now: float, latency_s: float = 0.0) -> bytes | None:
         """20 ms, or None for silence. `latency_s`: how much later they are heard."""
         for _ in range(MAX_PULLS):
             if len(self._rest) >= BLOCK_BYTES:
                 break
             with self._lock:
-                decision = self._buffer.pull(now)
+                decision = self._buffer.pull(now, len(self._rest) // 2)
             if isinstance(decision, Silence):
                 return self.last_block()
-            self._rest += self._decode(decision)
-        self._point = ((self._buffer.next_stamp - len(self._rest) // 2) & 0xFFFFFFFF, now + latency_s)
-        pcm, self._rest = self._rest[:BLOCK_BYTES], self._rest[BLOCK_BYTES:]
+            self._go_on(decision)
+        ahead = len(self._rest) // 2
+        pcm, self._rest = self._rest[:BLOCK_BYTES].ljust(BLOCK_BYTES, b"\0"), self._rest[BLOCK_BYTES:]
+        self._point = ((self._buffer.next_stamp - ahead) & 0xFFFFFFFF, now + latency_s)
+        self._past = (self._past[len(pcm) - PAST_BYTES :] if len(pcm) < PAST_BYTES else b"") + pcm
         if self._silent:
             pcm, self._silent = fade_in(pcm), False
         self.level = level(pcm)
+        self._loudest = max(self.level, LOUDNESS_KEPT * self._loudest)
+        self._quiet_blocks = self._quiet_blocks + 1 if self.level < self._quiet() else 0
         if self.first_block_at is None:
             self.first_block_at = time.monotonic()
         if self.first_sound_at is None and self.level > SOUND_LEVEL:
@@ -93,18 +118,47 @@ class AudioStream:
         if self._silent:
             return None
         pcm = (self._rest + self._decoder.conceal())[:BLOCK_BYTES]
-        self._rest, self._silent = b"", True
+        self._rest = self._past = b""
+        self._silent = True
         return fade_out(pcm)
 
-    def _decode(self, decision: Play | Conceal) -> bytes:
-        try:
-            if isinstance(decision, Conceal):
-                return self._decoder.conceal(decision.next_payload)
-            left_out = b""
-            for skipped in decision.skip:
-                left_out = left_out or self._decoder.decode(skipped)
-            pcm = self._decoder.decode(decision.payload)
-            return crossfade(left_out, pcm) if left_out else pcm
-        except CodecError:
-            self.errors += 1
-            return self._decoder.conceal()
+    def _go_on(self, decision: Play | Recover | Conceal) -> None:
+        """Decode or make up what was decided, to the end of what is here."""
+        if isinstance(decision, Conceal):
+            self._rest += self._decoder.conceal(decision.samples)
+            return
+        if isinstance(decision, Recover):
+            self._rest += self._decoder.recover(decision.following, decision.samples)
+            return
+        fresh = b""
+        for payload in decision.payloads:
+            try:
+                fresh += self._decoder.decode(payload)
+            except CodecError:
+                self.errors += 1
+                fresh += self._decoder.conceal()
+        if decision.joined:
+            fresh = time_stretch.join((self._past + self._rest)[-PAST_BYTES:], fresh)
+        self._rest += fresh
+        if decision.stretch:
+            self._stretch(decision, len(fresh))
+
+    def _quiet(self) -> float:
+        return max(SOUND_LEVEL, QUIET * self._loudest)
+
+    def _stretch(self, decision: Play, fresh: int) -> None:
+        """Take a pitch period out of what is not played yet, or put one in before what is new."""
+        quiet = level(self._rest) < self._quiet()
+        if decision.patient and not (quiet and self._quiet_blocks >= PAUSE_BLOCKS):
+            return
+        before = len(self._rest)
+        if decision.stretch < 0:
+            self._rest = time_stretch.shorten(self._rest, -decision.stretch, anywhere=quiet, hurry=decision.hurry)
+        else:
+            kept = before - fresh
+            past = (self._past + self._rest[:kept])[-PAST_BYTES:]
+            self._rest = self._rest[:kept] + time_stretch.lengthen(past, self._rest[kept:], anywhere=quiet)
+        changed = (len(self._rest) - before) // 2
+        if changed:
+            with self._lock:
+                self._buffer.stretched(changed)

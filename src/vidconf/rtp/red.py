@@ -76,7 +76,7 @@ def build(blocks: Iterable[Block]) -> bytes:
 
 
 def recover(sequence: int, timestamp: int, payload: bytes, duration: Callable[[bytes], int]) -> list[Recovered]:
-    """All packets in a packet, oldest first. Raises PacketError.
+    """All packets in a packet: itself, then the copies, newest first. Raises PacketError.
 
     A copy's number is the packet's less its place from the end, if what it and those after it last (`duration`, timestamp
     units) agrees with its offset; where a block between was left out, the offset alone tells, if it is whole packets. One
@@ -101,5 +101,4 @@ def recover(sequence: int, timestamp: int, payload: bytes, duration: Callable[[b
         else:
             back = place
         found.append(Recovered((sequence - back) & 0xFFFF, (timestamp - block.offset) & 0xFFFFFFFF, block.payload_type, block.payload, copy=True))
-    found.reverse()
     return found

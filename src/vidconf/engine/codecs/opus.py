@@ -17,6 +17,7 @@ from typing import Any
 import av
 import av.audio
 
+from vidconf.engine import time_stretch
 from vidconf.engine.codecs import CodecError
 
 log = logging.getLogger("vidconf.codecs")
@@ -28,7 +29,9 @@ BLOCK_BYTES = 2 * BLOCK
 MAX_SAMPLES = 5760
 """120 ms: the longest Opus packet."""
 MAX_PACKET = 1500
-SILENCE = bytes(BLOCK_BYTES)
+PAST_BYTES = 2 * 1440
+FADED_A_BLOCK, SILENT_AFTER = 0.7, 5 * BLOCK
+"""What is left, 20 ms later, of a voice that is continued without libopus; and when nothing of it."""
 
 
 class OpusEncoder:
@@ -84,11 +87,11 @@ def _library() -> ctypes.CDLL | None:
 
 
 class OpusDecoder:
-    """Decodes to 48 kHz mono. `conceal` continues the sound where a packet is missing."""
+    """Decodes to 48 kHz mono. `conceal` continues the sound where a packet is missing, `recover` reads it off the one after it."""
 
     def __init__(self) -> None:
         self._library = _library()
-        self._last = SILENCE
+        self._past = b""
         self._faded = 0
         if self._library:
             error = ctypes.c_int()
@@ -108,30 +111,38 @@ class OpusDecoder:
         """Samples of one packet (usually BLOCK_BYTES). Raises CodecError for what is no Opus packet."""
         if len(payload) > MAX_PACKET:
             raise CodecError("larger than an Opus packet")
-        pcm = self._decode(payload, 0) if self._library else self._fallback.decode(payload)
+        if self._library:
+            return self._decode(payload, MAX_SAMPLES, 0)
+        pcm = self._fallback.decode(payload)
         if pcm:
-            self._last, self._faded = pcm[-BLOCK_BYTES:], 0
+            self._past, self._faded = (self._past + pcm)[-PAST_BYTES:], 0
         return pcm
 
-    def conceal(self, following: bytes | None = None) -> bytes:
-        """20 ms for a missing packet: from the in-band FEC of the one after it where it is here, else by concealment."""
+    def conceal(self, samples: int = BLOCK) -> bytes:
+        """So many samples (a multiple of 120) more of what was heard; of comfort noise after a packet that said that nobody speaks.
+        Longer than some 100 ms it fades away."""
         if self._library:
-            if following and len(following) <= MAX_PACKET:
-                try:
-                    return self._decode(following, 1)
-                except CodecError:
-                    log.debug("no FEC in the packet after a loss")
-            return self._decode(None, 0)
-        self._faded += 1
-        if self._faded > 4:
-            return SILENCE
-        samples = array.array("h", self._last.ljust(BLOCK_BYTES, b"\0"))
-        gain = 0.6**self._faded
-        return array.array("h", (int(v * gain) for v in samples)).tobytes()
+            return self._decode(None, samples, 0)
+        pcm = array.array("h", time_stretch.continued(self._past, samples))
+        before = FADED_A_BLOCK ** (self._faded / BLOCK)
+        self._faded += samples
+        after = FADED_A_BLOCK ** (self._faded / BLOCK) if self._faded < SILENT_AFTER else 0.0
+        step = (after - before) / max(1, samples)
+        return array.array("h", (int(v * (before + step * k)) for k, v in enumerate(pcm))).tobytes()
 
-    def _decode(self, payload: bytes | None, fec: int) -> bytes:
+    def recover(self, following: bytes, samples: int = BLOCK) -> bytes:
+        """The packet before `following`, of so many samples (a multiple of 120), from the in-band FEC in it; concealed where there
+        is none."""
+        if self._library and len(following) <= MAX_PACKET:
+            try:
+                return self._decode(following, samples, 1)
+            except CodecError:
+                log.debug("no FEC in the packet after a loss")
+        return self.conceal(samples)
+
+    def _decode(self, payload: bytes | None, room: int, fec: int) -> bytes:
         assert self._library is not None
-        room = BLOCK if payload is None or fec else MAX_SAMPLES
+        room = min(room, MAX_SAMPLES)
         count = self._library.opus_decode(self._decoder, payload, len(payload) if payload else 0, self._out, room, fec)
         if count < 0:
             raise CodecError(f"libopus: error {count}")
