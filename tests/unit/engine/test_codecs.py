@@ -143,8 +143,9 @@ def test_opus_uses_the_repair_in_the_packet_after_a_loss() -> None:
     for packet in sent[:20]:
         decoder.decode(packet)
         plain.decode(packet)
-    assert len(decoder.conceal(sent[21])) == BLOCK_BYTES
-    assert len(decoder.conceal(b"\xff\xff\xff")) == BLOCK_BYTES, "no repair in rubbish: concealed"
+    assert len(decoder.recover(sent[21])) == BLOCK_BYTES
+    assert len(decoder.recover(b"\xff\xff\xff")) == BLOCK_BYTES, "no repair in rubbish: concealed"
+    assert len(decoder.recover(bytes(2000), 480)) == len(decoder.conceal(480)) == 960
 
 
 @given(st.binary(min_size=1, max_size=2000))
