@@ -37,7 +37,7 @@ class Synchroniser:
 
     def look(self, subscriptions: Iterable[Subscription], now: float) -> None:
         """Measure every pair, correct where it is due."""
-        by_source = {(s.identity, s.source): s for s in subscriptions if s.announced}
+        by_source = {(s.identity, str(s.source)): s for s in subscriptions if s.announced}
         living: dict[tuple[str, str], _Pair] = {}
         for (identity, source), sound in by_source.items():
             picture = by_source.get((identity, PAIRS.get(source, "")))

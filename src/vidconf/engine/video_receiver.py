@@ -39,6 +39,7 @@ TRIES_WAITED = 5
 KEYFRAME_GAP_S, MAX_KEYFRAME_GAP_S = 0.2, 1.0
 """Between two questions for a keyframe, besides a round trip; it grows while none comes."""
 NO_FRAME_S = 3.0
+"""Packets but no frame for so long, and a keyframe is asked for; and again after as long."""
 LEAST_SKIP_S = 0.03
 MAX_WAITING = 60
 """Frames that wait for their moment."""
@@ -173,7 +174,10 @@ class VideoReceiver:
         frames = assembler.poll(now)
         if frames:
             self._take(frames, now)
-        if assembler.needs_keyframe or (self._packet_at > self._frame_at and now - self._frame_at > NO_FRAME_S):
+        if assembler.needs_keyframe:
+            self._want_keyframe(now)
+        elif self._packet_at > self._frame_at and now - self._frame_at > NO_FRAME_S:
+            self._frame_at = now
             self._want_keyframe(now)
 
     def _want_keyframe(self, now: float) -> None:
