@@ -17,9 +17,10 @@ from vidconf.engine.audio_stream import AudioStream
 from vidconf.engine.decoders import DecoderPool
 from vidconf.engine.playout import Playout
 from vidconf.engine.video_receiver import VideoReceiver
+from vidconf.rtp import opus, red
 from vidconf.rtp.lip_sync import CaptureClock
 from vidconf.rtp.nack import NackScheduler
-from vidconf.rtp.packets import RtpPacket
+from vidconf.rtp.packets import PacketError, RtpPacket
 from vidconf.rtp.payload_format import FORMATS, VIDEO_CLOCK_HZ
 from vidconf.rtp.rtcp import Nack, Pli, ReportBlock, SenderReport
 from vidconf.rtp.statistics import ReceiverStatistics
@@ -28,6 +29,7 @@ from vidconf.webrtc.description import RemoteTrack
 log = logging.getLogger("vidconf.subscription")
 
 AUDIO_CLOCK_HZ = 48_000
+SOUND_FORMATS = ("opus", "red")
 OWN_SSRC = 1
 """The receiver's own SSRC in reports: we send no media on that connection."""
 
@@ -146,13 +148,28 @@ class Subscription:
         codec = ""
         if packet.payload:
             codec = incoming.track.payload_types.get(packet.payload_type, "")
-            if codec not in (FORMATS if self.video is not None else ("opus",)):
+            if codec not in (FORMATS if self.video is not None else SOUND_FORMATS):
                 self.unknown_payloads += 1
                 return
-        if self.audio is not None:
+        if self.audio is not None and codec == "red":
+            self._take_redundant(self.audio, incoming, packet, now)
+        elif self.audio is not None:
             self.audio.push(packet.sequence, packet.timestamp, packet.payload, now)
         elif self.video is not None:
             self.video.push(packet, incoming.nack.number, codec, now, repaired=asked > 0)
+
+    def _take_redundant(self, audio: AudioStream, incoming: _Incoming, packet: RtpPacket, now: float) -> None:
+        """The packet in a packet, and copies of those before it (RFC 2198)."""
+        try:
+            found = red.recover(packet.sequence, packet.timestamp, packet.payload, opus.duration)
+        except PacketError:
+            self.unknown_payloads += 1
+            return
+        for inner in found:
+            if incoming.track.payload_types.get(inner.payload_type) == "opus":
+                audio.push(inner.sequence, inner.timestamp, inner.payload, now, copy=inner.copy)
+            else:
+                self.unknown_payloads += 1
 
     def on_sender_report(self, report: SenderReport, now: float) -> None:
         if self._in is not None:
@@ -174,7 +191,9 @@ class Subscription:
         """For what is missing and of use to somebody."""
         if self.video is not None and (needed := self.video.first_needed) is not None:
             incoming.nack.forget_before(needed)
-        numbers = incoming.nack.due(now, self._rtt_s)
+        audio = self.audio
+        useful = None if audio is None else lambda number: audio.worth_asking(number, self._rtt_s, now)
+        numbers = incoming.nack.due(now, self._rtt_s, useful)
         if numbers:
             self._send(Nack(OWN_SSRC, incoming.statistics.ssrc, tuple(numbers)).to_bytes())
 

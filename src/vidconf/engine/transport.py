@@ -367,7 +367,6 @@ class Connection:
             type=models.TrackType.VIDEO if video else models.TrackType.AUDIO,
             source=SOURCE_NUMBERS[publication.source],  # type: ignore[arg-type]
             muted=publication.muted,
-            disable_red=True,
         )
         if isinstance(publication, VideoPublication):
             width, height = publication.width or publication.shape.width, publication.height or publication.shape.height

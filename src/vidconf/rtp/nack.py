@@ -11,6 +11,7 @@ is asked within two round trips (at most 100 ms) of the original, so there the f
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from vidconf.rtp.statistics import sequence_unwrapper
 
@@ -133,8 +134,9 @@ class NackScheduler:
         answer_s = 0.0 if self._answer_s is None else self._answer_s + 2 * self._answer_variance_s
         return max(LEAST_RETRY_S, self._rtt_s + MARGIN_S, min(answer_s, 2 * self._rtt_s + MARGIN_S))
 
-    def due(self, now: float, rtt_s: float) -> list[int]:
-        """What to ask for now, when the way there and back takes `rtt_s`. The next try for a number is a round trip away."""
+    def due(self, now: float, rtt_s: float, useful: Callable[[int], bool] | None = None) -> list[int]:
+        """What to ask for now, when the way there and back takes `rtt_s`. The next try for a number is a round trip away. `useful`:
+        whether an answer would still be; a number (16 bit) for which it would not is forgotten."""
         self._rtt_s = rtt_s
         if now < self.next_due:
             return []
@@ -142,6 +144,9 @@ class NackScheduler:
         third_s = max(LEAST_RETRY_S, retry_s / 2) if self._heard > UNHEARD else retry_s
         for number, entry in list(self._missing.items()):
             if entry.not_before <= now:
+                if useful is not None and not useful(number & 0xFFFF):
+                    del self._missing[number]
+                    continue
                 if entry.tries >= MAX_TRIES:
                     del self._missing[number]
                     self.gave_up += 1

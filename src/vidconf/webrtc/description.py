@@ -23,8 +23,10 @@ SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 EXTENSIONS = {MID: 1, LEVEL: 2, TRANSPORT_CC: 3}
 OPUS, VP8 = 111, 96
 """Payload types we offer: LiveKit's and libwebrtc's own."""
-RECEIVABLE = {"audio": ("opus",), "video": (*FORMATS, "rtx")}
+RECEIVABLE = {"audio": ("opus", "red"), "video": (*FORMATS, "rtx")}
 """Encoding names, lower case."""
+CARRIERS = ("rtx", "red")
+"""What carries others and is nothing by itself (RFC 4588, RFC 2198)."""
 H264_PROFILES = ("42", "4d", "64")
 """Baseline, Main and High (RFC 6184 §8.1, the first byte of profile-level-id): 4:2:0 with 8 bits, which our decoder shows."""
 FEEDBACK = {("nack", None), ("nack", "pli"), ("ccm", "fir")}
@@ -202,7 +204,7 @@ def _is_receivable(kind: str, codec: RTCRtpCodecParameters) -> bool:
 
 def _answer_media(media: MediaDescription, feedback: set[tuple[str, str | None]], extensions: set[str]) -> list[str]:
     codecs = [c for c in media.rtp.codecs if _is_receivable(media.kind, c)]
-    main = {c.payloadType for c in codecs if c.name.lower() != "rtx"}
+    main = {c.payloadType for c in codecs if c.name.lower() not in CARRIERS}
     codecs = [c for c in codecs if c.name.lower() != "rtx" or c.parameters.get("apt") in main]
     if not main:
         return [f"m={media.kind} 0 UDP/TLS/RTP/SAVPF 0", "c=IN IP4 0.0.0.0", f"a=mid:{media.rtp.muxId}", "a=inactive"]

@@ -18,6 +18,7 @@ from vidconf.engine.decoders import DecoderPool
 from vidconf.engine.playout import Playout
 from vidconf.engine.subscription import Subscription
 from vidconf.engine.video_receiver import VideoReceiver
+from vidconf.rtp import red
 from vidconf.rtp.packets import RtpPacket
 from vidconf.rtp.rtcp import Nack, Pli, parse_rtcp
 from vidconf.rtp.vp8 import packetize
@@ -208,6 +209,42 @@ async def test_sound_is_played(owner: Owner) -> None:
     assert await settled(lambda: owner.events == [api.FirstFrame("TR_2")])
     assert subscription.first_sound_at() is not None
     assert subscription.report(time.monotonic())["concealed_percent"] < 50
+    subscription.close()
+
+
+async def test_redundant_sound_fills_what_was_lost(owner: Owner) -> None:
+    subscription, encoder = Subscription(owner, "TR_2", "audio", decode_unwatched=True), OpusEncoder()
+    subscription.bind(RemoteTrack("2", "audio", (3000,), {}, {111: "opus", 63: "red"}), owner.send)
+    encoded = [encoder.encode(random.Random(k).randbytes(BLOCK_BYTES)) for k in range(40)]
+    start = time.monotonic()
+    assert subscription.audio is not None
+    for k, payload in enumerate(encoded):
+        block = red.Block(111, 960, encoded[k - 1]) if k else red.Block(0, 960, b"no Opus")
+        if k % 5 != 3:
+            subscription.on_rtp(RtpPacket(63, k, 960 * k, 3000, False, red.build([block, red.Block(111, 0, payload)])), start + 0.02 * k)
+        subscription.audio.block(start + 0.02 * k + 0.001)
+    subscription.on_rtp(RtpPacket(63, 40, 960 * 40, 3000, False, b"\xff"), start + 0.8)
+    report = subscription.report(start + 0.8)
+    assert (report["red"], report["concealed_percent"]) == (7 * 20, 0.0)
+    assert report["lost"] == 8, "what the network did stays true"
+    assert subscription.unknown_payloads == 2
+    subscription.close()
+
+
+async def test_sound_is_asked_for_again_only_while_it_can_still_be_played(owner: Owner) -> None:
+    subscription, payload = Subscription(owner, "TR_2", "audio", decode_unwatched=True), OpusEncoder().encode(bytes(BLOCK_BYTES))
+    subscription.bind(AUDIO, owner.send)
+    start = time.monotonic()
+    assert subscription.audio is not None
+    subscription.audio.set_least_delay(0.1)
+    for rtt_s, gap in ((0.05, 10), (0.3, 30)):
+        for k in range(gap - 10, gap + 10):
+            if k != gap:
+                subscription.on_rtp(RtpPacket(111, k, 960 * k, 3000, False, payload), start + 0.02 * k)
+            subscription.audio.block(start + 0.02 * k + 0.001)
+            subscription.tick(start + 0.02 * k + 0.015, rtt_s)
+    assert {n for p in owner.sent if isinstance(p, Nack) for n in p.numbers} == {10}
+    assert subscription.report(start + 1)["nacks"] == 1
     subscription.close()
 
 

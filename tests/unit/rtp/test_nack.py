@@ -146,3 +146,14 @@ def test_bounded_and_never_wrong_whatever_comes(events: list[tuple[int, float, f
         assert all(0 <= n <= 65_535 for n in due)
         assert len(due) == len(set(due))
         assert nack.missing <= MAX_MISSING
+
+
+def test_what_would_be_of_no_use_is_not_asked_for() -> None:
+    nack = NackScheduler()
+    for k in (1, 2, 5, 6):
+        nack.received(k, 0.0)
+    assert nack.due(0.0, 0.05, lambda number: number == 4) == [4]
+    assert (nack.missing, nack.asked, nack.gave_up) == (1, 1, 0)
+    assert nack.due(0.1, 0.05, lambda number: False) == []
+    assert nack.missing == 0
+    assert nack.due(0.2, 0.05) == []

@@ -66,6 +66,17 @@ async def test_every_section_is_answered_in_its_place(transport: Any) -> None:
             assert {c.name for c in media.rtp.codecs} <= {"opus", "red", "VP8", "VP9", "H264", "rtx"}
 
 
+async def test_redundant_sound_is_taken_with_what_it_carries_and_not_alone(transport: Any) -> None:
+    audio = next(m for m in parse(answer_to(parse(OFFER), *transport, 1)).media if m.kind == "audio")
+    offered = next(m for m in parse(OFFER).media if m.kind == "audio")
+    red = next(c for c in audio.rtp.codecs if c.name == "red")
+    assert [c.name for c in audio.rtp.codecs] == [c.name for c in offered.rtp.codecs if c.name in ("opus", "red")], "in the order of the offer"
+    assert f"a=fmtp:{red.payloadType} 111/111" in answer_to(parse(OFFER), *transport, 1)
+    assert {t.payload_types[red.payloadType] for t in remote_tracks(parse(OFFER)) if t.kind == "audio"} == {"red"}
+    alone = "\r\n".join(line for line in OFFER.splitlines() if ":111 " not in line).replace("SAVPF 111 63", "SAVPF 63") + "\r\n"
+    assert next(m for m in parse(answer_to(parse(alone), *transport, 1)).media if m.kind == "audio").port == 0
+
+
 async def test_the_estimate_is_answered_the_way_it_was_asked_for(transport: Any) -> None:
     offer = parse(OFFER)
     assert feedback_asked(offer) == (0, 3)
