@@ -90,10 +90,13 @@ class SdkClient:
                 self.sounds[identity] += 1
         await stream.aclose()
 
-    async def publish_video(self, source: int = rtc.TrackSource.SOURCE_CAMERA, simulcast: bool = False) -> rtc.LocalTrackPublication:
+    async def publish_video(
+        self, source: int = rtc.TrackSource.SOURCE_CAMERA, simulcast: bool = False, codec: str = "VP8"
+    ) -> rtc.LocalTrackPublication:
         video = rtc.VideoSource(WIDTH, HEIGHT)
         track = rtc.LocalVideoTrack.create_video_track("picture", video)
-        options = rtc.TrackPublishOptions(source=source, simulcast=simulcast, video_codec=rtc.VideoCodec.VP8)  # type: ignore[arg-type]
+        options = rtc.TrackPublishOptions(source=source, simulcast=simulcast, video_codec=rtc.VideoCodec.Value(codec))  # type: ignore[arg-type]
+        options.video_encoding.max_framerate, options.video_encoding.max_bitrate = FPS, 1_200_000
         publication = await self.room.local_participant.publish_track(track, options)
         self._keep(asyncio.create_task(self._paint(video)))
         self.publications.append(publication)

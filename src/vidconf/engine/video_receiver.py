@@ -157,6 +157,7 @@ class VideoReceiver:
             return
         self._packet_at = now
         if codec and codec != self._codec:
+            self._anew()
             self._codec = codec
             self._assembler = FrameAssembler(FORMATS[codec])
         frames = self._assembler.push(number, packet.timestamp, packet.marker, packet.payload, now, repaired)

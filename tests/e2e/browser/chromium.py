@@ -12,7 +12,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 ORIGIN = "http://localhost:9"
 FLAGS = (
-    "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
     "--no-sandbox",
     "--autoplay-policy=no-user-gesture-required",
@@ -37,17 +36,17 @@ def needs_chromium() -> str:
 
 
 class Browser:
-    """`async with Browser() as browser:`; `page()` gives a new tab with livekit-client loaded."""
+    """`async with Browser() as browser:`; `page()` gives a new tab with livekit-client loaded. `fps`: of its false camera."""
 
-    def __init__(self) -> None:
-        self._path = needs_chromium()
+    def __init__(self, fps: int = 20) -> None:
+        self._path, self._flags = needs_chromium(), [f"--use-fake-device-for-media-stream=fps={fps}", *FLAGS]
         self.errors: list[str] = []
 
     async def __aenter__(self) -> Browser:
         from playwright.async_api import async_playwright
 
         self._playwright = await async_playwright().start()
-        self._browser = await self._playwright.chromium.launch(executable_path=self._path, args=list(FLAGS))
+        self._browser = await self._playwright.chromium.launch(executable_path=self._path, args=self._flags)
         return self
 
     async def __aexit__(self, *_: object) -> None:

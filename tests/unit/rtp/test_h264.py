@@ -17,8 +17,8 @@ from vidconf.rtp.packets import PacketError
 START = b"\0\0\0\1"
 
 
-def sps_of(width: int, height: int, **parameters: str) -> bytes:
-    """The parameter set x264 writes for a picture."""
+def frame_of(width: int, height: int, **parameters: str) -> bytes:
+    """A keyframe of x264's, of a picture that shows nothing."""
     context = av.VideoCodecContext.create("libx264", "w")
     context.width, context.height = width, height
     context.pix_fmt = "yuv444p" if parameters.get("profile") == "high444" else "yuv420p"
@@ -27,8 +27,12 @@ def sps_of(width: int, height: int, **parameters: str) -> bytes:
     picture = av.VideoFrame(width, height, context.pix_fmt)
     for plane in picture.planes:
         plane.update(bytes(plane.buffer_size))
-    frame = b"".join(bytes(p) for p in context.encode(picture))
-    return next(unit for unit in nal_units(frame) if unit[0] & 31 == 7)
+    return b"".join(bytes(p) for p in context.encode(picture))
+
+
+def sps_of(width: int, height: int, **parameters: str) -> bytes:
+    """The parameter set x264 writes for a picture."""
+    return next(unit for unit in nal_units(frame_of(width, height, **parameters)) if unit[0] & 31 == 7)
 
 
 @pytest.mark.parametrize(

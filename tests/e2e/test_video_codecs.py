@@ -1,0 +1,126 @@
+"""VP9 and H.264 of others' clients, received by our engine: the official SDK and Chromium publish, through livekit-server and our relay."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.browser.chromium import Browser, needs_chromium
+from e2e.livekitproc import token, until
+from e2e.sdk_client import SdkClient
+from e2e.sfuproc import made
+from e2e.test_engine_sfu import Ours
+
+from vidconf.engine import api
+
+WATCHED_S = 4.0
+
+
+@pytest.fixture(params=["livekit", "relay"])
+def sfu(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    server = made(request.param, tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def ours(sfu: Any) -> AsyncIterator[Ours]:
+    engine = await Ours(sfu).start()
+    yield engine
+    await engine.close()
+
+
+def picture(ours: Ours, who: str) -> dict[str, Any]:
+    return ours.report().get((who, "camera"), {})
+
+
+async def watch(ours: Ours, who: str, seconds: float = WATCHED_S) -> float:
+    """Pictures a second while it runs undisturbed."""
+    began, frames = time.monotonic(), ours.frames(who)
+    await asyncio.sleep(seconds)
+    return (ours.frames(who) - frames) / (time.monotonic() - began)
+
+
+async def received_well(ours: Ours, who: str, codec: str, size: tuple[int, int]) -> None:
+    assert await until(lambda: (picture(ours, who).get("width"), picture(ours, who).get("height")) == size, 15), ours.report()
+    fps = await watch(ours, who)
+    entry = picture(ours, who)
+    assert entry["codec"] == codec, entry
+    assert fps >= 25, (fps, entry)
+    assert entry["lost"] == 0, entry
+    subscription = next(s for s in ours.engine.session.subscriptions() if s.identity == who and s.kind == "video")
+    assert subscription.unknown_payloads == 0
+    assert subscription.video is not None
+    stream, assembler = subscription.video._stream, subscription.video._assembler
+    assert stream is not None
+    assert assembler is not None
+    assert (stream.errors, assembler.malformed) == (0, 0)
+
+
+async def paused_and_resumed(ours: Ours, who: str) -> None:
+    """Hidden by us: nothing comes; shown again: at once, from a keyframe."""
+    subscription = next(s for s in ours.engine.session.subscriptions() if s.identity == who and s.kind == "video")
+    for _ in range(2):
+        ours.engine.send(api.WatchTrack(subscription.sid, 0, 0, visible=False))
+        await asyncio.sleep(1.0)
+        packets, frames = picture(ours, who)["packets"], ours.frames(who)
+        await asyncio.sleep(0.7)
+        assert picture(ours, who)["packets"] <= packets + 3, "hidden, and still sent"
+        assert ours.frames(who) == frames
+        ours.engine.send(api.WatchTrack(subscription.sid, 640, 360))
+        assert await until(lambda f=frames: ours.frames(who) > f + 20, 6), ours.report()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("codec", ["H264", "VP9"])
+async def test_the_sdk_publishes(sfu: Any, ours: Ours, codec: str) -> None:
+    sdk = SdkClient("sdk")
+    try:
+        await sdk.join(sfu.url, token("room", "sdk"))
+        publication = await sdk.publish_video(codec=codec)
+        ours.join()
+        await received_well(ours, "sdk", codec, (640, 360))
+        await paused_and_resumed(ours, "sdk")
+        publication.track.mute()
+        assert await until(lambda: api.TrackMuted(publication.sid, True) in ours.events, 5)
+        await asyncio.sleep(0.5)
+        frames = ours.frames("sdk")
+        publication.track.unmute()
+        assert await until(lambda: ours.frames("sdk") > frames + 20, 8), ours.report()
+        assert picture(ours, "sdk")["codec"] == codec
+    finally:
+        await sdk.leave()
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.chromium
+@pytest.mark.parametrize(
+    ("codec", "mode"), [("vp9", "L1T2"), ("vp9", "L3T3_KEY"), ("vp9", "L2T1"), ("h264", "L1T1")], ids=["vp9", "vp9-svc-key", "vp9-svc", "h264"]
+)
+async def test_chromium_publishes(sfu: Any, ours: Ours, codec: str, mode: str) -> None:
+    needs_chromium()
+    async with Browser(fps=30) as browser:
+        page = await browser.page()
+        try:
+            known = await page.evaluate(f"() => RTCRtpSender.getCapabilities('video').codecs.some((c) => c.mimeType.toLowerCase() === 'video/{codec}')")
+            if not known:
+                pytest.skip(f"this Chromium cannot encode {codec}")
+            await page.evaluate("([url, token]) => join(url, token, {})", [sfu.url, token("room", "js")])
+            options = {"videoCodec": codec, "backupCodec": False, "simulcast": False, "scalabilityMode": mode,
+                       "videoEncoding": {"maxBitrate": 1_500_000, "maxFramerate": 30}}  # fmt: skip
+            await page.evaluate("(o) => publish(o)", options)
+            ours.join()
+            await received_well(ours, "js", codec.upper(), (640, 360))
+            await paused_and_resumed(ours, "js")
+            assert not browser.errors
+        finally:
+            with contextlib.suppress(Exception):
+                await page.evaluate("() => room.disconnect()")
+
+
