@@ -27,6 +27,8 @@ from vidconf.server.sfu import Sfu, SfuError, is_honest, permission, room_name, 
 log = logging.getLogger("vidconf.media")
 
 LOOK_S = 5.0
+PROMPTED_S = 0.25
+"""Between two looks that webhooks prompt: whoever publishes and stops in a loop is no reason for more."""
 LOOK_AGAIN_S = (0.5, 2.0)
 """After a removal: who was on the way in when it happened."""
 BELIEVE_S = 2.0
@@ -143,7 +145,7 @@ class Media:
         split = split_name(str(room.get("name", ""))) if isinstance(room, dict) else None
         keeper = self._keepers.get(split[0]) if split else None
         if keeper is not None:
-            keeper.wake()
+            keeper.wake_soon()
 
     def _keeper(self, room: Room) -> _Keeper:
         keeper = self._keepers.get(room.id)
@@ -200,6 +202,8 @@ class _Keeper:
         """SFU rooms to delete."""
         self._differs: dict[tuple[str, Source], tuple[SourceState, float]] = {}
         self._wake = asyncio.Event()
+        self._prompted: asyncio.TimerHandle | None = None
+        self._looked_at = -PROMPTED_S
         self.task = asyncio.create_task(self._run(), name=f"media {room.id}")
 
     @property
@@ -208,6 +212,16 @@ class _Keeper:
 
     def wake(self) -> None:
         self._wake.set()
+
+    def wake_soon(self) -> None:
+        """The same, but not sooner than `PROMPTED_S` after the last look."""
+        if self._prompted is None:
+            wait_s = self._looked_at + PROMPTED_S - time.monotonic()
+            self._prompted = asyncio.get_running_loop().call_later(max(0.0, wait_s), self._wake_prompted)
+
+    def _wake_prompted(self) -> None:
+        self._prompted = None
+        self.wake()
 
     def owe(self, participant: str, source: Source) -> None:
         self.owed.add((participant, source))
@@ -230,6 +244,7 @@ class _Keeper:
                     async with asyncio.timeout(LOOK_S):
                         await self._wake.wait()
             self._wake.clear()
+            self._looked_at = time.monotonic()
             if self.room.closed:
                 self._media.forget(self)
                 return

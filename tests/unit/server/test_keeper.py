@@ -382,3 +382,22 @@ async def test_what_was_left_at_the_sfu_by_an_earlier_process_is_swept_and_nothi
         assert {f"{live['id']}.1", "somebody else's", "m0123456789abcdef.1"} <= set(rooms)
         for name in (f"{live['id']}.1", "somebody else's", "m0123456789abcdef.1"):
             await sfu.delete_room(name)
+
+
+async def test_webhooks_prompt_a_look_but_not_one_each(
+    house: House, made: dict[str, Any], chair: Socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media = house.server.media
+    monkeypatch.setattr(media_module, "LOOK_S", 60.0)
+    await asyncio.sleep(0.5)  # the look that was due sooner
+    before = media.looks
+    content = {"event": "track_published", "room": {"name": f"{made['id']}.1"}}
+    media.webhook(content)
+    await until(lambda: media.looks > before, 2)
+    before, began = media.looks, time.monotonic()
+    while time.monotonic() - began < 1.0:
+        media.webhook(content)
+        await asyncio.sleep(0.002)
+    assert 2 <= media.looks - before <= 1.0 / media_module.PROMPTED_S + 1
+    before = media.looks
+    await until(lambda: media.looks > before, 2)  # the last one is not forgotten
