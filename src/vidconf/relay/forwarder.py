@@ -29,6 +29,7 @@ from vidconf.relay.renumbering import Heard, Pictures, Shift, picture_shift, shi
 from vidconf.rtp.opus import duration
 from vidconf.rtp.packets import PacketError
 from vidconf.rtp.red import recover
+from vidconf.rtp.vp8 import keyframe_size, unpack
 
 HISTORY = {"video": 512, "audio": 256}
 """Packets kept for answering NACK; powers of two. LiveKit keeps 500 and 200."""
@@ -45,12 +46,18 @@ class Upstream(Reception):
         self.kind, self._counters = kind, counters
         self.layer = Layer()
         """What is known of it as one of several."""
+        self.is_layer = False
+        """One of several: all its keyframes are looked at."""
         self.alive = True
         """It is being sent. Only layers are ever found dead, by their Layers; a keyframe brings them back."""
         self.on_alive: Callable[[], None] = lambda: None
         """A dead layer begins a keyframe; called before it is seen who waits for it."""
+        self.on_sized: Callable[[], None] = lambda: None
+        """A layer's pictures have another size."""
         self.on_opened: Callable[[Down], None] = lambda down: None
         """A subscriber gets this one from now on."""
+        self.seen = (0, 0)
+        """Width and height, where the pictures say them."""
         self.payload_type = -1
         self.red_payload_type = -1
         """Audio: under which the publisher may send RED."""
@@ -345,7 +352,7 @@ class Upstream(Reception):
 
     def _recount(self) -> None:
         wanted = not self.blocked and any(self._waits(d) for d in self.downs)
-        self._waiting = wanted or not (self.alive or self.blocked)
+        self._waiting = wanted or (self.is_layer and not self.blocked)
         if wanted and self.kind == "video" and self.alive:
             self.keyframes.want()
 
@@ -364,15 +371,30 @@ class Upstream(Reception):
                 self.alive = True
                 self.on_alive()
                 self.keyframes.passed()  # whoever came with it begins here: there is nothing to ask for
+            if self.is_layer:
+                self._note_size(body)
         if not self._waiting:
             return
-        self._waiting = False
+        self._waiting = self.is_layer
         begun = [down for down in self.downs if self._waits(down)]
         for down in begun:
             self._begin_with(down, index, timestamp, body, now)
         self._regroup()
         for down in begun:
             self.on_opened(down)
+
+    def _note_size(self, body: bytes) -> None:
+        """VP8: its keyframes say how large the pictures are, whatever the publisher declared (the first ten bytes stay readable
+        when media is encrypted end to end)."""
+        if self.codec is not codecs.VP8:
+            return
+        try:
+            size = keyframe_size(unpack(body)[0])
+        except PacketError:
+            return
+        if size != self.seen:
+            self.seen = size
+            self.on_sized()
 
     def _begin_with(self, down: Down, index: int, timestamp: int, body: bytes, now: float) -> None:
         """From this packet on `down` gets this one, numbered to follow what it got before."""

@@ -9,11 +9,12 @@ here costs it anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vidconf.relay.downstream import Down
 from vidconf.relay.dynacast import NOTHING
 from vidconf.relay.forwarder import Upstream
-from vidconf.relay.layers import Wish, choose, living
+from vidconf.relay.layers import Layer, Wish, choose, living
 
 LOOK_S = 0.2
 SILENT_S = 0.8
@@ -47,7 +48,8 @@ class Layers:
         self.all = list(layers)
         if len(self.all) > 1:
             for layer in self.all:
-                layer.on_alive, layer.on_opened = self._place_all, self._place
+                layer.is_layer = True
+                layer.on_alive, layer.on_sized, layer.on_opened = self._place_all, self._place_all, self._place
                 layer.died()
             self._pulses = {layer: _Pulse() for layer in self.all}
 
@@ -90,7 +92,14 @@ class Layers:
             self.update(down)
 
     def _wished(self, down: Down) -> int:
-        return choose([layer.layer for layer in self.all], down.wish)
+        return choose(self._sizes(), down.wish)
+
+    def _sizes(self) -> list[Layer]:
+        """As the pictures say them, when all do: publishers have been seen that declare what they do not send."""
+        known = [layer.layer for layer in self.all]
+        if not all(layer.seen[1] for layer in self.all):
+            return known
+        return [replace(layer, width=up.seen[0], height=up.seen[1]) for layer, up in zip(known, self.all, strict=True)]
 
     def _target(self, down: Down) -> Upstream | None:
         index = living([layer.alive for layer in self.all], max(0, self._wished(down) - down.downlink.less))

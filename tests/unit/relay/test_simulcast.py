@@ -35,12 +35,15 @@ class Encoding:
         self.sequence, self.base, self.picture, self.tl0 = draw.randrange(1 << 16), draw.randrange(1 << 32), draw.randrange(1 << 15), 250 + rank
         self.sends = True
         self.wants_keyframe = True
+        self.small = (320, 180)
 
     def packets(self, ticks: int, keyframe: bool) -> list[bytes]:
         self.picture = (self.picture + 1) & 0x7FFF
         self.tl0 = (self.tl0 + 1) & 255
         # The layer is marked in the frame, so that a test can tell it whatever its numbers.
-        frame = KEYFRAME[:6] + bytes((self.rank,)) * 1000 if keyframe else DELTA[:1] + bytes((self.rank,)) * 600
+        width, height = (side << self.rank for side in self.small)
+        head = KEYFRAME[:6] + width.to_bytes(2, "little") + height.to_bytes(2, "little")
+        frame = head + bytes((self.rank,)) * 1000 if keyframe else DELTA[:1] + bytes((self.rank,)) * 600
         tail = b"\xc0" + (0x8000 | self.picture).to_bytes(2, "big") + bytes((self.tl0,))
         made = []
         for k in range(0, len(frame), 400):
@@ -157,6 +160,19 @@ def test_sizes_are_followed_at_the_next_keyframe_which_is_asked_for() -> None:
     is_one_stream(session)
     times = [p.timestamp for p in session.sent if p.payload[0] & 0x10]
     assert all(abs(((b - a) & 0xFFFFFFFF) - 3000) <= 2 for a, b in itertools.pairwise(times) if (b - a) & 0xFFFFFFFF > 10)
+
+
+def test_sizes_are_believed_as_they_are_seen() -> None:
+    """A publisher that sends half of what it declared (libwebrtc, short of power): who asks for 360 lines gets those."""
+    camera = Publisher()
+    _, session = camera.subscriber(Wish(width=640, height=360))
+    camera.frames(0.5)
+    assert layers_of(session)[-1] == 1
+    for encoding in camera.encodings:
+        encoding.small, encoding.wants_keyframe = (160, 90), True
+    camera.frames(0.5)
+    assert layers_of(session)[-1] == 2
+    is_one_stream(session)
 
 
 def test_hidden_and_shown_again() -> None:
