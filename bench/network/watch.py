@@ -33,6 +33,8 @@ from bench.network.impairment import Settings, Timetable  # noqa: E402
 from bench.network.path import UdpPath  # noqa: E402
 
 SETTLE_S = 4.0
+SEED = 317
+"""One whose patterns lose within a tenth of what they are told, in the first twenty seconds of a voice and of a picture already."""
 READY_S = 40.0
 RECEIVERS = {"ours": "bench.network.receiver_ours", "sdk": "bench.network.receiver_sdk", "chromium": "bench.network.receiver_chromium"}
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT), str(ROOT / "tests")))}
@@ -153,7 +155,7 @@ class Plan:
     rtt_ms: float = 0.0
     down: Timetable = ((0.0, Settings()),)
     up: Timetable | None = None
-    seed: int = 11
+    seed: int = SEED
     picture: str = ""
     bps: int = 1_500_000
     sound: bool = True
