@@ -19,6 +19,7 @@ from vidconf.client.state import LOCAL_SOURCES, ClientState, LocalSource, TrackV
 from vidconf.client.store import Store
 from vidconf.engine import api
 from vidconf.engine.frame_ring import RingWriter, bgrx_bytes
+from vidconf.gui.stage.graphics import Graphics
 from vidconf.gui.stage.pictures import WINDOW_S
 from vidconf.gui.stage.stage import Stage
 from vidconf.meeting.models import Hand, Meeting, Participant, Sources
@@ -68,9 +69,12 @@ class Watcher:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int, int, bool, bool]] = []
+        self.formats: dict[str, str] = {}
+        """What each track was last wanted in."""
 
-    def watch(self, track: str, width: int, height: int, visible: bool = True, fill: bool = True) -> None:
+    def watch(self, track: str, width: int, height: int, visible: bool = True, fill: bool = True, format: str = "bgrx") -> None:
         self.calls.append((track, width, height, visible, fill))
+        self.formats[track] = format
 
     def take(self) -> list[tuple[str, int, int, bool, bool]]:
         """What was told since the last time."""
@@ -81,10 +85,10 @@ class Watcher:
 class House:
     """A stage in a window, with its store and watcher."""
 
-    def __init__(self, state: ClientState, width: int, height: int) -> None:
+    def __init__(self, state: ClientState, width: int, height: int, graphics: Graphics | None = None) -> None:
         self.store, self.watcher = Store(state), Watcher()
         self.window = QWidget()
-        self.stage = Stage(self.store, self.watcher)
+        self.stage = Stage(self.store, self.watcher, graphics)
         layout = QVBoxLayout(self.window)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.stage)

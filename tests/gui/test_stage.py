@@ -21,7 +21,7 @@ from vidconf.engine import api
 from vidconf.gui import theme
 from vidconf.gui.focus_ring import FocusRing
 from vidconf.gui.stage.pictures import WINDOW_S
-from vidconf.gui.stage.stage import LATE_S, SETTLE_MS
+from vidconf.gui.stage.stage import AHEAD, LATE_S, SETTLE_MS
 from vidconf.gui.theme import T
 
 MakeHouse = Callable[..., House]
@@ -342,7 +342,8 @@ def test_turning_a_page_watches_the_new_and_lets_the_old_rest(make: MakeHouse) -
     second, calls = house.tiles(), house.watcher.take()
     assert not set(first) & set(second)
     assert sorted(call[0] for call in calls if not call[3]) == sorted(f"cam{key[1:]}" if key != "p1" else "local:camera" for key in first)
-    assert sorted(call[0] for call in calls if call[3]) == sorted(f"cam{key[1:]}" for key in second)
+    small = {call[0] for call in calls if call[1:3] == AHEAD}
+    assert sorted(call[0] for call in calls if call[3] and call[0] not in small) == sorted(f"cam{key[1:]}" for key in second)
     house.stage.previous_page()
     assert house.tiles() == first
     house.stage.previous_page()
@@ -353,6 +354,27 @@ def test_turning_a_page_watches_the_new_and_lets_the_old_rest(make: MakeHouse) -
         seen |= set(house.tiles())
     assert len(seen) == 40
     assert told[-1] == (count - 1, count)
+
+
+def test_the_next_page_is_kept_coming_small_so_that_it_is_there_when_turned_to(make: MakeHouse, qtbot: QtBot) -> None:
+    house = make(room(40), 640, 360)
+    small = {track for track, size in house.films.sizes().items() if size == AHEAD}
+    shown = {f"cam{key[1:]}" if key != "p1" else "local:camera" for key in house.tiles()}
+    assert small
+    assert not small & shown
+    house.films.write()
+    house.stage.next_page()
+    assert {f"cam{key[1:]}" for key in house.tiles()} == small
+    key = house.tiles()[0]
+    qtbot.waitUntil(lambda: shows(house, key, Films.colours(f"cam{key[1:]}")[0]), timeout=500)  # nothing was written since
+    tile = house.tile(key)
+    assert house.films.sizes()[f"cam{key[1:]}"] == (tile.width(), tile.height())  # and its own size is wanted at once
+    for _ in range(house.stage.pages):
+        house.stage.next_page()
+    assert AHEAD not in house.films.sizes().values()  # nothing comes after the last
+    house.stage.previous_page()
+    house.window.hide()
+    qtbot.waitUntil(lambda: house.films.sizes() == {})
 
 
 def test_the_pager_is_there_only_where_there_are_pages(make: MakeHouse, qtbot: QtBot) -> None:

@@ -222,9 +222,11 @@ class Actions:
     def chat_seen(self) -> None:
         self._store.dispatch(c.Set({"unread_chat": 0}))
 
-    def watch(self, track: str, width: int, height: int, visible: bool = True, fill: bool = True) -> None:
-        """How large a picture is shown, in device pixels; not visible: it need not come."""
-        self._media.watch(api.WatchTrack(track, width, height, visible, fill=fill))
+    def watch(
+        self, track: str, width: int, height: int, visible: bool = True, fill: bool = True, format: api.PixelFormat = "bgrx"
+    ) -> None:  # fmt: skip
+        """How large a picture is shown, in device pixels, and by whom (`format`); not visible: it need not come."""
+        self._media.watch(api.WatchTrack(track, width, height, visible, format, fill))
 
     def set_volume(self, participant: str | None, gain: float) -> None:
         """0…2; None: everybody's."""

@@ -62,6 +62,7 @@ _ALL = (
     Setting("microphone", "text", "default", "DefaultMicrophone", group="sound"),
     Setting("speaker", "text", "default", "DefaultSpeaker", group="sound"),
     Setting("camera", "text", "default", "DefaultCamera", group="video"),
+    Setting("stage_renderer", "choice", "auto", "StageRenderer", ("auto", "gpu", "raster"), group="video"),
     Setting("sounds", "switch", True, "Sounds", group="sound"),
     Setting("close_to_tray", "switch", True, "MinimizeToTray"),
     Setting("confirm_leave", "switch", True, "ConfirmLeave"),

@@ -34,6 +34,8 @@ from vidconf.gui.questions import AboutSheet, LeaveSheet, ShortcutsSheet
 from vidconf.gui.settings_dialog import SettingsSheet
 from vidconf.gui.sheet import Sheet
 from vidconf.gui.sign_in import SignInPage
+from vidconf.gui.stage.graphics import Graphics
+from vidconf.gui.statistics import StatisticsSheet
 from vidconf.meeting import messages as m
 
 log = logging.getLogger("vidconf.window")
@@ -64,6 +66,7 @@ class MainWindow(QWidget):
         self._sheet: Sheet | None = None
         self._quit_after = False
         self._talking = False
+        self.graphics = Graphics(settings, self)
         self.setWindowIcon(program_icon())
         self.setProperty("page", "plain")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
@@ -80,6 +83,7 @@ class MainWindow(QWidget):
         app = QApplication.instance()
         assert isinstance(app, QApplication)
         app.focusChanged.connect(self._on_focus_changed)
+        self.graphics.start()
 
     # ---- pages
     def _on_state(self, old: ClientState, new: ClientState) -> None:
@@ -106,7 +110,7 @@ class MainWindow(QWidget):
             case "meeting":
                 from vidconf.gui.meeting_page import MeetingPage  # its stage and panels are not needed before
 
-                return MeetingPage(self.store, self.do)
+                return MeetingPage(self.store, self.do, self.graphics)
             case "ended":
                 return EndedPage(self.store, self.do)
         return HomePage(self.store, self.do)
@@ -199,6 +203,8 @@ class MainWindow(QWidget):
                 self.open_settings(str(detail or "look"))
             case "shortcuts":
                 self.open_shortcuts()
+            case "statistics":
+                self.open_statistics()
             case "about":
                 self.open_sheet(AboutSheet(self))
             case "create":
@@ -225,6 +231,9 @@ class MainWindow(QWidget):
         sheet = ShortcutsSheet(self)
         sheet.change.connect(lambda: self.open_settings("keyboard"))
         self.open_sheet(sheet)
+
+    def open_statistics(self) -> None:
+        self.open_sheet(StatisticsSheet(self, self.store, self.graphics.painter, self.graphics.renderer))
 
     def copy_link(self, link: str, *, chair: bool = False) -> None:
         QGuiApplication.clipboard().setText(link)
@@ -274,6 +283,7 @@ class MainWindow(QWidget):
     def let_go(self) -> None:
         """Before the program ends."""
         self._unsubscribe()
+        self.graphics.let_go()
         self.notices.let_go()
         if self.page is not None:
             self._let_go(self.page)
@@ -293,6 +303,8 @@ class MainWindow(QWidget):
                 self.do.set_camera(not wanted_on(state.sources.get("camera", LocalSource())))
             case "leave" if state.phase in IN:
                 self.ask_leave()
+            case "statistics" if state.phase == "meeting":
+                self.open_statistics()
             case "full_screen":
                 self.turn_full_screen()
             case "hand" if state.phase == "meeting":

@@ -27,6 +27,7 @@ from vidconf.gui.panels.people_list import Asking
 from vidconf.gui.panels.person_menu import Hooks, PersonMenu, popup
 from vidconf.gui.parts import pack, rule, sheet
 from vidconf.gui.popover import Popover
+from vidconf.gui.stage.graphics import Graphics
 from vidconf.gui.stage.stage import Stage
 from vidconf.gui.toolbar import Toolbar
 from vidconf.gui.top_bar import Information, TopBar, link_of
@@ -79,14 +80,14 @@ class Middle(QWidget):
 
 
 class MeetingPage(Page):
-    def __init__(self, store: StateSource, actions: Any) -> None:
+    def __init__(self, store: StateSource, actions: Any, graphics: Graphics | None = None) -> None:
         super().__init__(store, actions)
         self._popover: DevicePopover | Information | None = None
         self._dialog: QFileDialog | None = None
         self._open = ""
         self.top = TopBar(lambda: self.now())
         self.bars = Bars(actions, lambda: self.now())
-        self.stage = Stage(store, actions)
+        self.stage = Stage(store, actions, graphics)
         self.toolbar = Toolbar(actions)
         hooks = Hooks(lambda: self.stage.pinned, self._pin, self._write_to, self._ask_about)
         self._menus = PersonMenu(actions, hooks)

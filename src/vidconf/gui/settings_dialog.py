@@ -134,7 +134,7 @@ class SettingsSheet(Sheet):
         for key, made in (("microphone", self.lists.microphone), ("speaker", self.lists.speaker), ("camera", self.lists.camera)):
             made.setEnabled(not self.settings.resolved(key).locked)
         return [
-            *self._note("microphone", "speaker", "camera", "start_muted", "camera_off_on_join"),
+            *self._note("microphone", "speaker", "camera", "stage_renderer", "start_muted", "camera_off_on_join"),
             self._card(
                 words.text("settings.sound"),
                 self._line(words.text("settings.microphone"), "", (column(self.lists.microphone, self._why_microphone, gap=2), 1), key="microphone"),
@@ -145,6 +145,8 @@ class SettingsSheet(Sheet):
                 words.text("settings.picture"),
                 self._line(words.text("settings.camera"), "", (column(self.lists.camera, self._why_camera, gap=2), 1), key="camera"),
                 cell(None, self.preview, margins=(0, 6, 0, 6)),
+                self._line(words.text("settings.stage_renderer"), words.text("settings.stage_renderer.help"),
+                           (self._choice("stage_renderer", "image"), 1), key="stage_renderer"),
             ),
             self._card(
                 words.text("settings.on_join"),

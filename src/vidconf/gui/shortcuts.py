@@ -42,6 +42,7 @@ TABLE: tuple[Shortcut, ...] = (
     Shortcut("chat", "Ctrl+Alt+C", "meeting"),
     Shortcut("admit", "Ctrl+Alt+Y", "meeting"),
     Shortcut("view", "Ctrl+Alt+V", "meeting"),
+    Shortcut("statistics", "Ctrl+Alt+I", "meeting"),
     Shortcut("leave", "Ctrl+W", "meeting"),
     Shortcut("full_screen", "F11", "window"),
     Shortcut("next_pane", "F6", "window"),

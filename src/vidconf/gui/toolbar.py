@@ -87,8 +87,8 @@ class BarButton(QToolButton):
 
 
 class Toolbar(QFrame):
-    """`asked`: `people`, `chat`, `microphone_devices`, `camera_devices`, `share`, `settings`, `shortcuts`, `full_screen`,
-    `leave`, `copy_link`."""
+    """`asked`: `people`, `chat`, `microphone_devices`, `camera_devices`, `share`, `settings`, `shortcuts`, `statistics`,
+    `full_screen`, `leave`, `copy_link`."""
 
     asked = Signal(str)
 
@@ -260,6 +260,7 @@ class Toolbar(QFrame):
             fill_permissions(add_menu(menu, words.text("moderation.more"), "shield"), self._state, self.do)
             menu.addSeparator()
         add(menu, words.text("toolbar.copy_link"), "link", lambda: ask("copy_link"))
+        add(menu, words.text("toolbar.statistics", key=shortcuts.shown("statistics")), "network", lambda: ask("statistics"))
         add(menu, words.text("toolbar.full_screen", key=shortcuts.shown("full_screen")), "full_screen", lambda: ask("full_screen"))
         add(menu, words.text("toolbar.shortcuts", key=shortcuts.shown("help")), "keyboard", lambda: ask("shortcuts"))
         add(menu, words.text("toolbar.settings", key=shortcuts.shown("settings")), "settings", lambda: ask("settings"))

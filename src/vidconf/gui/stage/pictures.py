@@ -2,19 +2,20 @@
 
 The window's thread. `follow` opens and closes readers as rings come, are replaced and go; a ring that is not there (yet, or any
 more) is tried again. Between two rings, and for a while after one has gone, a copy of the last picture stands in.
-Whoever paints (`raster`) asks for `Picture.image` and says `Picture.shown`.
+Whoever paints asks for `Picture.image` (`raster`) or `Picture.frame` (`gpu`) and says `Picture.shown`.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import monotonic, monotonic_ns
 
 from PySide6.QtGui import QImage
 
-from vidconf.engine.frame_ring import BGRX, Frame, RingError, RingReader
+from vidconf.engine.frame_ring import BGRX, I420, Frame, RingError, RingReader
 
 log = logging.getLogger("vidconf.stage")
 
@@ -33,13 +34,16 @@ class Picture:
         self.ring = ""
         self._reader: RingReader | None = None
         self._frame: Frame | None = None
-        self._kept: QImage | None = None
+        self._kept: Frame | None = None
+        """A copy."""
         self._kept_until = 0.0
         self._open_at = 0.0
         self._since: float | None = None
         self.painted = 0
         """Distinct pictures painted."""
         self._number = (0, 0)
+        self.version = (0, 0)
+        """Of the picture: the ring it came by, and its number there."""
         self._rings = 0
         self._times: deque[tuple[float, float]] = deque(maxlen=256)
 
@@ -65,9 +69,10 @@ class Picture:
             # It was overtaken again and again, or it is no picture; what was held before may be written to by now.
             had, self._frame = self._frame is not None, None
             return had
-        self._frame = frame if frame.format & 0xFF == BGRX and min(frame.width, frame.height) > 0 else None
+        self._frame = frame if frame.format & 0xFF in (BGRX, I420) and min(frame.width, frame.height) > 0 else None
         if self._frame is not None:
             self._kept, self._since = None, now
+            self.version = (self._rings, frame.number)
         return True
 
     @property
@@ -80,12 +85,25 @@ class Picture:
         """Pictures may come, or the kept one may run out: worth looking again soon."""
         return bool(self.ring) or self._kept is not None
 
+    @property
+    def frame(self) -> Frame | None:
+        """The picture to paint, valid until the next `take`: it lies in shared memory, without a copy of it. `version` tells it from
+        the one before."""
+        return self._frame or self._kept
+
+    @property
+    def planar(self) -> bool:
+        """It is I420: for the graphics card."""
+        frame = self.frame
+        return frame is not None and frame.format & 0xFF == I420
+
     def image(self) -> QImage | None:
-        """The picture to paint, valid until the next `take`: it lies in shared memory, without a copy of it."""
-        frame = self._frame
-        if frame is not None:
-            return QImage(frame.data, frame.width, frame.height, frame.stride, QImage.Format.Format_RGB32)
-        return self._kept
+        """`frame` for QPainter. Of a planar one, which comes while the engine has not heard that it is to scale, its brightness."""
+        frame = self.frame
+        if frame is None:
+            return None
+        how = QImage.Format.Format_Grayscale8 if self.planar else QImage.Format.Format_RGB32
+        return QImage(frame.data, frame.width, frame.height, frame.stride, how)
 
     def expect(self, on: bool, now: float) -> None:
         """Whether pictures are to come. Switched off, nothing of what was seen is shown again."""
@@ -119,9 +137,10 @@ class Picture:
         return True
 
     def _keep(self, now: float) -> None:
-        if self._frame is not None:
-            image = self.image()
-            self._kept, self._kept_until = (image.copy() if image is not None else None), now + KEEP_S
+        frame = self._frame
+        if frame is not None:
+            rows = frame.height + (frame.height + 1) // 2 if self.planar else frame.height
+            self._kept, self._kept_until = replace(frame, data=memoryview(bytes(frame.data[: frame.stride * rows]))), now + KEEP_S
         elif self._kept is not None:
             self._kept_until = min(self._kept_until, now + KEEP_S)
 
@@ -141,9 +160,9 @@ class Picture:
     def shown(self) -> None:
         """The held picture has just been painted; the same one again does not count."""
         frame = self._frame
-        if frame is None or self._number == (self._rings, frame.number):
+        if frame is None or self._number == self.version:
             return
-        self._number = (self._rings, frame.number)
+        self._number = self.version
         self.painted += 1
         self._times.append((monotonic(), (monotonic_ns() - frame.written_ns) / 1e6))
 
@@ -159,9 +178,12 @@ class Picture:
     def ages_ms(self, now: float) -> dict[str, float]:
         """Age of the pictures when they were painted: from the ring to the screen."""
         ages = sorted(age for at, age in self._times if now - at <= WINDOW_S)
-        if not ages:
-            return {"p50": 0.0, "p95": 0.0}
-        return {"p50": round(ages[len(ages) // 2], 1), "p95": round(ages[min(len(ages) - 1, int(len(ages) * 0.95))], 1)}
+        return {f"p{share}": round(_of(ages, share / 100), 1) for share in (50, 95, 99)}
+
+
+def _of(values: Sequence[float], share: float) -> float:
+    """The value below which this share of sorted `values` lies; 0 when there are none."""
+    return values[min(len(values) - 1, int(len(values) * share))] if values else 0.0
 
 
 class Pictures:

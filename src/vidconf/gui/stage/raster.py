@@ -1,69 +1,28 @@
-"""The stage painted without a GPU: pictures come from the engine in the tile's exact size and are only put down. The window's thread.
+"""The stage painted without a graphics card: pictures come from the engine in the tile's exact size and are only put down.
 
-A painter of the stage (`Canvas`) is a widget under the tiles. `stage.py` tells it what lies where (`show_tiles`), which tracks
-have a new picture (`fresh`) and that the bars have moved (`beat`); it paints that and nothing else.
-Everything here is in device pixels, so that nothing is blurred at 125 %: a picture of another size than its tile (for a moment,
-while the engine has not heard of a new size) is scaled, all else is copied pixel for pixel.
+The window's thread. A picture of another size than its tile (for a moment, while the engine has not heard of a new size) is scaled,
+all else is copied pixel for pixel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
 
 from PySide6.QtCore import QPoint, QRect, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QPaintEvent, QRegion
 from PySide6.QtWidgets import QWidget
 
-from vidconf.gui.painted import loudness
-from vidconf.gui.stage.overlay import LOUDNESS, Overlay, Piece, bars, frame_pixels
+from vidconf.gui.stage.canvas import Format, Overlays, Shown, ground
 from vidconf.gui.stage.pictures import Pictures
 from vidconf.gui.stage.tiles import Content
 from vidconf.gui.theme import T
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A tile where it lies. `area`: device-independent, for widgets; `pixels`: whole device pixels, for pictures. `bare`: without
-    anything over it. `waiting`: its picture is late, and that is said."""
-
-    content: Content
-    area: QRect
-    pixels: QRect
-    bare: bool = False
-    waiting: bool = False
-
-
-_Drawing = tuple[Content, QSize, bool, float]
-"""What an overlay is drawn from; when it differs, it is drawn again."""
-
-
-def _drawing(tile: Shown, ratio: float) -> _Drawing:
-    return (tile.content, tile.pixels.size(), tile.bare, ratio)
-
-
-class Canvas(Protocol):
-    """What `stage.py` needs of a painter; a QWidget as well."""
-
-    pass_ms: float
-    """How long painting takes, smoothed."""
-
-    def show_tiles(self, tiles: Sequence[Shown]) -> None:
-        """These and no others; what did not change is not drawn again."""
-
-    def fresh(self, tracks: Collection[str]) -> None:
-        """These have another picture than before."""
-
-    def beat(self, phase: int, levels: Mapping[str, float]) -> None:
-        """The bars of those who speak (participant → level 0…1) are at `phase`; -1: they stand still."""
-
-    def let_go(self) -> None: ...
-
-
 class RasterCanvas(QWidget):
     """Paints with QPainter."""
+
+    format: Format = "bgrx"
 
     def __init__(self, parent: QWidget, pictures: Pictures) -> None:
         super().__init__(parent)
@@ -73,28 +32,24 @@ class RasterCanvas(QWidget):
         self.pass_ms = 0.0
         self._pictures = pictures
         self._tiles: list[Shown] = []
-        self._overlays: dict[str, tuple[_Drawing, Overlay]] = {}
+        self._overlays = Overlays()
         self._covered = QRegion()
-        self._phase, self._levels = -1, dict[str, float]()
 
     # ---- what there is to paint
     def show_tiles(self, tiles: Sequence[Shown]) -> None:
         before, ratio = {tile.content.key: tile for tile in self._tiles}, self.devicePixelRatioF()
-        kept: dict[str, tuple[_Drawing, Overlay]] = {}
         changed = QRegion()
         for tile in tiles:
-            key, old = tile.content.key, before.get(tile.content.key)
+            old = before.get(tile.content.key)
             if old != tile:
                 changed |= QRegion(tile.area)
                 if old is not None and old.area != tile.area:
                     changed |= QRegion(old.area)
-            held = self._overlays.get(key)
-            if held is not None and held[0] == _drawing(tile, ratio):
-                kept[key] = held
         for key, old in before.items():
             if all(tile.content.key != key for tile in tiles):
                 changed |= QRegion(old.area)
-        self._tiles, self._overlays = list(tiles), kept
+        self._tiles = list(tiles)
+        self._overlays.keep(tiles, ratio)
         self._covered = QRegion()
         for tile in tiles:
             self._covered |= QRegion(_inner(tile.pixels, ratio))
@@ -107,15 +62,16 @@ class RasterCanvas(QWidget):
                 self.update(tile.area)
 
     def beat(self, phase: int, levels: Mapping[str, float]) -> None:
-        self._phase, self._levels = phase, dict(levels)
+        self._overlays.beat(phase, levels)
         ratio = self.devicePixelRatioF()
         for tile in self._tiles:
-            held = self._overlays.get(tile.content.key)
-            if held is not None and held[1].bars is not None:
-                self.update(_outer(held[1].bars.translated(tile.pixels.topLeft()), ratio))
+            at = self._overlays.bars_of(tile)
+            if at is not None:
+                self.update(_outer(at, ratio))
 
     def let_go(self) -> None:
-        self._tiles, self._overlays, self._covered = [], {}, QRegion()
+        self._tiles, self._covered = [], QRegion()
+        self._overlays.clear()
 
     # ---- painting
     def paintEvent(self, event: QPaintEvent) -> None:
@@ -123,42 +79,28 @@ class RasterCanvas(QWidget):
         painter, ratio, region = QPainter(self), self.devicePixelRatioF(), event.region()
         if ratio != 1:
             painter.scale(1 / ratio, 1 / ratio)
-        ground = QColor(T["stage"])
-        for bare in _rects(region.subtracted(self._covered)):
-            painter.fillRect(_scaled(bare, ratio), ground)
+        bare = QColor(T["stage"])
+        for beside in _rects(region.subtracted(self._covered)):
+            painter.fillRect(_scaled(beside, ratio), bare)
         for tile in self._tiles:
             if region.intersects(tile.area):
+                # Of a region of many parts Qt clips every line it copies; within one rectangle it copies whole rows.
+                painter.setClipRect(tile.pixels)
                 self._paint(painter, tile, ratio)
         painter.end()
         self.pass_ms += 0.1 * (1000 * (perf_counter() - began) - self.pass_ms)
 
     def _paint(self, painter: QPainter, tile: Shown, ratio: float) -> None:
-        overlay, at, content = self._overlay(tile, ratio), tile.pixels, tile.content
+        content = tile.content
         picture = self._pictures.get(content.track) if content.picture else None
         image = picture.image() if picture is not None else None
         if image is not None and picture is not None:
-            _put(painter, at, image, content, tile.bare)
+            _put(painter, tile.pixels, image, content, ground(tile))
             picture.shown()
-        else:
-            painter.fillRect(at, QColor(T["stage" if tile.bare else "tile"]))
-            _put_pieces(painter, at.topLeft(), overlay.waiting if tile.waiting else overlay.instead)
-        _put_pieces(painter, at.topLeft(), overlay.over)
-        if overlay.bars is not None:
-            loud = max(1, round(loudness(self._levels.get(content.participant, 0.0)) * LOUDNESS))
-            painter.drawPixmap(at.topLeft() + overlay.bars.topLeft(), bars(overlay.bars.width(), self._phase, loud, T["speaking"]))
-        if overlay.frame:
-            _put_frame(painter, at, frame_pixels(ratio), QColor(T["speaking"]))
-        _put_pieces(painter, at.topLeft(), overlay.corners)
-
-    def _overlay(self, tile: Shown, ratio: float) -> Overlay:
-        held = self._overlays.get(tile.content.key)
-        if held is None:
-            drawn = Overlay.of(tile.content, tile.pixels.size(), ratio, tile.bare)
-            held = self._overlays[tile.content.key] = (_drawing(tile, ratio), drawn)
-        return held[1]
+        self._overlays.paint(painter, tile, ratio, image is not None)
 
 
-def _put(painter: QPainter, at: QRect, image: QImage, content: Content, bare: bool) -> None:
+def _put(painter: QPainter, at: QRect, image: QImage, content: Content, ground: QColor) -> None:
     if content.mirrored:  # as in a mirror: others see it the right way round
         image = image.flipped(Qt.Orientation.Horizontal)
     size = image.size()
@@ -170,7 +112,7 @@ def _put(painter: QPainter, at: QRect, image: QImage, content: Content, bare: bo
         return
     where = _inside(at, size)
     for beside in _rects(QRegion(at).subtracted(QRegion(where))):
-        painter.fillRect(beside, QColor(T["stage" if bare else "tile"]))
+        painter.fillRect(beside, ground)
     if where.size() == size:
         painter.drawImage(where.topLeft(), image)
     else:
@@ -202,18 +144,6 @@ def _inside(at: QRect, picture: QSize) -> QRect:
         scale = min(at.width() / picture.width(), at.height() / picture.height())
         size = QSize(max(1, int(picture.width() * scale)), max(1, int(picture.height() * scale)))
     return QRect(at.topLeft() + QPoint((at.width() - size.width()) // 2, (at.height() - size.height()) // 2), size)
-
-
-def _put_pieces(painter: QPainter, origin: QPoint, pieces: Sequence[Piece]) -> None:
-    x, y = origin.x(), origin.y()
-    for piece in pieces:
-        painter.drawPixmap(x + piece.x, y + piece.y, piece.pixels)
-
-
-def _put_frame(painter: QPainter, at: QRect, wide: int, colour: QColor) -> None:
-    x, y, w, h = at.x(), at.y(), at.width(), at.height()
-    for side in (QRect(x, y, w, wide), QRect(x, y + h - wide, w, wide), QRect(x, y, wide, h), QRect(x + w - wide, y, wide, h)):
-        painter.fillRect(side, colour)
 
 
 def _rects(region: QRegion) -> list[QRect]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PySide6.QtCore import QObject, QPoint, QRect, Qt, Signal
 from PySide6.QtWidgets import QWidget
 
-from vidconf.gui.stage.raster import Shown
+from vidconf.gui.stage.canvas import Shown
 from vidconf.gui.stage.tile import Tile
 from vidconf.gui.stage.tiles import Content
 

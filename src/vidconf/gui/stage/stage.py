@@ -1,4 +1,4 @@
-"""The stage of the meeting: the people and what they share, as tiles. Says what is shown where; painting is `raster`'s.
+"""The stage of the meeting: the people and what they share, as tiles. Says what is shown where; painting is `raster`'s or `gpu`'s.
 
 The window's thread. It follows the state by itself; the meeting's page tells it mode, page, pin and self view, and hears by
 signals what it shows and what was asked (`participant_menu`: (participant, where on the screen); `full_screen`). It draws its
@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QEvent, QRect, Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent, QResizeEvent, QWheelEvent
@@ -20,15 +20,20 @@ from PySide6.QtWidgets import QStyle, QWidget
 from vidconf import words
 from vidconf.client.state import LOCAL_SOURCES, ClientState
 from vidconf.gui.page import StateSource
+from vidconf.gui.stage.canvas import Shown
 from vidconf.gui.stage.chrome import Alone, Caption, Pager
 from vidconf.gui.stage.exposure import Exposure
+from vidconf.gui.stage.graphics import Graphics
 from vidconf.gui.stage.overlay import PHASES
 from vidconf.gui.stage.pictures import Pictures
 from vidconf.gui.stage.placing import Placing, place
-from vidconf.gui.stage.raster import RasterCanvas, Shown
+from vidconf.gui.stage.raster import RasterCanvas
 from vidconf.gui.stage.roving import RovingTiles
 from vidconf.gui.stage.tiles import PAGE, Choice, Content, LineUp, Memory, alone, content, line_up
 from vidconf.gui.stage.watches import Watched, Watches
+
+if TYPE_CHECKING:
+    from vidconf.gui.stage.gpu import GpuCanvas
 
 log = logging.getLogger("vidconf.stage")
 
@@ -37,12 +42,15 @@ TICK_MS, IDLE_MS, SLOWEST_MS = 16, 60, 50
 BEAT_S = 0.12
 """The bars of who speaks move so often."""
 SETTLE_MS = 120
+AHEAD = (160, 90)
+"""Device pixels at which the next page's pictures are kept coming, so that turning the page shows them at once."""
 LATE_S = 1.5
 """A picture that does not come for so long is said to be awaited."""
 
 
 class Stage(QWidget):
-    """`store`: the client's, or anything with `state` and `subscribe`; `actions`: has `watch`."""
+    """`store`: the client's, or anything with `state` and `subscribe`; `actions`: has `watch`; `graphics` says who paints, without it
+    the processor does."""
 
     mode_changed = Signal(str)
     """`grid`, `speaker` or `share`: what is shown."""
@@ -50,9 +58,9 @@ class Stage(QWidget):
     """The page shown, from 0, and how many there are."""
     asked = Signal(str, object)
 
-    def __init__(self, store: StateSource, actions: Any) -> None:
+    def __init__(self, store: StateSource, actions: Any, graphics: Graphics | None = None) -> None:
         super().__init__()
-        self.store, self.do = store, actions
+        self.store, self.do, self._graphics = store, actions, graphics
         self.setAccessibleName(words.text("stage.name"))
         self._choice, self._memory = Choice(), Memory()
         self._pinned_from_grid = False
@@ -64,7 +72,9 @@ class Stage(QWidget):
         self._turned = 0
         self._pictures = Pictures()
         self._watches = Watches(actions.watch)
-        self._canvas = RasterCanvas(self, self._pictures)
+        self._canvas = self._made_canvas()
+        if graphics is not None:
+            graphics.changed.connect(self._on_graphics)
         self._caption = Caption(self, self.turn_share)
         self._alone = Alone(self)
         self._pager = Pager(self, self.previous_page, self.next_page)
@@ -181,6 +191,8 @@ class Stage(QWidget):
             return
         self._unsubscribe()
         self._unsubscribe = None
+        if self._graphics is not None:
+            self._graphics.changed.disconnect(self._on_graphics)
         self._exposure.let_go()
         self._clock.stop()
         self._settle.stop()
@@ -200,6 +212,45 @@ class Stage(QWidget):
         if page != self._page:
             self._page = page
             self._arrange()
+
+    # ---- who paints
+    def _made_canvas(self) -> RasterCanvas | GpuCanvas:
+        graphics = self._graphics
+        if graphics is None or graphics.painter == "raster":
+            return RasterCanvas(self, self._pictures)
+        from vidconf.gui.stage.gpu import GpuCanvas  # its classes of Qt are not loaded where they are not used
+
+        canvas = GpuCanvas(self, self._pictures, trial=graphics.on_trial)
+        canvas.lost.connect(graphics.failed)
+        return canvas
+
+    def _on_graphics(self) -> None:
+        """The other painter from now on. Pictures come anew, in its format."""
+        old = self._canvas
+        old.let_go()
+        old.hide()
+        if old.format == "i420":
+            old.destroyed.connect(lambda: QTimer.singleShot(0, self, self._leave_card))
+        old.deleteLater()
+        self._canvas = self._made_canvas()
+        self._canvas.lower()
+        self._canvas.setVisible(True)
+        self._arrange()
+
+    def _leave_card(self) -> None:
+        """A window that was once composed by the card goes on so, and on a software renderer pays for it, until it is made anew."""
+        top = self.window()
+        focus = top.focusWidget()
+        if self._unsubscribe is None or self._canvas.format == "i420" or not top.isVisible():
+            return
+        active = top.isActiveWindow()
+        top.hide()
+        top.destroy()
+        top.show()
+        if active:
+            top.activateWindow()
+        if focus is not None:
+            focus.setFocus(Qt.FocusReason.OtherFocusReason)
 
     # ---- following
     def _on_state(self, old: ClientState, new: ClientState) -> None:
@@ -360,11 +411,23 @@ class Stage(QWidget):
     def _watch(self) -> None:
         wanted: dict[str, Watched] = {}
         if self._exposure.seen and self._unsubscribe is not None:
+            wanted = self._ahead()
             for one in self._shown:
                 if one.content.track:
-                    wanted[one.content.track] = Watched(one.pixels.width(), one.pixels.height(), one.content.fill)
+                    wanted[one.content.track] = Watched(one.pixels.width(), one.pixels.height(), one.content.fill, self._canvas.format)
         if self._watches.show(wanted, self.store.state.tracks):
             self._settle.start()
+
+    def _ahead(self) -> dict[str, Watched]:
+        """What the next page will show."""
+        if self._line_up is None or self._page + 1 >= self._pages:
+            return {}
+        found: dict[str, Watched] = {}
+        for spot in place(self._line_up, self.width(), self.height(), self._page + 1, False).tiles:
+            what = content(self.store.state, spot.tile.key, self._choice)
+            if what is not None and what.track and what.picture:
+                found[what.track] = Watched(*AHEAD, what.fill, self._canvas.format, True)
+        return found
 
     def _set_clock(self) -> None:
         moving = self._pictures.flowing or any(one.content.speaking or one.content.picture for one in self._shown)

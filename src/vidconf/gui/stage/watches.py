@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+from vidconf.engine.api import PixelFormat
+
 
 class Watched(NamedTuple):
-    """Device pixels."""
+    """Device pixels. `ahead`: not shown yet, but on the next page."""
 
     width: int
     height: int
     fill: bool
+    format: PixelFormat = "bgrx"
+    ahead: bool = False
 
 
-Tell = Callable[[str, int, int, bool, bool], object]
-"""`actions.watch`: track, width, height, visible, fill."""
+Tell = Callable[[str, int, int, bool, bool, PixelFormat], object]
+"""`actions.watch`: track, width, height, visible, fill, format."""
 
 
 class Watches:
@@ -34,10 +38,10 @@ class Watches:
             told = self._told.pop(track)
             self._next.pop(track, None)
             if track in living or track.startswith("local:"):
-                self._tell(track, 0, 0, False, told.fill)
+                self._tell(track, 0, 0, False, told.fill, told.format)
         for track, now in wanted.items():
             told_before = self._told.get(track)
-            if told_before is None or told_before.fill != now.fill:
+            if told_before is None or told_before[2:] != now[2:]:  # what is new, or is shown in another way, not only in another size
                 self._say(track, now)
             elif told_before != now:
                 self._next[track] = now
@@ -53,4 +57,4 @@ class Watches:
     def _say(self, track: str, now: Watched) -> None:
         self._next.pop(track, None)
         self._told[track] = now
-        self._tell(track, now.width, now.height, True, now.fill)
+        self._tell(track, now.width, now.height, True, now.fill, now.format)

@@ -1,0 +1,34 @@
+"""Tests that need a real screen run a script of theirs in a process of its own under Xvfb, painted by Mesa in software."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+needs_xvfb = pytest.mark.skipif(shutil.which("xvfb-run") is None, reason="Xvfb is missing: script/install-test-peers installs it")
+
+
+def on_a_screen(script: Path, *arguments: str, timeout: float = 90) -> str:
+    """What `script` said on stdout. Whatever it or Qt complained of fails the test."""
+    environment = {
+        **os.environ, "QT_QPA_PLATFORM": "xcb", "LIBGL_ALWAYS_SOFTWARE": "1", "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT / "tests"))),
+        "QT_SCALE_FACTOR_ROUNDING_POLICY": "PassThrough",
+    }  # fmt: skip
+    command = ["xvfb-run", "-a", "-s", "-screen 0 1920x1200x24", sys.executable, "-X", "faulthandler", str(script), *arguments]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT, start_new_session=True
+    )  # fmt: skip
+    try:
+        out, complaints = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # the X server too
+        raise
+    assert process.returncode == 0, out[-2000:] + complaints[-6000:]
+    return out
