@@ -98,6 +98,9 @@ class Storage:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        self._at_work = 0
+        self._at_rest = asyncio.Event()
+        self._at_rest.set()
         self._write_turn = asyncio.Lock()  # within the process: waiting here is fairer than SQLite's polling
 
     @classmethod
@@ -118,12 +121,26 @@ class Storage:
         return storage
 
     async def close(self) -> None:
+        """Waits for what is being read or written: a connection that came back to a pool which is gone would never be closed."""
+        await self._at_rest.wait()
         await self.engine.dispose()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        self._at_work += 1
+        self._at_rest.clear()
+        try:
+            async with self.engine.connect() as connection:
+                yield connection
+        finally:
+            self._at_work -= 1
+            if not self._at_work:
+                self._at_rest.set()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """One transaction, committed and on the disk when the block ends well."""
-        async with self._write_turn, self.engine.connect() as plain:
+        async with self._write_turn, self._connection() as plain:
             connection = await plain.execution_options(vidconf_write=True)
             async with connection.begin():
                 yield connection
@@ -137,11 +154,11 @@ class Storage:
         return touched
 
     async def rows(self, statement: sa.Executable) -> Sequence[sa.Row[Any]]:
-        async with self.engine.connect() as connection:
+        async with self._connection() as connection:
             return (await connection.execute(statement)).all()
 
     async def row(self, statement: sa.Executable) -> sa.Row[Any] | None:
-        async with self.engine.connect() as connection:
+        async with self._connection() as connection:
             return (await connection.execute(statement)).first()
 
     # ---- settings ----
@@ -249,7 +266,7 @@ class Storage:
         e, m = tables.events.c, tables.meetings.c
         found: list[Broken] = []
         events = erased = 0
-        async with self.engine.connect() as moment:
+        async with self._connection() as moment:
             meetings = (await moment.execute(sa.select(m.id, m.head_seq, m.head_hash).order_by(m.created_at))).all()
             for row in meetings:
                 meeting, head_seq, head_hash = tuple(row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import sqlite3
 import subprocess
@@ -30,6 +31,29 @@ async def pair(tmp_path: Path) -> AsyncIterator[tuple[Storage, Storage]]:
     yield one, other
     await one.close()
     await other.close()
+
+
+async def test_closing_waits_for_what_is_being_written(tmp_path: Path) -> None:
+    """A connection that is out when its pool goes would be left to the garbage collector, which says so."""
+    storage = await Storage.open(tmp_path)
+
+    async def writes() -> None:
+        async with storage.writing() as connection:
+            entered.set()
+            await asyncio.sleep(0.05)
+            await connection.execute(sa.insert(tables.settings).values(name="a", value="b"))
+
+    entered = asyncio.Event()
+    writing = asyncio.create_task(writes())
+    await entered.wait()
+    await storage.close()
+    assert writing.done()
+    await writing
+    del writing
+    gc.collect()
+    again = await Storage.open(tmp_path)
+    assert await again.setting("a") == "b"
+    await again.close()
 
 
 async def made(storage: Storage, meeting: str = "m1", code: str = "abcd-efgh-jkmn") -> str:
