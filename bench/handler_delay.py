@@ -80,7 +80,7 @@ def engine() -> int:
 
 # ---- the window
 def window(told: dict[str, Any]) -> None:
-    from vidconf.cli.demo import Stage
+    from vidconf.cli.demo_scene import Scene
     from vidconf.cli.demo_cast import Part
     from vidconf.cli.demo_window import _Chair, _settings
     from vidconf.client.core import Identity
@@ -92,7 +92,7 @@ def window(told: dict[str, Any]) -> None:
     app = make_application()
     loop = make_loop(app)
     parts = tuple(Part(**part) for part in told["parts"])
-    stage = Stage(told["chair_link"], told["origin"], parts, None, Path(told["data"]))  # type: ignore[arg-type]
+    stage = Scene(told["chair_link"], told["origin"], parts, None, Path(told["data"]))  # type: ignore[arg-type]
 
     async def live() -> None:
         host = EngineHost([sys.executable, __file__, "--engine"], speaker="none")

@@ -18,13 +18,13 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vidconf.cli.demo_cast import Part, cast
+from vidconf.cli.demo_cast import cast
+from vidconf.cli.demo_scene import DemoError, Scene
 
 log = logging.getLogger("vidconf.demo")
 
@@ -32,22 +32,6 @@ TITLE = "Họp giao ban công tác quản lý đất đai"
 READY_S, STOP_S, REPORT_S = 40.0, 6.0, 20.0
 LATE_S = 3.0
 REPORT_FOLDER = "demo-report"
-
-
-class DemoError(Exception):
-    """The demo cannot go on; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What is set up around the window."""
-
-    chair_link: str
-    origin: str
-    parts: tuple[Part, ...]
-    cast: subprocess.Popen[str]
-    data: Path
-    """The server's folder."""
 
 
 def has_display() -> bool:
@@ -72,9 +56,9 @@ def command(participants: int, headless: bool, seconds: float | None, as_json: b
 
     folder = Path(REPORT_FOLDER).resolve()
     try:
-        with set_up(participants) as stage:
-            report = play(stage, folder, headless=headless, seconds=seconds)
-            report["bots"] = _reports_of(stage.cast)
+        with set_up(participants) as scene:
+            report = play(scene, folder, headless=headless, seconds=seconds)
+            report["bots"] = _reports_of(scene.cast)
     except DemoError as error:
         raise click.ClickException(str(error)) from None
     if headless:
@@ -86,7 +70,7 @@ def command(participants: int, headless: bool, seconds: float | None, as_json: b
 
 
 @contextlib.contextmanager
-def set_up(participants: int) -> Iterator[Stage]:
+def set_up(participants: int) -> Iterator[Scene]:
     """Server, meeting and cast; all of it gone afterwards."""
     with contextlib.ExitStack() as end:
         data = Path(end.enter_context(tempfile.TemporaryDirectory(prefix="vidconf-demo-")))
@@ -101,7 +85,7 @@ def set_up(participants: int) -> Iterator[Stage]:
         told = {"link": made["link"], "late_s": LATE_S, "parts": [dataclasses.asdict(part) for part in parts]}
         player.stdin.write(json.dumps(told) + "\n")
         player.stdin.flush()  # `communicate` closes it at the end
-        yield Stage(str(made["chair_link"]), origin, parts, player, data / "server")
+        yield Scene(str(made["chair_link"]), origin, parts, player, data / "server")
 
 
 def _start(words: list[str], stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:

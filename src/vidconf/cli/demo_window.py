@@ -15,12 +15,13 @@ import time
 import wave
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 from PySide6.QtWidgets import QApplication, QWidget
 
 from vidconf.cli.demo_cast import CHAIR
+from vidconf.cli.demo_scene import DemoError, Scene
 from vidconf.client.core import Identity
 from vidconf.client.credentials import Credentials
 from vidconf.client.settings import Settings
@@ -29,11 +30,8 @@ from vidconf.engine import api
 from vidconf.engine.host import EngineHost
 from vidconf.gui.app import Shell, make_application
 from vidconf.gui.bridge import make_loop
-from vidconf.gui.stage.stage import Stage as VideoStage
+from vidconf.gui.stage.stage import Stage
 from vidconf.resources import resource
-
-if TYPE_CHECKING:
-    from vidconf.cli.demo import Stage
 
 log = logging.getLogger("vidconf.demo")
 
@@ -43,36 +41,36 @@ SETTLE_S = 0.5
 MEASURE_LEAST_S = 5.0
 
 
-def play(stage: Stage, folder: Path, *, headless: bool, seconds: float | None) -> dict[str, Any]:
+def play(scene: Scene, folder: Path, *, headless: bool, seconds: float | None) -> dict[str, Any]:
     """Until the user quits, or `seconds` are over. The report, without the bots'."""
     app = make_application()
     loop = make_loop(app)
     try:
-        return loop.run_until_complete(_live(app, stage, folder, headless, seconds))
+        return loop.run_until_complete(_live(app, scene, folder, headless, seconds))
     finally:
         loop.close()
 
 
-def _settings(stage: Stage, headless: bool) -> Settings:
+def _settings(scene: Scene, headless: bool) -> Settings:
     """Of this run only: nothing of the user's own is read or changed."""
     film = str(resource("demo", f"{CHAIR.film}.mp4"))
-    values: dict[str, Any] = {"name": CHAIR.name, "server": stage.origin, "close_to_tray": False, "start_muted": not headless}
+    values: dict[str, Any] = {"name": CHAIR.name, "server": scene.origin, "close_to_tray": False, "start_muted": not headless}
     if headless:
         values |= {"camera": film, "microphone": film, "speaker": "none", "camera_off_on_join": False, "theme": "light"}
     return Settings(command_line=values)
 
 
-async def _live(app: QApplication, stage: Stage, folder: Path, headless: bool, seconds: float | None) -> dict[str, Any]:
-    settings = _settings(stage, headless)
+async def _live(app: QApplication, scene: Scene, folder: Path, headless: bool, seconds: float | None) -> dict[str, Any]:
+    settings = _settings(scene, headless)
     identity = Identity(CHAIR.kind, CHAIR.unit, CHAIR.position)  # type: ignore[arg-type]
     engine = EngineHost(speaker=settings.text("speaker"))
     shell = Shell(app, settings, engine, Credentials(None), tray=False, identity=identity)
     shell.window.resize(WIDTH, HEIGHT)
-    chair = _Chair(shell, engine, stage, folder)
+    chair = _Chair(shell, engine, scene, folder)
     try:
         if headless:
             chair.clear()
-        await shell.start(stage.chair_link)
+        await shell.start(scene.chair_link)
         await chair.join(picture=headless)
         if headless:
             assert seconds is not None
@@ -91,10 +89,10 @@ async def _until(over: asyncio.Event, seconds: float | None) -> None:
 
 
 class _Chair:
-    def __init__(self, shell: Shell, engine: EngineHost, stage: Stage, folder: Path) -> None:
-        self._shell, self._engine, self._stage, self._folder = shell, engine, stage, folder
+    def __init__(self, shell: Shell, engine: EngineHost, scene: Scene, folder: Path) -> None:
+        self._shell, self._engine, self._scene, self._folder = shell, engine, scene, folder
         self._store = shell.client.store
-        self._names = {part.name for part in stage.parts if not part.knocks_late}
+        self._names = {part.name for part in scene.parts if not part.knocks_late}
         self._admitted: set[str] = set()
         self._asked: set[str] = set()
         self._pictures: list[str] = []
@@ -139,7 +137,7 @@ class _Chair:
         began = time.monotonic()
         self._engine.send(api.Record(str(self._wav)))
         self._recording = True
-        late = [part.name for part in self._stage.parts if part.knocks_late]
+        late = [part.name for part in self._scene.parts if part.knocks_late]
         await self._wait("the expected participants", lambda s: self._there(s, self._names), WAIT_S)
         await self._wait("somebody knocking", lambda s: s.meeting is not None and any(True for _ in s.meeting.knocking()), WAIT_S)
         await asyncio.sleep(SETTLE_S)
@@ -187,8 +185,6 @@ class _Chair:
                 if not needed:
                     log.warning("waited %.0f s for %s in vain", limit_s, what)
                     return False
-                from vidconf.cli.demo import DemoError
-
                 raise DemoError(f"waited {limit_s:.0f} s for {what} in vain (phase {self._state.phase}, {self._state.join_error or 'no error'})")
             await asyncio.sleep(0.05)
         return True
@@ -205,7 +201,7 @@ class _Chair:
     # ---- the report
 
     def _painted(self) -> dict[tuple[str, str], dict[str, Any]]:
-        shown = self._shell.window.findChild(VideoStage)
+        shown = self._shell.window.findChild(Stage)
         return {} if shown is None else {(tile["participant"], tile["source"]): tile for tile in shown.painted()}
 
     async def _measure(self, seconds: float) -> None:
