@@ -11,6 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 
 import av
 
@@ -118,28 +119,18 @@ class DecoderStream:
 class _Worker(threading.Thread):
     def __init__(self, number: int) -> None:
         super().__init__(name=f"decoder {number}", daemon=True)
-        self._ready: deque[DecoderStream] = deque()
-        self._signal = threading.Semaphore(0)
-        self._ended = False
+        # not a deque with a semaphore: that one's Python costs more than a small picture's header
+        self._ready: SimpleQueue[DecoderStream | None] = SimpleQueue()
         self.streams = 0
 
     def wake(self, stream: DecoderStream) -> None:
-        self._ready.append(stream)
-        self._signal.release()
+        self._ready.put(stream)
 
     def end(self) -> None:
-        self._ended = True
-        self._signal.release()
+        self._ready.put(None)
 
     def run(self) -> None:
-        while True:
-            self._signal.acquire()
-            if self._ended:
-                return
-            try:
-                stream = self._ready.popleft()
-            except IndexError:
-                continue
+        while (stream := self._ready.get()) is not None:
             try:
                 stream.work()
             except Exception:
@@ -147,7 +138,7 @@ class _Worker(threading.Thread):
 
 
 class DecoderPool:
-    """Threads start with the first stream and end with `close`."""
+    """Threads start with the streams and end with the last one that they have."""
 
     def __init__(self, workers: int | None = None) -> None:
         self._count = workers or max(1, min(4, (os.cpu_count() or 2) - 1))
@@ -169,13 +160,14 @@ class DecoderPool:
     def close_stream(self, stream: DecoderStream) -> None:
         stream.close()
         worker = self._streams.pop(stream, None)
-        if worker:
-            worker.streams -= 1
+        if worker is None:
+            return
+        worker.streams -= 1
+        if not worker.streams:
+            self._workers.remove(worker)
+            worker.end()
 
     def close(self) -> None:
         """Ends the threads; does not wait for them."""
         for stream in list(self._streams):
             self.close_stream(stream)
-        for worker in self._workers:
-            worker.end()
-        self._workers.clear()

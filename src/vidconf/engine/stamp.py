@@ -6,12 +6,16 @@ each a fortieth of the width: coarse enough to survive a hard encoder and scalin
 
 from __future__ import annotations
 
+import functools
+import operator
 import time
+from collections.abc import Callable
 
 import av
 
 COLUMNS, ROWS = 20, 2
 BLACK, WHITE = 24, 232
+_DIGITS = bytes(b"0"[0] if value <= 96 else b"1"[0] if value >= 160 else b"x"[0] for value in range(256))
 
 
 def _checksum(value: int) -> int:
@@ -48,19 +52,21 @@ def read(frame: av.VideoFrame) -> int | None:
 
 def read_luma(luma: memoryview, stride: int, width: int) -> int | None:
     """As `read`, from the brightness plane of a picture that is no AVFrame."""
-    side = width / 40
-    if side < 3:
+    if width < 3 * 40:
         return None
-    bits = 0
-    for row in range(ROWS):
-        for column in range(COLUMNS):
-            x, y = int((column + 0.5) * side), int((row + 0.5) * side)
-            value = luma[y * stride + x]
-            if 96 < value < 160:
-                return None
-            bits = bits << 1 | (value > 128)
+    try:
+        bits = int(bytes(_middles(stride, width)(luma)).translate(_DIGITS), 2)
+    except ValueError:      # a square that is neither black nor white
+        return None
     value = bits >> 8
     return value if _checksum(value) == bits & 255 else None
+
+
+@functools.lru_cache(256)
+def _middles(stride: int, width: int) -> Callable[[memoryview], tuple[int, ...]]:
+    """Takes the brightness in the middle of each square, in one call: every picture of a bot is looked at."""
+    side = width / 40
+    return operator.itemgetter(*(int((r + 0.5) * side) * stride + int((c + 0.5) * side) for r in range(ROWS) for c in range(COLUMNS)))
 
 
 def age_ms(stamp: int) -> float:

@@ -46,6 +46,21 @@ def test_streams_share_few_threads_and_keep_their_order() -> None:
     streams[0].push(*frames(1)[0], "vp8")
 
 
+def test_a_thread_ends_with_its_last_stream_and_another_begins_with_the_next() -> None:
+    pool = DecoderPool(2)
+    shown: list[int] = []
+    streams = [pool.open(lambda frame, at: shown.append(at), lambda: None) for _ in range(3)]
+    assert until(lambda: len(decoder_threads()) == 2)
+    for stream in streams:
+        pool.close_stream(stream)
+    assert until(lambda: not decoder_threads())
+    again = pool.open(lambda frame, at: shown.append(at), lambda: None)
+    again.push(*frames(1)[0], "vp8")
+    assert until(lambda: shown == [0])
+    pool.close()
+    assert until(lambda: not decoder_threads())
+
+
 def test_a_stalled_consumer_costs_pictures_but_not_memory() -> None:
     pool, gate, trouble = DecoderPool(1), threading.Event(), threading.Event()
     shown: list[int] = []

@@ -38,6 +38,16 @@ def test_pictures_without_a_stamp_have_none() -> None:
     assert stamp.read(picture(640, 360).reformat(format="rgb24")) is None
 
 
+def test_grey_anywhere_is_no_stamp() -> None:
+    """Also in the first square, whose digit could be taken for a sign."""
+    for column in (0, 7, 19):
+        frame = stamp.paint(picture(640, 360), 1_764_000_000_000)
+        luma, stride = memoryview(frame.planes[0]).cast("B"), frame.planes[0].line_size
+        for y in range(16):
+            luma[y * stride + 16 * column : y * stride + 16 * column + 16] = b"\x80" * 16
+        assert stamp.read(frame) is None
+
+
 def test_age() -> None:
     now = int(time.time() * 1000)
     assert 100 <= stamp.age_ms((now - 100) & 0xFFFFFFFF) < 1000

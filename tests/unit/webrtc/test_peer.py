@@ -13,6 +13,8 @@ import aiortc
 import pytest
 from aiortc import RTCDtlsTransport, RTCIceGatherer, RTCIceTransport
 from aiortc.rtcsctptransport import DataChunk
+from pylibsrtp import Error as SrtpError
+from pylibsrtp import Policy, Session
 
 from vidconf.rtp.packets import build_rtp, parse_rtp
 from vidconf.rtp.rtcp import Pli
@@ -222,6 +224,30 @@ class TestSeams:
         assert dtls._role == "client"
         assert seams.receive_session(dtls) is None
         assert seams.send_session(dtls) is None
+
+    async def test_packets_are_decrypted_as_pylibsrtp_does(self) -> None:
+        key = bytes(range(28))
+        kinds = {"srtp_profile": Policy.SRTP_PROFILE_AEAD_AES_128_GCM, "key": key}
+        sender = Session(Policy(ssrc_type=Policy.SSRC_ANY_OUTBOUND, **kinds))
+        receiver = Session(Policy(ssrc_type=Policy.SSRC_ANY_INBOUND, **kinds))
+        rtp, rtcp = seams.unprotect_in_place(receiver)
+        assert receiver.unprotect not in (rtp, rtcp), "the private names are there"
+        for size in (0, 1, 1000, 1300):
+            packet = build_rtp(96, size, 2, 3333, True, bytes(size))
+            protected = sender.protect(packet)
+            assert rtp(protected) == packet
+            with pytest.raises(SrtpError):
+                rtp(protected)                                      # repeated
+        report = Pli(1, 3333).to_bytes()
+        assert rtcp(sender.protect_rtcp(report)) == report
+        for garbage in (b"", b"\x80", bytes(12), b"\x80" * 60, bytes(seams.MAX_DATAGRAM), bytes(seams.MAX_DATAGRAM + 1), bytes(70_000)):
+            for unprotect in (rtp, rtcp):
+                with pytest.raises(SrtpError):
+                    unprotect(garbage)
+        spoilt = bytearray(sender.protect(build_rtp(96, 9, 2, 3333, True, b"payload")))
+        spoilt[14] ^= 1
+        with pytest.raises(SrtpError):
+            rtp(bytes(spoilt))
 
     def test_overridden_methods_still_exist(self) -> None:
         assert list(inspect.signature(RTCDtlsTransport._handle_rtp_data).parameters) == ["self", "data", "arrival_time_ms"]
