@@ -1,10 +1,12 @@
 """What receiving and decoding costs, ours beside the official SDK in the same room during the same seconds.
 
-    python bench/receive.py [--publishers 9] [--size 640x360] [--kbps 500] [--sfu relay] [--seconds 20] [--rounds 3] [--only ours|sdk]
+    python bench/receive.py [--publishers 9] [--size 640x360] [--kbps 500] [--sfu relay] [--seconds 20] [--rounds 3]
+                            [--only ours|sdk] [--against CHECKOUT]
 
 The publishers (Pion, in a process of their own) play one VP8 file and recorded speech; ours is `vidconf bot`, which decodes every
 picture and mixes every sound, theirs a program that takes each VideoStream and AudioStream and counts. CPU is of one core, of
-the whole process and its children, from when both have seen every picture. Prints a table; needs what bench/relay_load.py needs.
+the whole process and its children, from when both have seen every picture. `--against`: instead of theirs, our receiver of another checkout, to see what a change is worth. Prints a table; needs
+what bench/relay_load.py needs.
 """
 
 from __future__ import annotations
@@ -89,9 +91,9 @@ def cpu_s(process: psutil.Process) -> float:
 class Receiver:
     """A process that receives everything; `cpu_percent` between `begin` and `end`."""
 
-    def __init__(self, name: str, argv: list[str]) -> None:
+    def __init__(self, name: str, argv: list[str], checkout: Path = ROOT) -> None:
         self.name = name
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
         self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True)
         self._usage = psutil.Process(self._process.pid)
         self._from = (0.0, 0.0)
@@ -137,11 +139,11 @@ def measure(url: str, key: str, secret: str, told: argparse.Namespace, video: Pa
         assert load.stdout is not None
         if load.stdout.readline().strip() != "measuring":
             raise SystemExit("the publishers did not get so far")
-        for name in ("ours", "sdk"):
+        for name in ("ours", "other" if told.against else "sdk"):
             if told.only in (None, name):
                 access = token(key, secret, f"receiver-{name}")
-                argv = ours_argv(url, access) if name == "ours" else [sys.executable, __file__, "--sdk-receiver", url, access]
-                receivers.append(Receiver(name, argv))
+                argv = [sys.executable, __file__, "--sdk-receiver", url, access] if name == "sdk" else ours_argv(url, access)
+                receivers.append(Receiver(name, argv, Path(told.against) if name == "other" else ROOT))
         time.sleep(FIRST_S)
         for receiver in receivers:
             receiver.begin()
@@ -200,6 +202,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sfu", choices=["relay", "livekit"], default="relay")
     parser.add_argument("--only", choices=["ours", "sdk"])
+    parser.add_argument("--against", default="", metavar="CHECKOUT")
     told = parser.parse_args()
     width, _, height = told.size.partition("x")
     with tempfile.TemporaryDirectory() as folder:
@@ -213,10 +216,10 @@ def main() -> None:
             for name, r in found.items():
                 print(f"{name:<10}{r['cpu']:>8.1f}{r['streams']:>9}{r['fps']:>12.1f}{r['fewest']:>8}{r['rss']:>8.0f}{r['threads']:>9}", flush=True)
             if len(found) == 2:
-                ratios.append(found["ours"]["cpu"] / found["sdk"]["cpu"])
+                ratios.append(found["ours"]["cpu"] / found["other" if told.against else "sdk"]["cpu"])
                 print(f"{'ratio':<10}{ratios[-1]:>8.2f}", flush=True)
         if ratios:
-            print(f"median of {len(ratios)}: {statistics.median(ratios):.2f} x the SDK, {told.publishers} streams of {told.size}")
+            print(f"median of {len(ratios)}: {statistics.median(ratios):.2f} x {'the other' if told.against else 'the SDK'}, {told.publishers} streams of {told.size}")
 
 
 if __name__ == "__main__":

@@ -7,26 +7,39 @@ import time
 
 import psutil
 
+LOOK_S = 10.0
+
 
 class ProcessUsage:
-    """`sample` gives the CPU since the last one; `mean` since `restart`."""
+    """`sample` gives the CPU since the last one; `mean` since `restart`. New children are looked for now and then only: it means
+    reading every process of the machine."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
+        self._children: list[psutil.Process] = []
+        self._looked_at = float("-inf")
         self._last = (time.monotonic(), self._cpu_s())
         self._begun = self._last
 
     def _cpu_s(self) -> float:
         times = self._process.cpu_times()
         total = times.user + times.system + getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
-        with contextlib.suppress(psutil.Error):
-            for child in self._process.children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    spent = child.cpu_times()
-                    total += spent.user + spent.system
+        for child in self._living():
+            with contextlib.suppress(psutil.Error):
+                spent = child.cpu_times()
+                total += spent.user + spent.system
         return float(total)
 
+    def _living(self) -> list[psutil.Process]:
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_S:
+            self._looked_at = now
+            with contextlib.suppress(psutil.Error):
+                self._children = self._process.children(recursive=True)
+        return self._children
+
     def restart(self) -> None:
+        self._looked_at = float("-inf")
         self._begun = (time.monotonic(), self._cpu_s())
 
     def sample(self) -> float:
@@ -41,8 +54,7 @@ class ProcessUsage:
 
     def rss_mb(self) -> float:
         total = self._process.memory_info().rss
-        with contextlib.suppress(psutil.Error):
-            for child in self._process.children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    total += child.memory_info().rss
+        for child in self._living():
+            with contextlib.suppress(psutil.Error):
+                total += child.memory_info().rss
         return round(float(total) / 1e6, 1)
