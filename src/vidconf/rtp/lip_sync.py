@@ -15,6 +15,8 @@ MAX_SKEW_S = 10.0
 MAX_HELD_S = 0.8
 STEP = 0.75
 """Part of the filtered skew that is corrected at once."""
+EARLY_S = 0.015
+"""A picture may be so early: nobody notices, and it is that much newer."""
 CLOCK_JUMP_S = 0.5
 
 
@@ -83,7 +85,8 @@ class LipSync:
         self._average_s += (skew - self._average_s) / min(2, self._measured)
         if self._measured < 2 or abs(self._average_s) < LEAST_SKEW_S:
             return False
-        step = max(-MAX_STEP_S, min(MAX_STEP_S, STEP * self._average_s))
+        step = STEP * self._average_s if self._average_s > 0 else self._average_s + EARLY_S
+        step = max(-MAX_STEP_S, min(MAX_STEP_S, step))
         self._average_s, self._measured = 0.0, 0
         if step > 0:
             self.least_picture_s, self.least_sound_s = _move(self.least_picture_s, self.least_sound_s, sound_delay_s, step)
