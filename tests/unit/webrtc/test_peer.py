@@ -232,8 +232,8 @@ class TestSeams:
         receiver = Session(Policy(ssrc_type=Policy.SSRC_ANY_INBOUND, **kinds))
         rtp, rtcp = seams.unprotect_in_place(receiver)
         assert receiver.unprotect not in (rtp, rtcp), "the private names are there"
-        for size in (0, 1, 1000, 1300):
-            packet = build_rtp(96, size, 2, 3333, True, bytes(size))
+        for number, size in enumerate((0, 1, 1000, 1300)):
+            packet = build_rtp(96, number, 2, 3333, True, bytes(size))
             protected = sender.protect(packet)
             assert rtp(protected) == packet
             with pytest.raises(SrtpError):
