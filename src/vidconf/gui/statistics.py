@@ -11,18 +11,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from vidconf import words
 from vidconf.client.state import ClientState
 from vidconf.gui.page import StateSource
 from vidconf.gui.parts import Text, button, clear
-from vidconf.gui.sheet import Sheet
+from vidconf.gui.sheet import EDGE, Sheet
 
 RECENT = 10
 """Seconds over which losses are counted."""
 COLUMNS = ("who", "what", "size", "fps", "loss", "delay", "freezes", "rate")
+FIRST_TO_GO = ("size", "delay", "freezes", "rate", "fps")
+"""In a window too narrow for all; who copies the figures has them all the same."""
+NAME_WIDTH, GAP = 96, 14
+WIDTH, EDGES = 860, 80
+"""Of the card, and of that what is not for the table."""
 _Counts = tuple[int, int]
 """Packets received, packets lost."""
 
@@ -46,7 +51,7 @@ class Losses:
         counts = self._counts.get(track)
         if not counts or len(counts) < 2:
             return None
-        packets, lost = counts[-1][0] - counts[0][0], max(0, counts[-1][1] - counts[0][1])
+        packets, lost = (max(0, now - then) for now, then in zip(counts[-1], counts[0], strict=True))
         return 100 * lost / (packets + lost) if packets + lost > 0 else None
 
 
@@ -54,15 +59,16 @@ class StatisticsSheet(Sheet):
     """`painter`: who paints the stage now, `gpu` or `raster`; `renderer`: the graphics card's name, "" when unknown."""
 
     def __init__(self, window: QWidget, store: StateSource, painter: str, renderer: str) -> None:
-        super().__init__(window, words.text("statistics.title"), width=860, symbol="network")
+        super().__init__(window, words.text("statistics.title"), width=WIDTH, symbol="network")
         self._painter, self._renderer = painter, renderer
         self._losses = Losses()
         self._rows: list[tuple[str, ...]] = []
         self._cells: list[list[Text]] = []
+        self._window = window
         self._empty = Text("", "muted", wrap=True)
         self._grid = QGridLayout()
         self._grid.setContentsMargins(0, 0, 0, 8)
-        self._grid.setHorizontalSpacing(14)
+        self._grid.setHorizontalSpacing(GAP)
         self._grid.setVerticalSpacing(4)
         self._grid.setColumnStretch(0, 1)
         self._program = Text("", "small", wrap=True)
@@ -136,6 +142,25 @@ class StatisticsSheet(Sheet):
         for cells, row in zip(self._cells, rows, strict=True):
             for cell, said in zip(cells, row, strict=True):
                 cell.setText(said)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Leave out columns until the others have the room they need."""
+        room = min(WIDTH, self._window.width() - 2 * EDGE) - EDGES
+        wide = {name: max((cells[n].sizeHint().width() for cells in self._cells), default=0) for n, name in enumerate(COLUMNS)}
+        wide["who"] = NAME_WIDTH
+        shown = list(COLUMNS)
+        for name in FIRST_TO_GO:
+            if sum(wide[one] for one in shown) + GAP * (len(shown) - 1) <= room:
+                break
+            shown.remove(name)
+        for cells in self._cells:
+            for name, cell in zip(COLUMNS, cells, strict=True):
+                cell.setVisible(name in shown)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        self._fit()
+        super().resizeEvent(event)
 
     def _cell(self, row: int, column: int) -> Text:
         role = "small" if row == 0 else "strong" if column == 0 else ""

@@ -84,8 +84,9 @@ class Overlays:
         self._drawn = {}
 
     def of(self, tile: Shown, ratio: float) -> Overlay:
+        """Of one of the tiles last given to `keep`."""
         held = self._drawn.get(tile.content.key)
-        if held is None or held[0] != _drawing(tile, ratio):
+        if held is None:
             drawn = Overlay.of(tile.content, tile.pixels.size(), ratio, tile.bare)
             held = self._drawn[tile.content.key] = (_drawing(tile, ratio), drawn)
         return held[1]
