@@ -57,7 +57,8 @@ def bands(pcm: np.ndarray) -> list[float]:
     return [10 * float(np.log10(share / power.sum() + 1e-12)) for share in shares]
 
 
-def record(seconds: float, folder: Path) -> Path:
+def record(seconds: float, folder: Path) -> tuple[Path, dict[str, float]]:
+    """The recording, and what the one who heard it says of the track."""
     data, wav = folder / "data", folder / "heard.wav"
     server = subprocess.Popen([*VIDCONF, "serve", "--port", "0", "--data", str(data)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert server.stdout is not None
@@ -65,14 +66,14 @@ def record(seconds: float, folder: Path) -> Path:
     made = subprocess.run([*VIDCONF, "meeting", "create", "--title", "Bench", "--no-lobby", "--json", "--data", str(data)], capture_output=True, text=True, check=True)
     link = json.loads(made.stdout)["link"]
     speaks = subprocess.Popen([*VIDCONF, "bot", link, "--name", "Speaks", "--camera", "none", "--microphone", str(SPEECH)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    hears = [*VIDCONF, "bot", link, "--name", "Hears", "--camera", "none", "--microphone", "none", "--seconds", str(seconds), "--record-audio", str(wav)]
+    hears = [*VIDCONF, "bot", link, "--name", "Hears", "--camera", "none", "--microphone", "none", "--seconds", str(seconds), "--record-audio", str(wav), "--json"]
     try:
-        subprocess.run(hears, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, timeout=seconds + 60)
+        done = subprocess.run(hears, capture_output=True, text=True, check=True, timeout=seconds + 60)
     finally:
         for process in (speaks, server):
             process.terminate()
             process.wait(10)
-    return wav
+    return wav, json.loads(done.stdout)["tracks"][0]
 
 
 def main() -> None:
@@ -81,7 +82,8 @@ def main() -> None:
     told = parser.parse_args()
     said = samples(SPEECH)
     with tempfile.TemporaryDirectory() as folder:
-        heard = samples(record(told.seconds, Path(folder)))
+        wav, track = record(told.seconds, Path(folder))
+        heard = samples(wav)
     at = places(heard, said)
     if not at:
         raise SystemExit("the sentence was not heard")
@@ -89,6 +91,8 @@ def main() -> None:
     print("| figure | value |\n| --- | --- |")
     print(f"| sentences heard whole | {len(at)} |")
     print(f"| PESQ-WB, median / worst | {statistics.median(scores):.2f} / {min(scores):.2f} |")
+    print(f"| held back, ms; concealed, % | {track['jitter_buffer_ms']}; {track['concealed_percent']} |")
+    print(f"| squeezed out, stretched in, ms | {track['accelerated']}, {track['expanded']} |")
     print(f"| octave bands {BANDS_HZ[0]}–{BANDS_HZ[-1]} Hz, said, dB of all | {' '.join(f'{v:.0f}' for v in bands(said))} |")
     print(f"| the same, heard | {' '.join(f'{v:.0f}' for v in bands(heard[at[0] : at[0] + len(said)]))} |")
 

@@ -56,6 +56,11 @@ class AudioStream:
         with self._lock:
             self._buffer.push(sequence, timestamp, payload, now, copy)
 
+    def begin(self) -> None:
+        """The same sound comes on another connection: numbers and timestamps begin anew."""
+        with self._lock:
+            self._buffer.begin_anew()
+
     def worth_asking(self, sequence: int, rtt_s: float, now: float) -> bool:
         """Whether it makes sense to ask for a missing packet (16 bit): its answer would come in time to be played."""
         with self._lock:

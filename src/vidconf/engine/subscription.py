@@ -99,6 +99,8 @@ class Subscription:
         self.unbind()
         self._in = _Incoming(ssrc, self.kind, self._clock_hz, track)
         self.capture, self.cname = CaptureClock(self._clock_hz), ""
+        if self.audio is not None:
+            self.audio.begin()
         if self.video is not None:
             self.video.begin(time.monotonic())
 

@@ -162,9 +162,7 @@ class AudioJitterBuffer:
             self.late += 1
             self._late_run += 1
             if self._late_run > LATE_RUN:
-                # not late but numbered anew
-                self._unwrap_sequence, self._unwrap_timestamp = sequence_unwrapper(), timestamp_unwrapper()
-                self._restart()
+                self.begin_anew()       # not late but numbered anew
             return
         self._late_run = 0
         self._keep(number, _Packet(stamp, payload, 0, now, copy=False, behind=behind))
@@ -245,6 +243,11 @@ class AudioJitterBuffer:
                 return decision
             if self._playing:
                 return self._take(number, packet, now, ahead)
+
+    def begin_anew(self) -> None:
+        """What comes now has nothing to do with what came: another SSRC, or a sender that was started again. Counters stay."""
+        self._unwrap_sequence, self._unwrap_timestamp = sequence_unwrapper(), timestamp_unwrapper()
+        self._restart()
 
     def stretched(self, samples: int) -> None:
         """So many samples were put in (> 0) or taken out (< 0) after a `Play` that allowed it."""

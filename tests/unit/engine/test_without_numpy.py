@@ -51,8 +51,11 @@ def picture(frame, at):
 def block(pcm, at):
     assert level(pcm) < 1
     payload = opus.encode(pcm)
-    for stream in streams:
-        stream.push(number[1], number[1] * 960, payload, time.monotonic())
+    for k, stream in enumerate(streams):
+        if k or number[1] % 10 != 5:        # one loses some, the other is held back for a while
+            stream.push(number[1], number[1] * 960, payload, time.monotonic())
+    if number[1] == 15:
+        streams[1].set_least_delay(0.15)
     number[1] += 1
 
 captures = [VideoCapture("lavfi:testsrc2=size=320x240:rate=30", 640, 480, 30, picture, failed),
@@ -69,6 +72,9 @@ reader.close(); tile.close(); pool.close(); playout.close(); playout.join(10)
 devices.listed()
 assert until(lambda: threading.active_count() == 1), threading.enumerate()
 assert not errors, errors
+lost, stretched = (stream.statistics() for stream in streams)
+assert lost["fec"] + lost["concealed_percent"] > 0, lost
+assert stretched["expanded"] + stretched["accelerated"] > 20, stretched
 assert sum(s is not None for s in shown) > 0.9 * len(shown), shown
 assert sys.modules["numpy"] is None
 """

@@ -227,6 +227,17 @@ def test_numbers_that_begin_anew_are_followed() -> None:
     assert sum(n < 30_000 for n in heard.heard) > 65
 
 
+def test_another_connection_is_played_at_once() -> None:
+    listener = listen(sent(100), 1.5)
+    before = len(listener.heard)
+    listener.buffer.begin_anew()
+    packets = [(k * 0.02, (20_000 + k) & 0xFFFF, 777 + k * BLOCK, payload(20_000 + k)) for k in range(100)]
+    for k in range(75):
+        listener.buffer.push(packets[k][1], packets[k][2], packets[k][3], 1.5 + packets[k][0])
+        listener.block(1.501 + k * 0.02)
+    assert len(listener.heard) - before >= 71
+
+
 @pytest.mark.parametrize("drift", [200e-6, -200e-6])
 def test_a_clock_that_runs_fast_or_slow_keeps_the_delay_and_costs_no_cut(drift: float) -> None:
     """Ten minutes: 120 ms are to be stretched or squeezed, and nothing else happens."""
