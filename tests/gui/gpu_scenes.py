@@ -33,6 +33,8 @@ from vidconf.gui.stage.graphics import KEY, Graphics
 from vidconf.gui.stage.raster import RasterCanvas
 from vidconf.gui.stage.stage import BEAT_S
 
+COLOURS = {"cam3": (1, 1), "cam4": (1, 2), "cam5": (5, 2)}
+"""Of some tracks: BT.709, BT.709 in full range, BT.601 in full range; by FFmpeg's numbers."""
 complaints: list[str] = []
 
 
@@ -81,6 +83,7 @@ class Engine:
             if track not in self.tiles:
                 self.tiles[track] = TileWriter(lambda name, track=track: self.house.said(api.RingOpened(track, name)))  # type: ignore[misc]
                 self.films[track] = film(sum(map(ord, track)), *self.sizes.get(track, (640, 360)))
+                self.films[track].colorspace, self.films[track].color_range = COLOURS.get(track, (2, 0))
             size = (width, height) if visible else (0, 0)
             self.tiles[track].watch(*size, self.house.watcher.formats[track], fill)  # type: ignore[arg-type]
         for track, tile in self.tiles.items():

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable
 
 import av
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from vidconf.engine.api import PixelFormat
-from vidconf.engine.frame_ring import RingWriter, bgrx_bytes, i420_bytes, i420_stride
+from vidconf.engine.frame_ring import BT709, FULL_RANGE, RingWriter, bgrx_bytes, i420_bytes, i420_stride
 
 log = logging.getLogger("vidconf.scaling")
 
@@ -158,4 +158,10 @@ class TileWriter:
         new = self._room(i420_bytes(frame.height, stride))
         assert self._ring is not None
         planes = tuple((memoryview(p).cast("B"), p.line_size) for p in (y, u, v))
-        return new if self._ring.write_i420(planes, frame.width, frame.height, pts_us) else None
+        return new if self._ring.write_i420(planes, frame.width, frame.height, pts_us, _colour(frame)) else None
+
+
+def _colour(frame: av.VideoFrame) -> int:
+    """How a planar picture's colours are meant, as a ring says it; what is not said is BT.601, limited range, as swscale takes it."""
+    full = frame.format.name == "yuvj420p" or frame.color_range == ColorRange.JPEG
+    return (BT709 if frame.colorspace == Colorspace.ITU709 else 0) | (FULL_RANGE if full else 0)

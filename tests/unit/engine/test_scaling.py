@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.engine.frame_ring import BGRX, I420, RingReader
+from vidconf.engine.frame_ring import BGRX, BT709, FULL_RANGE, I420, RingReader
 from vidconf.engine.scaling import Scaler, TileWriter, cover_size, fit_size, in_blocks
 
 sides = st.integers(2, 3000)
@@ -134,5 +134,25 @@ def test_i420_keeps_the_picture_as_decoded(form: str) -> None:
     assert shown is not None
     assert (shown.width, shown.height, shown.format & 0xFF) == (322, 182, I420)
     assert 100 < shown.data[50 * shown.stride + 50] < 150
+    assert shown.format & FULL_RANGE == (FULL_RANGE if form == "yuvj420p" else 0)
+    reader.close()
+    tile.close()
+
+
+@pytest.mark.parametrize(
+    ("space", "full", "said"),
+    [(2, 0, 0), (5, 1, 0), (6, 1, 0), (1, 1, BT709), (1, 2, BT709 | FULL_RANGE), (5, 2, FULL_RANGE), (9, 1, 0)],
+)
+def test_i420_says_how_its_colours_are_meant(space: int, full: int, said: int) -> None:
+    rings: list[str] = []
+    tile = TileWriter(rings.append)
+    tile.watch(100, 100, "i420")
+    frame = picture(64, 36, lambda x, y: 126)
+    frame.colorspace, frame.color_range = space, full
+    assert tile.show(frame)
+    reader = RingReader(rings[0])
+    shown = reader.newest()
+    assert shown is not None
+    assert shown.format == I420 | said
     reader.close()
     tile.close()
