@@ -2,7 +2,8 @@
 
 Pure; one thread an object. Capture times come from RTCP sender reports (RFC 3550 §6.4.1: one instant on the sender's wall clock and
 on the stream's own). The correction follows libwebrtc's video/stream_synchronization.cc: a filtered skew of more than 30 ms is
-corrected by at most 80 ms a step, first by holding back less what was held back, then by holding back the other.
+corrected by at most 80 ms a step, first by holding back less what was held back, then by holding back the other. The filter is
+ours: of two measurements the smaller counts, so that a picture that stalls once does not make the sound late.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 LEAST_SKEW_S, MAX_STEP_S = 0.03, 0.08
 MAX_SKEW_S = 10.0
 """More is no skew but two clocks that have nothing to do with each other."""
-MAX_HELD_S = 0.8
+MAX_SOUND_HELD_S, MAX_PICTURE_HELD_S = 0.5, 0.3
+"""More than that would cost the conversation more than the skew does."""
 STEP = 0.75
 """Part of the filtered skew that is corrected at once."""
 EARLY_S = 0.015
@@ -65,38 +67,39 @@ class LipSync:
     """One pair of a sound and a picture. `update` once a second; `least_sound_s` and `least_picture_s` are what each must be held
     back at least, 0 where it is free."""
 
-    __slots__ = ("_average_s", "_measured", "least_picture_s", "least_sound_s")
+    __slots__ = ("_before_s", "least_picture_s", "least_sound_s")
 
     def __init__(self) -> None:
-        self._average_s = 0.0
-        self._measured = 0
+        self._before_s: float | None = None
         self.least_sound_s = self.least_picture_s = 0.0
 
     def release(self) -> None:
         """One of the two does not come out: nothing to wait for."""
-        self._average_s = self.least_sound_s = self.least_picture_s = 0.0
-        self._measured = 0
+        self._before_s = None
+        self.least_sound_s = self.least_picture_s = 0.0
 
     def update(self, skew: float, sound_delay_s: float, picture_delay_s: float) -> bool:
         """`skew` as `skew_s` gives it; the delays are how long each is held back now. True when something is to change."""
         if abs(skew) > MAX_SKEW_S:
             return False
-        self._measured += 1
-        self._average_s += (skew - self._average_s) / min(2, self._measured)
-        if self._measured < 2 or abs(self._average_s) < LEAST_SKEW_S:
+        before, self._before_s = self._before_s, skew
+        if before is None or before * skew <= 0:
             return False
-        step = STEP * self._average_s if self._average_s > 0 else self._average_s + EARLY_S
-        step = max(-MAX_STEP_S, min(MAX_STEP_S, step))
-        self._average_s, self._measured = 0.0, 0
-        if step > 0:
-            self.least_picture_s, self.least_sound_s = _move(self.least_picture_s, self.least_sound_s, sound_delay_s, step)
+        filtered = min(before, skew, key=abs)
+        if abs(filtered) < LEAST_SKEW_S:
+            return False
+        self._before_s = None       # what it does is seen in the next but one
+        step = STEP * filtered if filtered > 0 else -filtered - EARLY_S
+        step = min(MAX_STEP_S, step)
+        if filtered > 0:
+            self.least_picture_s, self.least_sound_s = _move(self.least_picture_s, self.least_sound_s, sound_delay_s, step, MAX_SOUND_HELD_S)
         else:
-            self.least_sound_s, self.least_picture_s = _move(self.least_sound_s, self.least_picture_s, picture_delay_s, -step)
+            self.least_sound_s, self.least_picture_s = _move(self.least_sound_s, self.least_picture_s, picture_delay_s, step, MAX_PICTURE_HELD_S)
         return True
 
 
-def _move(ahead: float, behind: float, behind_delay: float, step: float) -> tuple[float, float]:
-    """Hold back the one that is late less, or the other more: (of the late one, of the other)."""
-    if ahead > 0:
-        return max(0.0, ahead - step), behind
-    return 0.0, min(MAX_HELD_S, max(behind, behind_delay) + step)
+def _move(late: float, other: float, other_delay: float, step: float, most: float) -> tuple[float, float]:
+    """Hold back the one that is late less, or the other more, up to `most`: (of the late one, of the other)."""
+    if late > 0:
+        return max(0.0, late - step), other
+    return 0.0, min(most, max(other, other_delay) + step)

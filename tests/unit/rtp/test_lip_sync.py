@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.rtp.lip_sync import MAX_HELD_S, CaptureClock, LipSync, Shown, skew_s
+from vidconf.rtp.lip_sync import MAX_PICTURE_HELD_S, MAX_SOUND_HELD_S, CaptureClock, LipSync, Shown, skew_s
 
 NTP = 3_900_000_000 << 32
 
@@ -56,7 +56,7 @@ class Streams:
         return self.skew
 
 
-@pytest.mark.parametrize(("sound_s", "picture_s"), [(0.03, 0.18), (0.03, 0.03), (0.23, 0.03), (0.02, 0.6)])
+@pytest.mark.parametrize(("sound_s", "picture_s"), [(0.03, 0.18), (0.03, 0.03), (0.23, 0.03), (0.02, 0.4)])
 def test_within_seconds_they_are_together_and_stay_so(sound_s: float, picture_s: float) -> None:
     streams, chance = Streams(sound_s, picture_s), random.Random(2)
     skews = [streams.second(chance.uniform(-0.016, 0.016)) for _ in range(120)]
@@ -79,6 +79,13 @@ def test_no_more_is_held_back_than_needed_when_the_ways_become_equal() -> None:
     assert (streams.sync.least_sound_s, streams.sync.least_picture_s) == (0.0, 0.0)
 
 
+def test_a_picture_that_stalls_once_does_not_make_the_sound_late() -> None:
+    sync = LipSync()
+    for skew in (0.01, 0.4, 0.02, -0.01, 0.5, 0.01) * 10:
+        assert not sync.update(skew, 0.06, 0.0)
+    assert (sync.least_sound_s, sync.least_picture_s) == (0.0, 0.0)
+
+
 def test_clocks_that_have_nothing_to_do_with_each_other_move_nothing() -> None:
     sync = LipSync()
     for _ in range(10):
@@ -91,6 +98,6 @@ def test_what_is_held_back_is_bounded_and_only_one_of_them(measured: list[tuple[
     sync = LipSync()
     for skew, sound_s, picture_s in measured:
         sync.update(skew, sound_s, picture_s)
-        assert 0 <= sync.least_sound_s <= MAX_HELD_S
-        assert 0 <= sync.least_picture_s <= MAX_HELD_S
+        assert 0 <= sync.least_sound_s <= MAX_SOUND_HELD_S
+        assert 0 <= sync.least_picture_s <= MAX_PICTURE_HELD_S
         assert not (sync.least_sound_s and sync.least_picture_s)
