@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import atexit
 import dataclasses
 import json
 import os
@@ -20,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.network import self_test
+from bench.network import precedence, self_test
 from bench.network.receiver_chromium import program
 from bench.network.rows import ROWS, Record, Told
 from bench.network.watch import RECEIVERS, ROOT, SEED, sfu
@@ -54,16 +53,6 @@ def numbers(text: str) -> list[float]:
     return [float(part) for part in text.split(",") if part]
 
 
-def before_others(nice: int) -> None:
-    """This process and its children before (or after) what else runs here. Raises PermissionError."""
-    os.nice(nice)
-    session = Path("/proc/self/autogroup")      # where the kernel shares time between sessions first, nice counts only within one
-    if session.exists():
-        was = session.read_text().split()[-1]
-        session.write_text(str(nice))
-        atexit.register(session.write_text, was)
-
-
 async def run(rows: list[str], told: Told, kind: str, keep: Path | None) -> list[Record]:
     records: list[Record] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -94,7 +83,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="leave recordings and logs in this folder")
     given = parser.parse_args()
     if given.nice:
-        before_others(given.nice)
+        precedence.take(given.nice)
     os.environ["PATH"] = f"{ROOT / '.cache' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     rows, receivers = given.row.split(","), given.receivers.split(",")
     if unknown := [*(set(rows) - {*ROWS, "way"}), *(set(receivers) - {*RECEIVERS})]:

@@ -67,7 +67,7 @@ async def main() -> None:
         )  # fmt: skip
         tasks.append(asyncio.create_task(paint(source, scene)))
     if told.sound:
-        voice = rtc.AudioSource(48_000, 1, queue_size_ms=100)
+        voice = rtc.AudioSource(48_000, 1, queue_size_ms=1000)       # so much of this process may be late and nobody hears it
         track = rtc.LocalAudioTrack.create_audio_track("voice", voice)
         await room.local_participant.publish_track(
             track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, red=told.red, dtx=False)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.network import precedence
 from bench.network.receiving import Report, Told, arguments, until_told
 from vidconf.engine.recording import SoundFile
 
@@ -60,6 +61,7 @@ class Receiver:
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=program(), args=list(FLAGS))
             page = await browser.new_page()
+            precedence.pass_on()
             page.on("pageerror", lambda error: self.report.notes.setdefault("errors", []).append(str(error)))
             await page.route(f"{ORIGIN}/**", serve)
             await page.goto(f"{ORIGIN}/")
