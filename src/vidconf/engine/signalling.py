@@ -270,7 +270,7 @@ def retry_after_s(said: str) -> float:
 
 def _explained(error: Exception) -> SignalError:
     if isinstance(error, aiohttp.WSServerHandshakeError):
-        wait_s = retry_after_s((error.headers or {}).get("Retry-After", ""))
+        wait_s = retry_after_s(error.headers.get("Retry-After", "") if error.headers else "")
         return SignalError(_STATUS_CODES.get(error.status, "malformed"), f"HTTP {error.status}", wait_s)
     if isinstance(error, TimeoutError):
         return SignalError("timeout", "no answer")
