@@ -26,6 +26,8 @@ later only what it was granted in its first answer."""
 MAX_SDP = 1 << 20
 MAX_SECTIONS = 512
 MAX_LINE = 2048
+MAX_CODECS, MAX_FEEDBACK, MAX_WILDCARDS = 128, 16, 16
+"""Of one section: payload types, feedback kinds of each, and lines that speak of all of them. Browsers stay far below."""
 
 
 class DescriptionError(ValueError):
@@ -77,6 +79,8 @@ class Section:
     simulcast_ssrcs: tuple[int, ...] = ()
     """The same of a client that tells its layers by `a=ssrc-group:SIM`, smallest first."""
     setup: str = ""
+    wildcards: int = 0
+    """Lines of feedback for all payload types read so far."""
 
     @property
     def sends(self) -> bool:
@@ -150,7 +154,7 @@ def read(text: str) -> Description:
             if line.startswith("m="):
                 words = line[2:].split(" ")
                 section = Section(words[0], int(words[1]), mid=str(len(found.sections)))
-                section.codecs = {int(w): Offered("", 0) for w in words[3:] if w.isdigit()} if words[0] != "application" else {}
+                section.codecs = {int(w): Offered("", 0) for w in words[3 : 3 + MAX_CODECS] if w.isdigit()} if words[0] != "application" else {}
                 found.sections.append(section)
                 if len(found.sections) > MAX_SECTIONS:
                     raise DescriptionError("more sections than a participant may have")
@@ -171,6 +175,8 @@ def read(text: str) -> Description:
         raise DescriptionError(f"session description cannot be read: {type(error).__name__}") from error
     if not found.sections:
         raise DescriptionError("session description without a section")
+    if len({section.mid for section in found.sections}) < len(found.sections):
+        raise DescriptionError("two sections of one name")     # RFC 9143 §7.2.1: they are told apart by it
     found.fingerprints = tuple(fingerprints)
     return found
 
@@ -193,8 +199,14 @@ def _attribute(section: Section, name: str, value: str) -> None:
                 known.parameters = parameters.strip()
         case "rtcp-fb":
             number, _, feedback = value.partition(" ")
-            for pt, known in section.codecs.items():
-                if number == "*" or (number.isdigit() and int(number) == pt):
+            meant: Iterable[Offered] = ()
+            if number == "*" and section.wildcards < MAX_WILDCARDS:
+                section.wildcards += 1
+                meant = section.codecs.values()
+            elif number.isdigit() and (one := section.codecs.get(int(number))) is not None:
+                meant = (one,)
+            for known in meant:
+                if len(known.feedback) < MAX_FEEDBACK:
                     known.feedback += (feedback.strip(),)
         case "extmap":
             number, _, uri = value.partition(" ")

@@ -27,6 +27,8 @@ MAX_FRAME_BYTES = 8 << 20
 MAX_STUCK_S = 3.0
 """Nothing that is so old is repaired any more."""
 SKIP_S = 0.1
+MAX_SKIPPED = 32
+"""Frames behind a gap that are looked at for one to go on with: a second of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ class FrameAssembler:
         """Go on with the first whole frame behind the gap that does not need what is missing, if it has waited long enough."""
         assert self._next is not None
         lost = [self._places[self._next]] if self._next in self._places else []
-        for number in sorted(n for n in self._places if n > self._scan):
+        for number in sorted([n for n in self._places if n > self._scan])[:MAX_SKIPPED]:
             place = self._places[number]
             broken = self._chain.after(lost, place)
             last = None if broken is None else self._last_of(number)
@@ -177,11 +179,11 @@ class FrameAssembler:
 
     def _last_of(self, number: int) -> int | None:
         """The last packet of the frame that begins here, when all of it is held."""
-        packets = self._packets
-        while (packet := packets.get(number)) is not None:
+        packets, at = self._packets, number
+        while (packet := packets.get(at)) is not None and (at == number or at not in self._places):
             if packet[1]:
-                return number
-            number += 1
+                return at
+            at += 1
         return None
 
     def _lose(self) -> None:
@@ -279,8 +281,9 @@ class FrameAssembler:
         if self._arrived:
             arrived = max([self._arrived.pop(n, now) for n in range(first, last + 1)])
         if self._repaired:
-            repaired = any([n <= last for n in self._repaired])
-            self._repaired = {n for n in self._repaired if n > last}
+            numbers = range(first, last + 1)
+            repaired = not self._repaired.isdisjoint(numbers)
+            self._repaired.difference_update(numbers)
         try:
             if first != last:
                 data = self._codec.join(held)

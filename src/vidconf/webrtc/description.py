@@ -32,6 +32,9 @@ H264_PROFILES = ("42", "4d", "64")
 FEEDBACK = {("nack", None), ("nack", "pli"), ("ccm", "fir")}
 """What we do as a receiver for each stream. For the connection it is what `feedback_asked` finds."""
 MAX_SDP = 1 << 20
+MAX_WORK = 1_000_000
+"""Comparisons that reading a description may cost: aiortc holds each line of feedback and format against each codec of its section,
+each line of an SSRC against each SSRC. The largest room's takes a quarter of this; a megabyte made for it took minutes."""
 
 
 class DescriptionError(ValueError):
@@ -69,6 +72,9 @@ def parse(text: str) -> SessionDescription:
     """Read a description. Raises DescriptionError."""
     if len(text) > MAX_SDP:
         raise DescriptionError("session description is larger than any room's")
+    text = "\n".join(text.splitlines())
+    if sum(map(_work, text.split("\nm="))) > MAX_WORK:
+        raise DescriptionError("session description that takes longer to read than any room's")
     try:
         description = SessionDescription.parse(text)
         if not description.media:
@@ -81,6 +87,12 @@ def parse(text: str) -> SessionDescription:
     except Exception as error:      # aiortc's parser asserts, indexes and converts: every way of failing is the text's fault
         raise DescriptionError(f"session description cannot be read: {type(error).__name__}: {error}") from error
     return description
+
+
+def _work(section: str) -> int:
+    """Comparisons that reading this section takes."""
+    ssrcs, codecs = section.count("\na=ssrc:"), section.count("\na=rtpmap:")
+    return ssrcs * ssrcs // 2 + codecs * (section.count("\na=rtcp-fb:") + section.count("\na=fmtp:"))
 
 
 def transport_of(description: SessionDescription) -> tuple[RTCIceParameters, RTCDtlsParameters]:
