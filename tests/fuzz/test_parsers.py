@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from fuzz.campaign import Found, attack, try_one
 from fuzz.parsers import PARSERS, Parser
 
