@@ -7,9 +7,11 @@ loudspeaker is given silence; nothing is kept, and all are given back at once.
 from __future__ import annotations
 
 import array
+import json
 import math
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -24,6 +26,7 @@ from vidconf.cli.parts import Put
 
 OPENS_S, LISTENS_S, PICTURE_S, PLAYS_S = 5.0, 1.2, 6.0, 3.0
 LOOKS_S = 0.7
+RENDERER_S = 4.0
 BUSY_PERCENT = 85.0
 LEAST_MEMORY_MB = 500
 QUIET_DB = -55.0
@@ -44,8 +47,24 @@ def machine(put: Put, told: Mapping[str, Any]) -> None:
     put(Finding("doctor.memory", "warning" if short else "ok", "short" if short else "enough", {"free_mb": free, "total_mb": memory.total >> 20}))
     cards = graphics_cards()
     basic = any("basic display" in card.lower() for card in cards)
-    result = "basic" if basic else "found" if cards else "none"
-    put(Finding("doctor.graphics", "warning" if basic else "ok", result, {"cards": cards}))
+    renderer = painting_card(str(told.get("stage_renderer") or "auto")) if cards and not basic else ""
+    result = "basic" if basic else "card" if renderer else "found" if cards else "none"
+    put(Finding("doctor.graphics", "warning" if basic else "ok", result, {"cards": cards, "renderer": renderer}))
+
+
+def painting_card(chosen: str) -> str:
+    """The renderer by which the window will paint its pictures, "" when the processor will: asked as the window asks, in a process that a
+    bad driver may end. `chosen`: the setting."""
+    from vidconf.gui.stage.graphics import is_software, probe_command
+
+    if chosen == "raster":
+        return ""
+    try:
+        asked = subprocess.run(probe_command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=RENDERER_S)
+        name = str(json.loads(asked.stdout)["renderer"])
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
+        return ""
+    return name if chosen == "gpu" or not is_software(name) else ""
 
 
 def processor() -> str:

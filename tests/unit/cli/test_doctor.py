@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from vidconf.cli.doctor_devices import _microphone, _speaker, camera, graphics_c
 from vidconf.cli.findings import Finding
 from vidconf.client.links import LINK_ERRORS
 from vidconf.client.settings import Settings
+from vidconf.gui.stage import graphics
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +156,24 @@ def test_graphics_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert graphics_cards() == ["Intel (i915)", "NVIDIA (nouveau)", "0x9999 (own)"]
     monkeypatch.setattr(doctor_devices, "graphics_cards", lambda: ["Microsoft Basic Display Adapter"])
     assert found_by(machine)["doctor.graphics"].result == "basic"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "code", "named"),
+    [
+        ("auto", "print('{\"renderer\": \"Mesa Intel\"}')", "Mesa Intel"), ("raster", "print('{\"renderer\": \"Mesa Intel\"}')", ""),
+        ("auto", "print('{\"renderer\": \"llvmpipe\"}')", ""), ("gpu", "print('{\"renderer\": \"llvmpipe\"}')", "llvmpipe"),
+        ("auto", "print('{\"renderer\": \"\"}')", ""), ("auto", "import os; os.abort()", ""), ("auto", "print('nothing')", ""), ("auto", "import time; time.sleep(60)", ""),
+    ],
+)  # fmt: skip
+def test_who_will_paint_is_asked_as_the_window_asks(chosen: str, code: str, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_devices, "RENDERER_S", 3.0)
+    monkeypatch.setattr(graphics, "probe_command", lambda: [sys.executable, "-c", code])
+    assert doctor_devices.painting_card(chosen) == named
+    monkeypatch.setattr(doctor_devices, "graphics_cards", lambda: ["Intel (i915)"])
+    monkeypatch.setattr(doctor_devices, "painting_card", lambda chosen: named)
+    found = found_by(machine)["doctor.graphics"]
+    assert (found.result, found.status) == ("card" if named else "found", "ok")
 
 
 # ---- devices ----

@@ -34,7 +34,7 @@ COMPUTED = {
     "doctor.media.signalling": (*CODES, "bad_address", "door", "not_passed_on", "media_unavailable"),
     "doctor.media.udp": ("turn_instead",),
     "doctor.cpu": ("enough", "busy", "one_core"),
-    "doctor.graphics": ("found", "none", "basic"),
+    "doctor.graphics": ("card", "found", "none", "basic"),
     "doctor.camera": DEVICE,
     "doctor.microphone": DEVICE,
     "doctor.speaker": ("no_device", "not_found", "does_not_open"),
@@ -45,7 +45,7 @@ COMPUTED = {
     **{f"selftest.{name}": ("broken", "wrong") for name in ("opus", "vp8", "ring")},
 }
 GOOD = {
-    "enough", "found", "none", "answers", "open", "door", "trusted", "here", "named", "works", "all", "some", "known", "number", "proxied",
+    "enough", "card", "found", "none", "answers", "open", "door", "trusted", "here", "named", "works", "all", "some", "known", "number", "proxied",
     "used", "done", "through", "in_step", "ready", "relay", "external", "live", "scheduled", "through_proxy", "quiet", "fits", "absent",
     "windows", "system", "store", "starts",
 }  # fmt: skip
