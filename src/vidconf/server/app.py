@@ -137,7 +137,7 @@ class Server:
 
         failures = FailureLimiter(config.limits.failures_per_minute)
         self.control = Control(config, self.storage, self.rooms, self.media, failures)
-        self.visitors = Visitors(self.accounts, failures, config.behind_proxy)
+        self.visitors = Visitors(self.accounts, failures, config.behind_proxy, config.proxies)
         schedule = Schedule(self.storage, config.limits.capacity)
         rest = Rest(self.storage, self.accounts, schedule, self.rooms, self.media, self.control, self.visitors, self.public_url)
         self._metrics = Metrics(self)

@@ -82,6 +82,8 @@ class Config:
     """What links show. Empty: the local URL."""
     behind_proxy: bool = False
     """A front on this machine or network ends TLS; `X-Forwarded-For` is believed."""
+    proxies: tuple[str, ...] = ()
+    """Where the front is, addresses or networks: nobody else's `X-Forwarded-For` is believed. Empty: whoever reaches the port is it."""
     allowed_origins: tuple[str, ...] = ()
     """Web pages of other origins that may open the control socket. Native clients send no Origin."""
     presence_s: float = 30.0
@@ -187,6 +189,13 @@ def _check(config: Config) -> None:
         raise ConfigError("media.udp_port: from 0 to 65535")
     if config.log_level not in ("debug", "info", "warning", "error"):
         raise ConfigError("log_level: debug, info, warning or error")
+    for network in config.proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ConfigError(f"proxies: {network!r} is no address and no network such as 10.1.2.0/24") from None
+    if config.proxies and not config.behind_proxy:
+        raise ConfigError("proxies: only with behind_proxy = true")
     if config.presence_s < 1:
         raise ConfigError("presence_s: at least 1 second")
     for name in ("failures_per_minute", "commands_per_second", "chat_per_second", "changes_per_second", "message_bytes", "queue_frames", "capacity"):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -125,16 +126,28 @@ def number_field(body: Mapping[str, Any], name: str, least: float, most: float, 
 class Visitors:
     """Who asks: address, bearer, and whether it failed too often."""
 
-    def __init__(self, accounts: Accounts, failures: FailureLimiter, behind_proxy: bool) -> None:
+    def __init__(self, accounts: Accounts, failures: FailureLimiter, behind_proxy: bool, proxies: Sequence[str] = ()) -> None:
         self._accounts, self._failures, self._behind_proxy = accounts, failures, behind_proxy
+        self._proxies = [ipaddress.ip_network(network) for network in proxies]
 
     def address(self, request: web.Request) -> str:
         """Behind a proxy: what it added last to X-Forwarded-For, be it to the visitor's own header or behind it."""
-        if self._behind_proxy:
+        if self._behind_proxy and self._is_front(request.remote or ""):
             forwarded = request.headers.getall("X-Forwarded-For", [""])[-1].rpartition(",")[2].strip()
             if forwarded:
                 return forwarded[:64]
         return request.remote or "unknown"
+
+    def _is_front(self, remote: str) -> bool:
+        if not self._proxies:
+            return True
+        try:
+            address = ipaddress.ip_address(remote.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._proxies)
 
     def local(self, request: web.Request) -> bool:
         """Asked from this very machine, by its own name for itself: neither through a front nor by a page whose name was made to

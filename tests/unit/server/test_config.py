@@ -71,6 +71,7 @@ def test_every_key_of_the_file_is_taken(file: Path, tmp_path: Path) -> None:
         data = "{tmp_path}"
         public_url = "https://meet.example.gov.vn"
         behind_proxy = true
+        proxies = ["10.1.2.3", "2001:db8::/64"]
         allowed_origins = ["https://portal.example.gov.vn"]
         presence_s = 20
         log_level = "debug"
@@ -98,6 +99,7 @@ def test_every_key_of_the_file_is_taken(file: Path, tmp_path: Path) -> None:
     )
     assert config == Config(
         host="0.0.0.0", port=9000, data=tmp_path, public_url="https://meet.example.gov.vn", behind_proxy=True,
+        proxies=("10.1.2.3", "2001:db8::/64"),
         allowed_origins=("https://portal.example.gov.vn",), presence_s=20.0, log_level="debug",
         media=MediaConfig(
             url="wss://sfu.example.gov.vn", api_url="http://127.0.0.1:7880", api_key="key", api_secret="s" * 32, udp_host="10.0.0.5",
@@ -140,6 +142,9 @@ WRONG = [
     ("behind_proxy = 'yes'", ["behind_proxy", "bool"]),
     ("allowed_origins = 'https://a'", ["allowed_origins", "list of texts"]),
     ("allowed_origins = [1]", ["allowed_origins", "list of texts"]),
+    ("behind_proxy = true\nproxies = ['10.1.2.0/33']", ["proxies", "10.1.2.0/24"]),
+    ("behind_proxy = true\nproxies = ['front']", ["proxies", "'front'"]),
+    ("proxies = ['10.1.2.3']", ["proxies", "behind_proxy"]),
     ("presence_s = 0", ["presence_s", "at least 1"]),
     ("presence_s = nan", ["presence_s", "number"]),
     ("presence_s = inf", ["presence_s", "number"]),

@@ -239,6 +239,19 @@ async def test_behind_a_front_the_visitor_is_who_the_front_saw_last(serving: Ser
         assert await guess("198.51.100.9", "203.0.113.1") == 429, "nor in a header of its own, before the front's"
 
 
+@pytest.mark.parametrize(
+    ("proxies", "second"),
+    [(("10.1.2.3", "192.0.2.0/24", "2001:db8::/64"), 429), (("10.1.2.3", "127.0.0.0/8"), 403)],
+    ids=["not by the front", "by the front"],
+)
+async def test_only_the_front_is_believed_where_it_is_named(serving: Serving, proxies: tuple[str, ...], second: int) -> None:
+    async with serving(behind_proxy=True, proxies=proxies, limits={"failures_per_minute": 1}) as house:
+        made = await house.meeting()
+        path = f"/api/v1/meetings/by-code/{made['code']}/chair"
+        statuses = [(await house.anybody.post(path, {"secret": "x"}, headers={"X-Forwarded-For": f"203.0.113.{n}"})).status for n in range(2)]
+        assert statuses == [403, second]
+
+
 async def test_without_a_front_nobody_chooses_its_own_address(serving: Serving) -> None:
     async with serving(limits={"failures_per_minute": 1}) as house:
         made = await house.meeting()
