@@ -2,12 +2,15 @@
 
 Pure; one thread an object. After libwebrtc's modules/video_coding/timing/timing.cc: a frame is due when frames of its timestamp
 usually come, plus a delay that follows what the path needs (`frame_jitter`). What is ours: nothing is held back on a path that
-needs less than the next refresh of a screen hides; the time frames usually come is a mean over the last seconds and not over the
-whole stream, so that a path which gets shorter is not waited for; where packets are lost no whole round trip is added, only as much
-as keeps a repair from being seen as a freeze; and what waits, waits encoded.
+needs less than the next refresh of a screen hides, nor for longer than nearly all frames of the last seconds needed (a machine that
+stalled once makes a large variance, and no reason to wait); the time frames usually come is a mean over the last seconds and not
+over the whole stream, so that a path which gets shorter is not waited for; where packets are lost no whole round trip is added, only
+as much as keeps a repair from being seen as a freeze; and what waits, waits encoded.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 from vidconf.rtp.frame_jitter import FrameJitter
 from vidconf.rtp.statistics import timestamp_unwrapper
@@ -29,6 +32,12 @@ LATEST_S = 20.0
 """The latest repair is looked for in the last one to two of these."""
 MAX_REPAIR_HOLD_S = 0.2
 MEMORY_FRAMES = 64
+MAX_LATE_S = 0.05
+"""So much of a late frame counts for the mean: what is later was held up, and says little of the way."""
+IN_WAKE = 0.3
+"""A frame that follows the one before in less than this part of the time between them was held up with it."""
+SEEN_FRAMES, MOST, EVERY = 300, 0.97, 10
+"""Of so many frames so large a part came within what is held back at most; looked at once in so many."""
 MAX_STEP_S = 3.0
 """A larger jump of timestamps against the clock is a new beginning."""
 MAX_DELAY_S = 2.0
@@ -65,8 +74,8 @@ class RenderTime:
     """For each frame: `arrived`, then `due`, then `released` when it goes to the decoder. Times are monotonic seconds."""
 
     __slots__ = (
-        "_base", "_frames", "_jitter", "_last_at", "_last_stamp", "_moved_at", "_repairs", "_unwrap", "delay_s", "least_delay_s", "rtt_s",
-        "target_s",
+        "_base", "_frames", "_jitter", "_last_at", "_last_stamp", "_late_s", "_most_s", "_moved_at", "_repairs", "_unwrap", "delay_s",
+        "least_delay_s", "rtt_s", "target_s",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -85,6 +94,9 @@ class RenderTime:
         self._base: float | None = None
         """Mean arrival less the timestamp, seconds."""
         self._frames = 0
+        self._late_s: deque[float] = deque(maxlen=SEEN_FRAMES)
+        self._most_s = 0.0
+        """How late nearly all frames were at most."""
         self._last_at = self._last_stamp = 0.0
         self._moved_at: float | None = None
 
@@ -104,14 +116,19 @@ class RenderTime:
         elif repaired:
             self._repairs.note(off_s, at)
         else:
-            self._base += off_s / min(MEMORY_FRAMES, self._frames + 1)
+            if at - self._last_at > IN_WAKE * (stamp - self._last_stamp):
+                memory = MEMORY_FRAMES if off_s > -MAX_LATE_S else MEMORY_FRAMES // 4       # the way is shorter now
+                self._base += min(off_s, MAX_LATE_S) / min(memory, self._frames + 1)
+                self._late_s.append(off_s)
+            if self._frames % EVERY == 0 and self._late_s:
+                self._most_s = sorted(self._late_s)[int(MOST * (len(self._late_s) - 1))]
             if stamp > self._last_stamp:
                 self._jitter.note(at - self._last_at - (stamp - self._last_stamp), size, at)
         if not repaired:
             self._frames += 1
             if stamp > self._last_stamp or self._frames == 1:
                 self._last_at, self._last_stamp = at, stamp
-        need_s = self._jitter.estimate_s() + self._repairs.hold_s(self.rtt_s, at)
+        need_s = max(0.0, min(self._jitter.estimate_s(), self._most_s)) + self._repairs.hold_s(self.rtt_s, at)
         self.target_s = need_s + SYSTEM_JITTER_S if need_s > QUIET_S else 0.0
 
     def due(self, timestamp: int, now: float) -> float:

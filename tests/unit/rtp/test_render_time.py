@@ -70,6 +70,16 @@ def test_a_shaking_way_is_made_even() -> None:
     assert quantile(out.waits, 0.95) < 0.1
 
 
+def test_a_machine_that_stalls_now_and_then_is_not_waited_for() -> None:
+    chance = random.Random(8)
+    late = [0.3 if k % 90 == 0 else chance.uniform(0, 0.004) for k in range(1800)]
+    for k in range(1, 1800):
+        late[k] = max(late[k], late[k - 1] - FRAME_S)        # the frames behind come with it
+    out = run(RenderTime(), late)
+    assert quantile(out.waits[300:], 0.8) < 0.01
+    assert quantile(out.delays[300:], 0.9) < 0.08
+
+
 def lossy(seconds: int, rtt_s: float, tries: int, seed: int = 3) -> tuple[list[float], set[int]]:
     """Lateness of frames of which two in five need a repair, one in a hundred of those up to `tries` of them."""
     chance = random.Random(seed)
