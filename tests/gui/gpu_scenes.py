@@ -15,8 +15,10 @@ from pathlib import Path
 
 import av
 import numpy as np
+from gui import states
+from gui.recording import RecordingActions, go_to
 from gui.stage_room import House, room, with_person
-from PySide6.QtCore import QEventLoop, QTimer, QtMsgType, qInstallMessageHandler
+from PySide6.QtCore import QEventLoop, QPoint, QSize, QTimer, QtMsgType, qInstallMessageHandler
 from PySide6.QtGui import QColor, QImage, QSurface
 from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 from shiboken6 import getCppPointer
@@ -24,14 +26,16 @@ from shiboken6 import getCppPointer
 from vidconf import words
 from vidconf.client.settings import Settings
 from vidconf.client.state import ClientState
+from vidconf.client.store import Store
 from vidconf.engine import api
 from vidconf.engine.scaling import TileWriter
 from vidconf.gui import theme
+from vidconf.gui.main_window import MainWindow
 from vidconf.gui.stage import graphics as graphics_module
 from vidconf.gui.stage.gpu import GpuCanvas
 from vidconf.gui.stage.graphics import KEY, Graphics
 from vidconf.gui.stage.raster import RasterCanvas
-from vidconf.gui.stage.stage import BEAT_S
+from vidconf.gui.stage.stage import BEAT_S, Stage
 
 COLOURS = {"cam3": (1, 1), "cam4": (1, 2), "cam5": (5, 2)}
 """Of some tracks: BT.709, BT.709 in full range, BT.601 in full range; by FFmpeg's numbers."""
@@ -330,6 +334,49 @@ def turns(folder: Path | None) -> None:
     graphics.let_go()
 
 
+def enters(folder: Path | None) -> None:
+    """The real window: from home into a meeting, another theme in the middle, out again and in once more."""
+    store = Store(states.home())
+    window = MainWindow(store, RecordingActions(store), Settings(command_line={KEY: "gpu"}))
+    window.resize(1100, 700)
+    window.show()
+    spin(100)
+    window.activateWindow()
+
+    def stage_of() -> Stage:
+        found = window.findChildren(Stage)
+        assert found
+        return found[-1]
+
+    for _ in range(2):
+        go_to(store, states.in_meeting())
+        until(lambda: stage_of()._exposure.seen, "the meeting")
+        assert isinstance(stage_of()._canvas, GpuCanvas)
+        assert window.size() == QSize(1100, 700)
+        theme.apply(QApplication.instance(), "dark")  # type: ignore[arg-type]
+        window.rebuild()
+        until(lambda: stage_of()._exposure.seen, "the new page")
+        assert window.size() == QSize(1100, 700)
+        spin(150)
+        image = window.grab()
+        if folder is not None:
+            image.save(str(folder / "enters.png"))
+        ground = image.toImage().pixelColor(stage_of().mapTo(window, QPoint(3, 3)))
+        assert ground == QColor(theme.T["stage"]), ground.name()
+        tile = stage_of().findChild(QWidget, "p3")
+        assert tile is not None
+        disc = image.toImage().pixelColor(tile.mapTo(window, QPoint(tile.width() // 2, tile.height() // 4)))
+        assert disc != QColor(theme.T["stage"])
+        go_to(store, states.home())
+        spin(150)
+        assert window.isVisible()
+        theme.apply(QApplication.instance(), "light")  # type: ignore[arg-type]
+        window.rebuild()
+    window.let_go()
+    window.hide()
+    window.deleteLater()
+
+
 def hostile(folder: Path | None) -> None:
     """Pictures larger than the card takes, of no size, of the other format, rings that vanish."""
     with stage("gpu", room(4), 960, 560) as (house, engine):
@@ -375,7 +422,7 @@ def main() -> None:
     qInstallMessageHandler(on_message)
     words.set_language("vi")
     theme.apply(app, "light")
-    scene = {"same": same, "moves": moves, "passes": passes, "slow": slow, "turns": turns, "hostile": hostile}[sys.argv[1]]
+    scene = {"same": same, "moves": moves, "passes": passes, "slow": slow, "turns": turns, "enters": enters, "hostile": hostile}[sys.argv[1]]
     scene(Path(sys.argv[2]) if len(sys.argv) > 2 else None)
     spin(50)
     assert complaints == [], complaints
