@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vidconf.rtp import opus
-from vidconf.rtp.playout_delay import LOSS_COST_S, ArrivalDelay, PlayoutDelay
+from vidconf.rtp.playout_delay import ArrivalDelay, PlayoutDelay
 from vidconf.rtp.statistics import sequence_unwrapper, timestamp_unwrapper
 
 MAX_PACKETS = 200
@@ -44,7 +44,6 @@ FAR_BEHIND_S = 1.5
 MEAN_OF = 50
 """Packets that the mean delay is taken over, about a second."""
 ASK_MARGIN_S = 0.01
-MOST_WAITED_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +267,7 @@ class AudioJitterBuffer:
             return False
         due = stamp - (number - missing) * self._step
         late_s = self._arrivals.late_s(due / opus.CLOCK_HZ, now) + rtt_s + ASK_MARGIN_S
-        return late_s <= max(self._delay.target_s, min(MOST_WAITED_S, 100 * self._loss * LOSS_COST_S))
+        return late_s <= self._delay.affordable_s(self._loss)
 
     def _begin(self, now: float) -> bool:
         """Whether the oldest packet here is due."""

@@ -22,6 +22,8 @@ REORDER_FORGET = 0.9993
 PRESUMED = 20
 LOSS_COST_S = 0.02
 """What one per cent of packets played without waiting for their repair is worth in delay."""
+MOST_WAITED_S = 0.25
+"""More is not asked for, however much is lost."""
 START_S = 0.05
 ROUNDING_S = 0.02
 """A packet that comes just after a block was made waits for the next one."""
@@ -138,6 +140,11 @@ class PlayoutDelay:
         """Not less than this (at most MOST_ASKED_S); 0 leaves it to the network."""
         self._least_s = max(0.0, min(MOST_ASKED_S, seconds))
         self._settle()
+
+    def affordable_s(self, loss: float) -> float:
+        """How late a repair may come where that share of packets is lost: in time for the delay of now, or for the one that would
+        pay for itself."""
+        return max(self.target_s, self._network_s + min(MOST_WAITED_S, 100 * LOSS_COST_S * loss))
 
     def _weigh_repairs(self) -> None:
         if self._in_order:
