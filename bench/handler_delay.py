@@ -80,8 +80,8 @@ def engine() -> int:
 
 # ---- the window
 def window(told: dict[str, Any]) -> None:
-    from vidconf.cli.demo_scene import Scene
     from vidconf.cli.demo_cast import Part
+    from vidconf.cli.demo_scene import Scene
     from vidconf.cli.demo_window import _Chair, _settings
     from vidconf.client.core import Identity
     from vidconf.client.credentials import Credentials

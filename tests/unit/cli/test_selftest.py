@@ -184,7 +184,7 @@ def media_finding(name: str) -> Finding:
 
 def test_a_voice_that_comes_out_wrong_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     real = opus_codec.OpusDecoder.decode
-    for wrong in (lambda self, payload: opus_codec.SILENCE, lambda self, payload: real(self, payload)[::-1], lambda self, payload: 2 * real(self, payload)[: opus_codec.BLOCK]):
+    for wrong in (lambda self, payload: bytes(opus_codec.BLOCK_BYTES), lambda self, payload: real(self, payload)[::-1], lambda self, payload: 2 * real(self, payload)[: opus_codec.BLOCK]):
         monkeypatch.setattr(opus_codec.OpusDecoder, "decode", wrong)
         assert (media_finding("opus").status, media_finding("opus").result) == ("failure", "wrong")
         assert media_finding("vp8").status == "ok", "the others are tried all the same"
