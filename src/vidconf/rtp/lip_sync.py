@@ -17,7 +17,7 @@ MAX_SOUND_HELD_S, MAX_PICTURE_HELD_S = 0.5, 0.3
 """More than that would cost the conversation more than the skew does."""
 STEP = 0.75
 """Part of the filtered skew that is corrected at once."""
-EARLY_S = 0.015
+EARLY_S = 0.02
 """A picture may be so early: nobody notices, and it is that much newer."""
 CLOCK_JUMP_S = 0.5
 
