@@ -15,7 +15,8 @@ class _Blank(QRhiWidget):
         self.renderer = ""
 
     def initialize(self, cb: QRhiCommandBuffer) -> None:
-        self.renderer = bytes(self.rhi().driverInfo().deviceName.data()).decode("utf-8", "replace") or "unnamed"
+        info = self.rhi().driverInfo()  # held: the name is a part of it, and read after it has gone the process ends
+        self.renderer = bytes(info.deviceName.data()).decode("utf-8", "replace").strip() or "unnamed"
 
     def render(self, cb: QRhiCommandBuffer) -> None:  # type: ignore[override]
         cb.beginPass(self.renderTarget(), QColor(0, 0, 0), QRhiDepthStencilClearValue(1.0, 0))
