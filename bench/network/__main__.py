@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--loss", default="0,2,5,10,15", help="per cent; several by commas")
     parser.add_argument("--burst", default="1", help="mean length of a run of losses")
+    parser.add_argument("--jitter", default="0", help="ms")
     parser.add_argument("--rtt", default="50", help="ms")
     parser.add_argument("--red", default="off,on")
     parser.add_argument("--alone", action="store_true", help="one receiver after the other")
@@ -95,7 +96,8 @@ def main() -> None:
         sys.exit("livekit-server is missing: ./script/install-test-peers")
     told = Told(
         receivers=receivers, seconds=given.seconds, losses=[p / 100 for p in numbers(given.loss)], rtts_ms=numbers(given.rtt),
-        reds=[word == "on" for word in given.red.split(",")], bursts=numbers(given.burst), alone=given.alone, seed=given.seed,
+        reds=[word == "on" for word in given.red.split(",")], bursts=numbers(given.burst),
+        jitters_ms=numbers(given.jitter), alone=given.alone, seed=given.seed,
     )  # fmt: skip
     if "way" in rows:
         rows.remove("way")

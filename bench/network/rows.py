@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import itertools
 import statistics
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ class Told:
     reds: Sequence[bool] = (False, True)
     bursts: Sequence[float] = (1.0,)
     """Mean length of a run of losses."""
+    jitters_ms: Sequence[float] = (0.0,)
     alone: bool = False
     """One receiver after the other instead of all at once."""
     seed: int = SEED
@@ -46,9 +49,14 @@ class Record:
 async def _watched(server: Any, plan: Plan, folder: Path, told: Told) -> list[Watch]:
     if not told.alone:
         return await measure(server, plan, folder)
-    import dataclasses
-
     return [w for name in plan.receivers for w in await measure(server, dataclasses.replace(plan, receivers=[name]), folder)]
+
+
+def _ways(told: Told) -> Iterator[tuple[str, float, Settings]]:
+    """(what it is called, round trip in ms, what the way is like): every combination asked for."""
+    for rtt_ms, burst, jitter_ms, loss in itertools.product(told.rtts_ms, told.bursts, told.jitters_ms, told.losses):
+        words = [f"{rtt_ms:.0f} ms round trip", *([f"jitter {jitter_ms:.0f} ms"] if jitter_ms else []), f"{100 * loss:.0f} % lost"]
+        yield ", ".join(words) + (f" in runs of {burst:.0f}" if burst > 1 else ""), rtt_ms, Settings(jitter_ms=jitter_ms, loss=loss, burst=burst)
 
 
 def _record(row: str, condition: str, found: dict[str, dict[str, float | None]]) -> Record:
@@ -64,18 +72,15 @@ def _share(part: float, whole: float) -> float | None:
 # ---- speech
 async def speech(server: Any, told: Told, folder: Path) -> AsyncIterator[Record]:
     """PESQ-WB of every sentence wholly within the watch: how well a voice comes through losses."""
-    for red in told.reds:
-        for rtt_ms in told.rtts_ms:
-            for burst in told.bursts:
-                for loss in told.losses:
-                    condition = f"RED {'on' if red else 'off'}, {rtt_ms:.0f} ms round trip, {100 * loss:.0f} % lost" + (f" in runs of {burst:.0f}" if burst > 1 else "")
-                    plan = Plan(told.receivers, told.seconds, rtt_ms, [(0.0, Settings(loss=loss, burst=burst))], seed=told.seed, red=red, record=True)
-                    try:
-                        watches = await _watched(server, plan, folder, told)
-                    except WatchError as error:
-                        yield Record("speech", condition, failed=str(error))
-                        continue
-                    yield _record("speech", condition, {w.receiver: await asyncio.to_thread(_of_speech, w) for w in watches})
+    for red, (words, rtt_ms, way) in itertools.product(told.reds, list(_ways(told))):
+        condition = f"RED {'on' if red else 'off'}, {words}"
+        plan = Plan(told.receivers, told.seconds, rtt_ms, [(0.0, way)], seed=told.seed, red=red, record=True)
+        try:
+            watches = await _watched(server, plan, folder, told)
+        except WatchError as error:
+            yield Record("speech", condition, failed=str(error))
+            continue
+        yield _record("speech", condition, {w.receiver: await asyncio.to_thread(_of_speech, w) for w in watches})
 
 
 def _of_speech(watch: Watch) -> dict[str, float | None]:
@@ -105,20 +110,15 @@ def _mean(values: Sequence[float]) -> float | None:
 # ---- pictures
 async def pictures(server: Any, told: Told, folder: Path) -> AsyncIterator[Record]:
     """720p30 with a voice: freezes, how old a picture is when it is handed over, what repairing costs."""
-    for rtt_ms in told.rtts_ms:
-        for burst in told.bursts:
-            for loss in told.losses:
-                condition = f"720p30, {rtt_ms:.0f} ms round trip, {100 * loss:.0f} % lost" + (f" in runs of {burst:.0f}" if burst > 1 else "")
-                plan = Plan(
-                    told.receivers, told.seconds, rtt_ms, [(0.0, Settings(loss=loss, burst=burst))], seed=told.seed, picture="1280x720", ages=True,
-                    settle_s=6.0,
-                )  # fmt: skip
-                try:
-                    watches = await _watched(server, plan, folder, told)
-                except WatchError as error:
-                    yield Record("pictures", condition, failed=str(error))
-                    continue
-                yield _record("pictures", condition, {w.receiver: _of_pictures(w) for w in watches})
+    for words, rtt_ms, way in _ways(told):
+        condition = f"720p30, {words}"
+        plan = Plan(told.receivers, told.seconds, rtt_ms, [(0.0, way)], seed=told.seed, picture="1280x720", ages=True, settle_s=6.0)
+        try:
+            watches = await _watched(server, plan, folder, told)
+        except WatchError as error:
+            yield Record("pictures", condition, failed=str(error))
+            continue
+        yield _record("pictures", condition, {w.receiver: _of_pictures(w) for w in watches})
 
 
 def _of_pictures(watch: Watch) -> dict[str, float | None]:
