@@ -7,8 +7,9 @@ first the second line, then the badge, then the words of the marks. The window's
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil
 
 from PySide6.QtCore import QPointF, QRect, QRectF, QSize, QSizeF, Qt
@@ -54,22 +55,36 @@ class Overlay:
 
     over: list[Piece] = field(default_factory=list)
     """On top of picture or initials, in this order."""
-    instead: list[Piece] = field(default_factory=list)
-    """Where there is no picture."""
-    waiting: list[Piece] = field(default_factory=list)
-    """Where a picture is on its way and does not come."""
+    without: Callable[[], tuple[list[Piece], list[Piece]]] = lambda: ([], [])
+    """Draws `instead` and `waiting`, when they are first asked for: most tiles have a picture."""
     corners: tuple[Piece, ...] = ()
     frame: bool = False
     bars: QRect | None = None
+    _drawn: tuple[list[Piece], list[Piece]] | None = None
+
+    @property
+    def instead(self) -> list[Piece]:
+        """Where there is no picture."""
+        return self._once()[0]
+
+    @property
+    def waiting(self) -> list[Piece]:
+        """Where a picture is on its way and does not come."""
+        return self._once()[1]
+
+    def _once(self) -> tuple[list[Piece], list[Piece]]:
+        if self._drawn is None:
+            self._drawn = self.without()
+        return self._drawn
 
     @classmethod
     def of(cls, content: Content, size: QSize, ratio: float, bare: bool = False) -> Overlay:
         """`size` in device pixels, `ratio` of them to one of ours. `bare`: a shared page shown large, with nothing over it."""
         if bare:
-            return cls(waiting=_waiting_page(size, ratio))
+            return cls(without=lambda: ([], _waiting_page(size, ratio)))
         drawn = _Drawn(content, size, ratio).overlay
         if content.kind == "page":
-            drawn.waiting = _waiting_page(size, ratio)
+            drawn.without = lambda: ([], _waiting_page(size, ratio))
         return drawn
 
 
@@ -174,7 +189,8 @@ class _Drawn:
             disc.moveTop(max(2.0, (above - side) / 2))
         return disc if content.kind == "person" else None
 
-    def _draw_disc(self, disc: QRectF, above: float) -> None:
+    def _draw_disc(self, disc: QRectF, above: float) -> tuple[list[Piece], list[Piece]]:
+        """What stands instead of a picture, and what while one is awaited."""
         content = self.content
         with _Sheet(disc.size(), self.ratio) as sheet:
             p, area = sheet.painter, QRectF(QPointF(0, 0), disc.size())
@@ -189,13 +205,13 @@ class _Drawn:
                 side = round(disc.width() * 0.5)
                 p.drawPixmap(area.center() - QPointF(side / 2, side / 2), picture("person!", T["plate_text"], side, self.ratio))
         piece = self._piece(disc.topLeft(), sheet.pixels)
-        self.overlay.instead.append(piece)
-        self.overlay.waiting.append(piece)
+        waiting = [piece]
         text, metrics = words.text("stage.waiting"), QFontMetrics(font(13))
         wide = metrics.horizontalAdvance(text) + 4
         if not self.small and disc.bottom() + 8 + metrics.height() <= above - 4 and wide < self.w - 2 * self.inset:
             line = _line(text, 13, self.ratio)
-            self.overlay.waiting.append(self._piece(QPointF((self.w - wide) / 2, disc.bottom() + 8), line))
+            waiting.append(self._piece(QPointF((self.w - wide) / 2, disc.bottom() + 8), line))
+        return [piece], waiting
 
     # ---- marks at the upper left
     def _marks(self, above: float, disc: QRectF | None) -> None:
@@ -221,7 +237,7 @@ class _Drawn:
             areas = [at for at, *_ in placed]
             disc = self._beside(disc, areas)
             if not _touches(disc, areas):
-                self._draw_disc(disc, above)
+                self.overlay.without = partial(self._draw_disc, disc, above)
         for at, symbol, text, hand in placed:
             self._draw_mark(at, symbol, text, hand)
 
