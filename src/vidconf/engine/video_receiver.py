@@ -40,6 +40,8 @@ KEYFRAME_GAP_S, MAX_KEYFRAME_GAP_S = 0.2, 1.0
 """Between two questions for a keyframe, besides a round trip; it grows while none comes."""
 NO_FRAME_S = 3.0
 """Packets but no frame for so long, and a keyframe is asked for; and again after as long."""
+STALLED_S = 0.06
+"""The tick of 20 ms has not come for so long: it is this process that is late."""
 LEAST_SKIP_S = 0.03
 MAX_WAITING = 60
 """Frames that wait for their moment."""
@@ -102,7 +104,7 @@ class VideoReceiver:
         """Timestamps of frames that are decoded only because others need them."""
         self._held_s = 0.0
         """Mean wait for the moment."""
-        self._packet_at = self._frame_at = 0.0
+        self._packet_at = self._frame_at = self._ticked_at = 0.0
         self._keyframe_at, self._keyframe_gap_s = 0.0, KEYFRAME_GAP_S
         """When one may be asked for again."""
         self._drawn_at = 0.0
@@ -169,6 +171,7 @@ class VideoReceiver:
         assembler = self._assembler
         if assembler is None or not self.decoding:
             return
+        self._ticked_at = now
         self.render.rtt_s = rtt_s
         assembler.wait_s = min(MOST_WAIT_S, max(LEAST_WAIT_S, KEYFRAME_GAP_S / 2 + TRIES_WAITED * rtt_s))
         assembler.skip_s = max(LEAST_SKIP_S, self.render.delay_s)
@@ -191,10 +194,11 @@ class VideoReceiver:
     # ---- the moment
     def _take(self, frames: list[AssembledFrame], now: float) -> None:
         self._frame_at = now
+        stalled = now - self._ticked_at > STALLED_S
         for frame in frames:
             if frame.keyframe:
                 self._keyframe_gap_s = KEYFRAME_GAP_S
-            self.render.arrived(frame.timestamp, len(frame.data), frame.arrived, repaired=frame.repaired)
+            self.render.arrived(frame.timestamp, len(frame.data), frame.arrived, repaired=frame.repaired, stalled=stalled)
             self._waiting.append(frame)
         self._release(now)
 

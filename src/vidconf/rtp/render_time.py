@@ -104,8 +104,9 @@ class RenderTime:
         """Frames stop on purpose: the next one begins anew, with the delay that was right."""
         self._restart()
 
-    def arrived(self, timestamp: int, size: int, at: float, *, repaired: bool) -> None:
-        """A frame (RTP timestamp, bytes) became whole at `at`; `repaired`: part of it had been asked for again."""
+    def arrived(self, timestamp: int, size: int, at: float, *, repaired: bool, stalled: bool = False) -> None:
+        """A frame (RTP timestamp, bytes) became whole at `at`; `repaired`: part of it had been asked for again; `stalled`: it was
+        we who came late to it, which says nothing of the way."""
         stamp = self._unwrap.unwrap(timestamp) / CLOCK_HZ
         off_s = 0.0 if self._base is None else at - stamp - self._base
         if abs(off_s) > MAX_STEP_S:
@@ -113,6 +114,8 @@ class RenderTime:
             stamp, off_s = self._unwrap.unwrap(timestamp) / CLOCK_HZ, 0.0
         if self._base is None:
             self._base = at - stamp
+        elif stalled:
+            return
         elif repaired:
             self._repairs.note(off_s, at)
         else:

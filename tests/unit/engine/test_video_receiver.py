@@ -149,15 +149,18 @@ async def test_what_waits_for_its_moment_is_shown_then_and_not_before(owner: Own
         feed(subscription, film.frame())
         await asyncio.sleep(1 / 30)
     assert await settled(lambda: len(watcher.frames) == 5)
-    video.render.delay_s = video.render.least_delay_s = 0.3
-    sent_at = time.monotonic()
-    feed(subscription, film.frame())
+    video.render.delay_s = video.render.least_delay_s = 1.0
+    packets = film.frame()
+    due = video.render.due(packets[0].timestamp, time.monotonic())
+    feed(subscription, packets)
     assert await settled(lambda: len(watcher.frames) == 6)
-    assert 0.2 < time.monotonic() - sent_at < 1.5
+    assert video.shown_point is not None
+    assert due - 0.01 < video.shown_point[1]
+    video.render.delay_s = video.render.least_delay_s = 30.0
     feed(subscription, film.frame())
     subscription.unbind()
-    await asyncio.sleep(0.4)
-    assert len(watcher.frames) == 6, "what belonged to the old connection does not come any more"
+    await asyncio.sleep(0.1)
+    assert (len(watcher.frames), len(video._waiting), video._timer) == (6, 0, None), "what belonged to the old connection does not come"
     subscription.close()
 
 
