@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from e2e.livekitproc import KEY, SECRET, SdkPeer, token, until
 from e2e.sfuproc import made
@@ -338,6 +339,29 @@ async def test_nothing_is_left_after_leaving(sfu: Any, cast: Any) -> None:
     assert await until(lambda: not left(), 3), left()
     names = {t.get_name() for t in asyncio.all_tasks()}
     assert not any(n.startswith(("session", "connection", "signalling", "engine", "subscriber", "publisher")) for n in names), names
+
+
+async def test_leave_leaves_no_thread_and_no_socket(sfu: Any, cast: Any) -> None:
+    """The engine lives on, as the window's does: what a meeting needed goes with the meeting, and a second one leaves no more."""
+
+    def sockets() -> set[tuple[Any, ...]]:
+        return {(c.type, c.laddr) for c in psutil.Process().net_connections(kind="inet")}
+
+    await cast("sdk", sdk=True)
+    ours = await cast("ours")
+    threads, open_before = set(threading.enumerate()), sockets()
+    for _ in range(2):
+        ours.publish()
+        ours.join()
+        assert await until(lambda: ours.frames("sdk") > 5 and ours.heard("sdk"), 10)
+        ours.engine.send(api.Leave())
+        assert await until(lambda: ours.state() == "closed", 5)
+
+        def left() -> list[Any]:
+            names = [t for t in threading.enumerate() if t not in threads and not t.name.startswith(("asyncio", "ThreadPool", "Dummy"))]
+            return [*names, *(sockets() - open_before)]
+
+        assert await until(lambda: not left(), 5), left()
 
 
 async def test_hidden_pictures_are_neither_sent_nor_decoded(sfu: Any, cast: Any) -> None:

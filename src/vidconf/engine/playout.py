@@ -25,6 +25,8 @@ SLIPPED_BLOCKS = 25
 
 MAX_FILLED_BLOCKS = 30_000
 MAX_ONCE = 4
+REST_BLOCKS = 25
+CARD_S = 2.0
 
 
 class Playout:
@@ -44,13 +46,24 @@ class Playout:
         self._wav_since, self._wav_blocks = 0.0, 0
         self._latency_s = 0.0
         self._changed = threading.Event()
-        self._ended = False
+        self._ended = self._resting = False
+        self._idle_blocks = 0
         self._thread: threading.Thread | None = None
+        self._resigned: threading.Thread | None = None
+        """The one before, which may not have ended quite."""
 
     def start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="playout", daemon=True)
-            self._thread.start()
+        """Play from now on."""
+        with self._lock:
+            self._resting = False
+            if self._thread is None and not self._ended:
+                self._thread = threading.Thread(target=self._run, args=(self._resigned,), name="playout", daemon=True)
+                self._thread.start()
+
+    def rest(self) -> None:
+        """Nothing more will come for a while: when all that is there has been played, the loudspeaker is let go and the thread ends.
+        `start` begins again."""
+        self._resting = True
 
     def add(self, name: str, on_first_sound: Callable[[], None]) -> AudioStream:
         """A new remote sound; one of the same name is replaced. `on_first_sound` on the playout's thread, once."""
@@ -116,10 +129,25 @@ class Playout:
     def _open(self) -> NoLoudspeaker | Loudspeaker:
         return NoLoudspeaker() if self._device == "none" else Loudspeaker(self._device)
 
-    def _run(self) -> None:
+    def _rests(self) -> bool:
+        """Whether the thread ends now: it was told to rest, and for a while there has been nothing to play, for what is in the
+        card's buffer must still be heard."""
+        if not self._resting or self._wav is not None:
+            return False
+        with self._lock:
+            busy = self._streams or self._leaving or self._once
+            self._idle_blocks = 0 if busy else self._idle_blocks + 1
+            if self._idle_blocks < REST_BLOCKS or not self._resting:
+                return False
+            self._idle_blocks, self._resigned, self._thread = 0, self._thread, None
+            return True
+
+    def _run(self, before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join(CARD_S)     # it lets go of the card first
         sink = self._open()
         try:
-            while not self._ended:
+            while not (self._ended or self._rests()):
                 if self._changed.is_set():
                     self._changed.clear()
                     sink.close()

@@ -151,6 +151,8 @@ class Session:
             case api.PlaySound(sound):
                 self.playout.start()
                 self.playout.play_once(own_sound(sound))
+                if self._run is None or self._run.done():
+                    self.playout.rest()
 
     async def close(self) -> None:
         """Leave and end every thread and task. The session is of no use afterwards."""
@@ -337,6 +339,7 @@ class Session:
                 self._remove_track(subscription.sid)
             self._participants.clear()
             self._set_speakers({})
+            self.playout.rest()
             self._change("closed", ending)
 
     async def _join_and_stay(self) -> str:

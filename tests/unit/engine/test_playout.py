@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from unit.engine.media import steepest, tone
 import vidconf.resources
 from vidconf.engine.audio_stream import AudioStream
 from vidconf.engine.codecs.opus import BLOCK, BLOCK_BYTES, OpusEncoder
+from vidconf.engine.playout import Playout
 from vidconf.engine.sound import level
 
 
@@ -217,3 +219,31 @@ def test_no_loudspeaker_is_told_once_and_playing_goes_on(tmp_path: Path) -> None
 
 def test_helpers_of_this_file() -> None:
     assert steepest(array.array("h", [0, 100, -100]).tobytes()) == 200
+
+
+def test_at_rest_the_thread_ends_when_all_has_been_played_and_begins_again() -> None:
+    def running() -> list[threading.Thread]:
+        return [t for t in threading.enumerate() if t.name == "playout"]
+
+    before = len(running())
+    playout = Playout("none", lambda code, detail: None)
+    for _ in range(2):
+        playout.start()
+        stream = playout.add("a", lambda: None)
+        playout.play_once(bytes(BLOCK_BYTES * 10))
+        playout.rest()
+        time.sleep(0.8)
+        assert len(running()) == before + 1, "somebody may still be heard"
+        playout.remove("a")
+        ends = time.monotonic() + 5
+        while len(running()) > before and time.monotonic() < ends:
+            time.sleep(0.02)
+        assert len(running()) == before
+        assert stream.level == 0.0
+    playout.rest()
+    playout.start()
+    time.sleep(0.8)
+    assert len(running()) == before + 1, "told to play after it was told to rest"
+    playout.close()
+    playout.join(5)
+    assert len(running()) == before
