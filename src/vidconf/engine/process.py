@@ -142,5 +142,5 @@ async def _write(writer: asyncio.StreamWriter, engine: LocalEngine) -> None:
             if isinstance(event, PASSING) and writer.transport.get_write_buffer_size() > MAX_UNREAD:
                 continue
             writer.write(api.encode(event))
-    except ConnectionError as error:
+    except (ConnectionError, RuntimeError) as error:     # the latter is uvloop's word for a socket that has been closed
         log.info("the window is gone: %r", error)

@@ -6,10 +6,12 @@ Pure; any thread. The engine plays and sends without numpy, a little dearer.
 from __future__ import annotations
 
 import array
+import functools
 import math
 import operator
 from collections.abc import Iterable, Sequence
 from types import ModuleType
+from typing import Any
 
 np: ModuleType | None
 try:
@@ -36,6 +38,19 @@ def level(pcm: bytes) -> float:
         return float(math.sqrt(float(np.dot(part, part)) / len(part)) / FULL)
     samples = array.array("h", pcm)[::4]
     return math.sqrt(sum(v * v for v in samples) / len(samples)) / FULL
+
+
+@functools.lru_cache(8)
+def _steps(count: int) -> Any:
+    """0…1, evenly."""
+    assert np is not None
+    return np.linspace(0, 1, count, dtype=np.float32)
+
+
+def _ramp(first: float, last: float, count: int) -> Any:
+    """As `numpy.linspace`, at a tenth of its cost."""
+    assert np is not None
+    return np.float32(first) + np.float32(last - first) * _steps(count)
 
 
 class Mixer:
@@ -73,11 +88,11 @@ class Mixer:
         if len(plain) < len(parts):
             for pcm, first, last in (p for p in parts if p[1] != p[2] or len(p[0]) != size):
                 samples = np.frombuffer(pcm, np.int16)[: size // 2]
-                gain = np.float32(first) if first == last else np.linspace(first, last, len(samples), dtype=np.float32)
+                gain = np.float32(first) if first == last else _ramp(first, last, len(samples))
                 total[: len(samples)] += samples * gain
         start, end = self._limit(max(float(total.max()), -float(total.min())))
         if start != 1.0 or end != 1.0:
-            total *= np.linspace(start, end, len(total), dtype=np.float32)
+            total *= _ramp(start, end, len(total))
         mixed: bytes = total.astype(np.int16).tobytes()    # nothing is above FULL any more
         return mixed
 
