@@ -2,7 +2,8 @@
 
     python -m bench.network --row speech --receivers ours,sdk,chromium --sfu livekit --seconds 30 --loss 0,5,15 --rtt 0,50
 
-Rows: speech (PESQ-WB by loss, with and without RED), pictures (freezes, latency and repairs at 720p), stall (half a second of
+Rows: speech (PESQ-WB by loss, with and without RED), pictures (freezes, latency and repairs at 720p), narrow (a line
+that shrinks under simulcast), stall (half a second of
 nothing, then all at once), nine and wall (CPU of 9 × 360p and 25 × 180p with voices), way (what the laboratory itself costs).
 Prints Markdown; `--json FILE` keeps the records. Needs livekit-server and Chromium for what names them (script/install-test-peers).
 """

@@ -1,6 +1,6 @@
 """What all receivers of a row receive: the official SDK (libwebrtc) publishes the scene and the sentences, always the same way.
 
-    python -m bench.network.publisher URL TOKEN [--picture 1280x720] [--bps 1500000] [--sound] [--red]
+    python -m bench.network.publisher URL TOKEN [--picture 1280x720] [--bps 1500000] [--simulcast] [--sound] [--red]
 
 A child process of the laboratory: prints `ready` when it publishes, ends with its input.
 """
@@ -46,6 +46,7 @@ async def main() -> None:
     parser.add_argument("token")
     parser.add_argument("--picture", default="")
     parser.add_argument("--bps", type=int, default=1_500_000)
+    parser.add_argument("--simulcast", action="store_true")
     parser.add_argument("--sound", action="store_true")
     parser.add_argument("--red", action="store_true")
     told = parser.parse_args()
@@ -61,7 +62,7 @@ async def main() -> None:
         await room.local_participant.publish_track(
             track,
             rtc.TrackPublishOptions(
-                source=rtc.TrackSource.SOURCE_CAMERA, simulcast=False, video_codec=rtc.VideoCodec.VP8,
+                source=rtc.TrackSource.SOURCE_CAMERA, simulcast=told.simulcast, video_codec=rtc.VideoCodec.VP8,
                 video_encoding=rtc.VideoEncoding(max_bitrate=told.bps, max_framerate=FPS),
             ),
         )  # fmt: skip

@@ -17,6 +17,8 @@ from bench.network.watch import SEED, Plan, Watch, WatchError, measure
 
 BUFFER_GOAL_MS = 60.0
 HOLD_S = 0.5
+NARROW_BPS, NARROW_AT_S = 600_000, 8.0
+"""Enough for the smaller layers; a queue of 300 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,36 @@ def _of_pictures(watch: Watch) -> dict[str, float | None]:
     }  # fmt: skip
 
 
+# ---- a narrow line
+async def narrow(server: Any, told: Told, folder: Path) -> AsyncIterator[Record]:
+    """Simulcast, and a line that after eight seconds carries NARROW_BPS only: whether the SFU is told so in time and sends less."""
+    for rtt_ms in told.rtts_ms:
+        condition = f"720p30 in layers, {rtt_ms:.0f} ms round trip, {NARROW_BPS // 1000} kb/s after {NARROW_AT_S:.0f} s"
+        down = [(0.0, Settings()), (NARROW_AT_S, Settings(rate_bps=NARROW_BPS, queue_bytes=NARROW_BPS * 3 // 80))]
+        plan = Plan(
+            told.receivers, told.seconds + NARROW_AT_S, rtt_ms, down, seed=told.seed, picture="1280x720", bps=2_000_000, simulcast=True, ages=True,
+            settle_s=8.0,
+        )  # fmt: skip
+        try:
+            watches = await _watched(server, plan, folder, told)
+        except WatchError as error:
+            yield Record("narrow", condition, failed=str(error))
+            continue
+        yield _record("narrow", condition, {w.receiver: _of_narrow(w) for w in watches})
+
+
+def _of_narrow(watch: Watch) -> dict[str, float | None]:
+    (seen, *_) = watch.report["pictures"].values() or [[]]
+    begin, minute = watch.begin + NARROW_AT_S, 60 / (watch.end - watch.begin - NARROW_AT_S)
+    found = frame_times.pictures(seen, begin, watch.end)
+    late = frame_times.pictures(seen, begin + 5, watch.end)
+    return {
+        "pictures a second": found["fps"], "freezes": float(found["freezes"]), "frozen, s a minute": found["freeze_s"] * minute,
+        "latency p50 from 5 s on, ms": late["latency_p50_ms"], "latency p95 from 5 s on, ms": late["latency_p95_ms"],
+        "packets that the queue had no room for": float(watch.way["down"]["overflowed"]), "PLIs": watch.counted("video", "plis"),
+    }  # fmt: skip
+
+
 # ---- a stall
 async def stall(server: Any, told: Told, folder: Path) -> AsyncIterator[Record]:
     """Nothing for half a second, then all of it at once: how long the voice stays late."""
@@ -213,4 +245,4 @@ async def _crowd(server: Any, told: Told, folder: Path, row: str, count: int, pi
     yield _record(row, f"{count} × {picture} at 30 and voices", found)
 
 
-ROWS = {"speech": speech, "pictures": pictures, "stall": stall, "nine": nine, "wall": wall}
+ROWS = {"speech": speech, "pictures": pictures, "narrow": narrow, "stall": stall, "nine": nine, "wall": wall}

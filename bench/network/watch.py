@@ -158,6 +158,7 @@ class Plan:
     seed: int = SEED
     picture: str = ""
     bps: int = 1_500_000
+    simulcast: bool = False
     sound: bool = True
     red: bool = False
     crowd: int = 0
@@ -228,7 +229,8 @@ async def _publisher(server: Any, plan: Plan, room: str, log: Path) -> Child:
     if plan.crowd:
         tokens = [token(room, f"crowd-{k}") for k in range(plan.crowd)]
         return await Child.start(log, "bench.network.load", server.url, "--picture", plan.picture or "none", "--bps", str(plan.bps), "--tokens", *tokens)
-    options = [*(["--picture", plan.picture, "--bps", str(plan.bps)] if plan.picture else []), *(["--sound"] if plan.sound else []), *(["--red"] if plan.red else [])]
+    options = ["--picture", plan.picture, "--bps", str(plan.bps)] if plan.picture else []
+    options += [f"--{name}" for name in ("simulcast", "sound", "red") if getattr(plan, name)]
     return await Child.start(log, "bench.network.publisher", server.url, token(room, "publisher"), *options)
 
 
