@@ -95,7 +95,9 @@ class RawClient:
         self.messages: list[rtc.SignalResponse] = []
         self.joined: rtc.JoinResponse | None = None
         self.packets: dict[str, list[tuple[float, RtpPacket]]] = defaultdict(list)
-        self.unrouted = 0
+        self.unrouted = self.repaired = 0
+        """Packets under SSRCs of no track, and those that came once more (RTX, RFC 4588)."""
+        self.repairs: dict[int, tuple[int, dict[int, int]]] = {}
         self.rtcp: list[RtcpPacket] = []
         self.publisher_rtcp: list[RtcpPacket] = []
         self.lose: Callable[[str, int], bool] = lambda sid, sequence: False
@@ -179,12 +181,13 @@ class RawClient:
 
     async def _answer(self, offer: rtc.SessionDescription) -> None:
         self.offers += 1
-        table, sids = {}, {}
+        table, sids, repairs = {}, {}, {}
         for track in remote_tracks(parse(offer.sdp)):
             sid = offer.mid_to_track_id.get(track.mid, "")
             for ssrc in track.ssrcs:
                 table[ssrc], sids[sid] = sid, ssrc
-        self.tracks, self.sids = table, sids
+            repairs |= {repair: (main, track.repaired) for repair, main in track.repair.items()}
+        self.tracks, self.sids, self.repairs = table, sids, repairs
         answers: list[str] = []
         await self.subscriber.answer(offer.sdp, answers.append)
         if self.subscriber.sctp is not None and not self.data_listening:
@@ -205,6 +208,11 @@ class RawClient:
     def _on_rtp(self, data: bytes, now: float) -> None:
         with contextlib.suppress(PacketError):
             packet = parse_rtp(data)
+            if packet.ssrc in self.repairs:
+                self.repaired += 1
+                packet.ssrc, types = self.repairs[packet.ssrc]
+                packet.payload_type = types.get(packet.payload_type, -1)
+                packet.sequence, packet.payload = int.from_bytes(packet.payload[:2], "big"), packet.payload[2:]
             sid = self.tracks.get(packet.ssrc)
             if sid is None:
                 self.unrouted += 1

@@ -209,6 +209,7 @@ async def test_nack_is_answered_from_the_history(join: Join) -> None:
     b.lose = lambda sid, sequence: False
     await asyncio.sleep(0.2)
     assert gaps(b, video.sid) == 0
+    assert b.repaired >= len(lost)  # under an SSRC of their own
     # Nothing is repaired that was never sent.
     before = b.count(video.sid)
     b.subscriber.send(Nack(1, b.sids[video.sid], tuple((numbers(b, video.sid)[-1] + 5000 + k) & 0xFFFF for k in range(200))).to_bytes())

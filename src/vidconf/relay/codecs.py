@@ -21,6 +21,11 @@ class Codec:
     starts_keyframe: Callable[[bytes], bool] | None = None
 
     @property
+    def rtx_payload_type(self) -> int:
+        """Of repairs (RFC 4588): the next number, as LiveKit has it. Sound is repaired under its own."""
+        return self.payload_type + 1 if self.kind == "video" else 0
+
+    @property
     def clock_hz(self) -> int:
         return int(self.rtpmap.split("/")[1])
 

@@ -125,7 +125,7 @@ class Transport:
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A section of our offer. `stream` and `track` are the two tokens of `a=msid`; an idle section has no `ssrc`. `red`: the
-    sound may come with copies."""
+    sound may come with copies. `rtx_ssrc`: of what is sent once more."""
 
     kind: str
     mid: str
@@ -135,6 +135,7 @@ class Outgoing:
     cname: str = ""
     codec: codecs.Codec | None = None
     red: bool = False
+    rtx_ssrc: int = 0
 
 
 # ---- reading
@@ -368,9 +369,10 @@ def write_offer(sections: Sequence[Outgoing], transport: Transport, version: int
     lines = _data("d") + _transport(transport, "actpass")
     for section in sections:
         codec = section.codec or FIRST[section.kind]
-        pt = codec.payload_type
+        pt, rtx = codec.payload_type, codec.rtx_payload_type
+        types = [t for t in (RED if section.red else 0, pt, rtx) if t]
         lines += [
-            f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {f'{RED} ' if section.red else ''}{pt}",
+            f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, types))}",
             "c=IN IP4 0.0.0.0",
             f"a=mid:{section.mid}",
             "a=sendonly" if section.ssrc else "a=inactive",
@@ -382,8 +384,13 @@ def write_offer(sections: Sequence[Outgoing], transport: Transport, version: int
         lines += [f"a=rtcp-fb:{pt} {f}" for f in (("nack",) if section.kind == "audio" else ("nack", "nack pli", "ccm fir"))]
         if section.red:
             lines += [f"a=rtpmap:{RED} red/48000/2", f"a=fmtp:{RED} {pt}/{pt}"]
+        if rtx:
+            lines += [f"a=rtpmap:{rtx} rtx/{codec.clock_hz}", f"a=fmtp:{rtx} apt={pt}"]
         if section.ssrc:
             stream = f"{section.stream} {section.track}"
-            lines += [f"a=msid:{stream}", f"a=ssrc:{section.ssrc} cname:{section.cname}", f"a=ssrc:{section.ssrc} msid:{stream}"]
+            lines += [f"a=msid:{stream}"]
+            lines += [f"a=ssrc-group:FID {section.ssrc} {section.rtx_ssrc}"] if section.rtx_ssrc else []
+            for ssrc in (section.ssrc, section.rtx_ssrc):
+                lines += [f"a=ssrc:{ssrc} cname:{section.cname}", f"a=ssrc:{ssrc} msid:{stream}"] if ssrc else []
         lines += _transport(transport, "actpass")
     return _text(_head(version, ["d", *(s.mid for s in sections)]) + lines)

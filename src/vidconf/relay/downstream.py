@@ -42,8 +42,8 @@ class Down:
 
     __slots__ = (
         "accepted", "add", "downlink", "enabled", "first", "fraction_lost", "has_begun", "is_open", "layers", "octets_base", "packets_base",
-        "past", "resend_tokens", "resent_at", "round_trip_s", "sequence", "session", "shift", "sr_at", "sr_ntp", "ssrc",
-        "takes_red", "upstream", "wish",
+        "past", "resend_tokens", "resent_at", "round_trip_s", "rtx_sequence", "rtx_ssrc", "sequence", "session", "shift", "sr_at", "sr_ntp",
+        "ssrc", "takes_red", "takes_rtx", "upstream", "wish",
     )  # fmt: skip
 
     def __init__(self, upstream: Upstream, session: LiteSession, ssrc: int, wish: Wish | None = None) -> None:
@@ -57,6 +57,9 @@ class Down:
         """Offered, answered and reachable; from here on it opens at the next keyframe (video) or packet (audio)."""
         self.enabled = not self.wish.disabled
         """The subscriber's own pause is off."""
+        self.rtx_ssrc, self.rtx_sequence = 0, secrets.randbits(14)
+        self.takes_rtx = False
+        """Video: it has answered that it takes repairs under an SSRC of their own."""
         self.takes_red = False
         """Audio: it has answered that it understands RED."""
         self.has_begun = False

@@ -209,6 +209,16 @@ class Upstream(Reception):
             body = shifted_vp8(body, shift)
         down.session.send(word, number, (timestamp + shift.timestamp) & 0xFFFFFFFF, down.ssrc, body)
 
+    def _send_repair(self, down: Down, number: int, kept: Kept, shift: Shift) -> None:
+        """Once more, as RTX (RFC 4588): the number it had stands before the payload."""
+        _, word, timestamp, body = kept
+        if self.codec is codecs.VP8 and not shift.is_plain:
+            body = shifted_vp8(body, shift)
+        down.rtx_sequence = (down.rtx_sequence + 1) & 0xFFFF
+        word = word & 0xFF80 | self.codec.rtx_payload_type
+        timestamp = (timestamp + shift.timestamp) & 0xFFFFFFFF
+        down.session.send(word, down.rtx_sequence, timestamp, down.rtx_ssrc, number.to_bytes(2, "big") + body)
+
     def _with_copies(self, index: int, timestamp: int, body: bytes) -> bytes | None:
         """With the two packets before it, where they follow each other. A late packet goes alone: copies of what is older came."""
         if index != self.top:
@@ -293,7 +303,10 @@ class Upstream(Reception):
                 continue
             tokens -= 1
             self._counters.packets_resent += 1
-            layer._send_shifted(down, number & 0xFFFF, kept[1], kept[2], kept[3], stretch.shift)
+            if down.takes_rtx:
+                layer._send_repair(down, number & 0xFFFF, kept, stretch.shift)
+            else:
+                layer._send_shifted(down, number & 0xFFFF, kept[1], kept[2], kept[3], stretch.shift)
         down.resend_tokens = tokens
 
     # ---- who receives

@@ -64,13 +64,16 @@ class Subscribing:
         self._places: list[_Place] = []
         self._by_track: dict[str, _Place] = {}
         self._by_ssrc: dict[int, Down] = {}
+        self._repairs: set[int] = set()
+        """The SSRCs of what is sent once more."""
         self._channels: dict[str, RTCDataChannel] = {}
         self._sctp: DataTransport | None = None
         self._dirty, self._answered, self._ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._offer_id = 0
         self._refused: set[str] = set()
-        """The mids that the last answer does not take, and those that take RED."""
+        """The mids that the last answer does not take, and those that take RED or RTX."""
         self._red: set[str] = set()
+        self._rtx: set[str] = set()
         self._connecting: asyncio.Task[None] | None = None
         self._rtcp = Bucket(limits.RTCP_PER_S, limits.RTCP_BURST)
         self._negotiating = asyncio.create_task(self._negotiate(), name="subscriber")
@@ -98,14 +101,21 @@ class Subscribing:
         if place is None:
             place = _Place(track.kind, str(len(self._places)))
             self._places.append(place)
-        ssrc = secrets.randbits(32)
-        while ssrc < 16 or ssrc in self._by_ssrc:
-            ssrc = secrets.randbits(32)
-        down = Down(track.layers.all[0], self.session, ssrc, wish)
+        down = Down(track.layers.all[0], self.session, self._new_ssrc(), wish)
+        self._by_ssrc[down.ssrc] = down
+        if track.kind == "video":
+            down.rtx_ssrc = self._new_ssrc()
+            self._repairs.add(down.rtx_ssrc)
         place.track, place.down, place.idle = track, down, False
-        self._by_track[track.sid], self._by_ssrc[ssrc] = place, down
+        self._by_track[track.sid] = place
         track.layers.add(down)
         self._dirty.set()
+
+    def _new_ssrc(self) -> int:
+        ssrc = 0
+        while ssrc < 16 or ssrc in self._by_ssrc or ssrc in self._repairs:
+            ssrc = secrets.randbits(32)
+        return ssrc
 
     def unsubscribe(self, sid: str) -> None:
         place = self._by_track.pop(sid, None)
@@ -114,6 +124,9 @@ class Subscribing:
         del self._by_ssrc[place.down.ssrc]
         place.track.layers.remove(place.down)
         self.session.forget_outgoing(place.down.ssrc)
+        if place.down.takes_rtx:
+            self.session.forget_outgoing(place.down.rtx_ssrc)
+        self._repairs.discard(place.down.rtx_ssrc)
         place.track = place.down = None
         self._dirty.set()
 
@@ -151,7 +164,7 @@ class Subscribing:
                 continue
             owner, sid = place.track.owner.sid, place.track.sid
             codec, red = place.track.codec, place.has_red
-            sections.append(Outgoing(place.kind, place.mid, place.down.ssrc, f"{owner}|{sid}", sid, owner, codec, red))
+            sections.append(Outgoing(place.kind, place.mid, place.down.ssrc, f"{owner}|{sid}", sid, owner, codec, red, place.down.rtx_ssrc))
             tracks[place.mid] = sid
         sdp = description.write_offer(sections, transport, self._offer_id)
         self._participant.say(offer=rtc.SessionDescription(type="offer", sdp=sdp, id=self._offer_id, mid_to_track_id=tracks))
@@ -163,6 +176,7 @@ class Subscribing:
         answer = description.read(sdp)
         self._refused = {s.mid for s in answer.sections if s.port == 0 or s.direction not in ("recvonly", "sendrecv")}
         self._red = {s.mid for s in answer.sections if s.kind == "audio" and RED in s.codecs}
+        self._rtx = {s.mid for s in answer.sections if any(codec.name == "rtx" for codec in s.codecs.values())}
         if self._connecting is None:
             if not answer.ufrag or not answer.fingerprints:
                 raise description.DescriptionError("no ICE or DTLS parameters")
@@ -182,7 +196,9 @@ class Subscribing:
                     why = rtc.SubscriptionResponse(track_sid=place.track.sid, err=models.SubscriptionError.SE_CODEC_UNSUPPORTED)
                     self._participant.say(subscription_response=why)
                     continue
-                down.accepted, down.takes_red = True, place.has_red and place.mid in self._red
+                down.accepted = True
+                down.takes_red = place.has_red and place.mid in self._red
+                down.takes_rtx = down.rtx_ssrc > 0 and place.mid in self._rtx
                 place.track.layers.update(down)
                 self._participant.room.subscribed(place.track)
 

@@ -138,10 +138,12 @@ def test_the_answer() -> None:
 
 
 def test_our_offer() -> None:
-    sections = [Outgoing("audio", "0", 11, "PA_x|TR_a", "TR_a", "PA_x"), Outgoing("video", "1"), Outgoing("video", "2", 12, "PA_x|TR_v", "TR_v", "PA_x")]
+    sections = [Outgoing("audio", "0", 11, "PA_x|TR_a", "TR_a", "PA_x"), Outgoing("video", "1"), Outgoing("video", "2", 12, "PA_x|TR_v", "TR_v", "PA_x", rtx_ssrc=112)]
     parsed = SessionDescription.parse(write_offer(sections, TRANSPORT, 3))
     assert [(m.kind, m.direction) for m in parsed.media[1:]] == [("audio", "sendonly"), ("video", "inactive"), ("video", "sendonly")]
-    assert [[s.ssrc for s in m.ssrc] for m in parsed.media[1:]] == [[11], [], [12]]
+    assert [[s.ssrc for s in m.ssrc] for m in parsed.media[1:]] == [[11], [], [12, 112]]
+    assert [(g.semantic, g.items) for g in parsed.media[3].ssrc_group] == [("FID", [12, 112])]
+    assert [(c.name, c.payloadType, c.parameters) for c in parsed.media[3].rtp.codecs] == [("VP8", 96, {}), ("rtx", 97, {"apt": 96})]
     assert parsed.media[3].msid == "PA_x|TR_v TR_v"
     assert parsed.media[0].sctp_port == 5000
     assert parsed.media[0].dtls is not None
@@ -152,7 +154,7 @@ def test_our_offer_of_other_codecs_and_of_red() -> None:
     sections = [Outgoing("audio", "0", 11, "s", "a", "x", red=True), Outgoing("video", "1", 12, "s", "v", "x", H264), Outgoing("video", "2", 13, codec=VP9)]
     text = write_offer(sections, TRANSPORT, 3)
     parsed = SessionDescription.parse(text)
-    assert [[c.payloadType for c in m.rtp.codecs] for m in parsed.media[1:]] == [[111, 63], [125], [98]]
+    assert [[c.payloadType for c in m.rtp.codecs] for m in parsed.media[1:]] == [[111, 63], [125, 126], [98, 99]]
     assert parsed.media[2].rtp.codecs[0].parameters["packetization-mode"] == "1"
     assert "a=fmtp:63 111/111\r\n" in text
 

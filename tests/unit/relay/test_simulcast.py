@@ -265,6 +265,15 @@ def test_what_was_lost_before_a_switch_is_had_after_it() -> None:
     assert [p.sequence for p in again] == ask
     for packet in again:
         assert packet == sent[packet.sequence]
+    # The same to one who takes repairs under their own SSRC (RFC 4588).
+    down.takes_rtx, down.rtx_ssrc = True, 77
+    down.upstream.resend(down, ask, camera.clock.now)
+    repairs = session.sent[count + len(ask) :]
+    assert {(p.ssrc, p.payload_type) for p in repairs} == {(77, 97)}
+    assert all((b.sequence - a.sequence) & 0xFFFF == 1 for a, b in itertools.pairwise(repairs))
+    for packet, original in zip(repairs, again, strict=True):
+        assert packet.payload == original.sequence.to_bytes(2, "big") + original.payload
+        assert (packet.timestamp, packet.marker) == (original.timestamp, original.marker)
 
 
 def test_mute_and_unmute_begin_with_a_keyframe_of_the_layer_wanted() -> None:
