@@ -21,6 +21,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+from PySide6.QtCore import Qt  # noqa: E402
+from PySide6.QtTest import QTest  # noqa: E402
 from PySide6.QtWidgets import QApplication  # noqa: E402
 
 from vidconf.cli import demo  # noqa: E402
@@ -143,6 +145,9 @@ async def meeting(p: Photographer) -> None:
     await p.until(shell, "its end", lambda s: not any(t.source == "screen_share" for t in s.tracks.values()))
     await p.somebody_speaks(shell)
     await p.take(shell, "grid", settle_s=1.0)
+    shell.window.on_shortcut("statistics")
+    await p.take(shell, "statistics", settle_s=2.5)
+    QTest.keyClick(shell.window.focusWidget() or shell.window, Qt.Key.Key_Escape)
     shell.window.on_shortcut("view")
     await p.somebody_speaks(shell)
     await p.take(shell, "speaker", settle_s=1.5)
