@@ -32,7 +32,7 @@ BAND_S = 0.02
 """So much more than the target is let be: a pitch period at most, and the beat of two clocks."""
 LOOKS = 10
 """The least delay of so many decisions counts: one block made late says nothing."""
-PATIENCE_S, SHORT_PATIENCE_S = 10.0, 1.5
+PATIENCE_S, SHORT_PATIENCE_S = 30.0, 1.5
 """So long a surplus of less than SMALL_S waits for a moment in which nobody speaks; and so long a larger one, or a lack."""
 SMALL_S, HURRY_S = 0.05, 0.06
 """A larger one is squeezed out wherever it goes."""
