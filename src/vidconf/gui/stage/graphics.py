@@ -30,8 +30,9 @@ WITHOUT = ("offscreen", "minimal", "minimalegl", "vnc", "linuxfb")
 ASK_AFTER_MS = 800
 """The window itself comes first."""
 ANSWER_MS = 15_000
-SLOW_MS = 10.0
-"""A pass that takes longer, or as much of the processor, is the raster stage's work to do: it needs 2 ms for 25 tiles."""
+SLOW_MS, BUSY_MS = 30.0, 10.0
+"""A pass that takes longer (a good one may wait for the screen's next refresh, 17 ms), or so much of the processor, is the raster
+stage's work to do: that needs 1 ms for 25 tiles."""
 WARM_UP, PASSES = 10, 30
 """Passes that are not counted, for shaders and caches are made in them; and about a second of those that are."""
 
@@ -59,7 +60,7 @@ class Trial:
             return None
         took, cpu = (sorted(values)[PASSES // 2] for values in zip(*self._passes, strict=True))
         log.info("painting by the graphics card: a pass takes %.1f ms, %.1f ms of the processor", took, cpu)
-        return "slow" if max(took, cpu) > SLOW_MS else "good"
+        return "slow" if took > SLOW_MS or cpu > BUSY_MS else "good"
 
 
 def probe_command() -> list[str]:
