@@ -6,7 +6,7 @@ before the decoder makes room for it, by its own headers; FFmpeg's `max_pixels` 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import av
 import av.video
@@ -30,7 +30,7 @@ class VideoDecoder:
     def __init__(self) -> None:
         """Raises CodecError where this FFmpeg has no such decoder."""
         try:
-            context = av.VideoCodecContext.create(self.NAME, "r")
+            context = cast(av.VideoCodecContext, av.VideoCodecContext.create(self.NAME, "r"))
         except (av.FFmpegError, ValueError) as error:
             raise CodecError(f"no {self.NAME} decoder: {error}") from error
         context.thread_count = 1
@@ -59,7 +59,7 @@ class VideoDecoder:
             raise CodecError(f"{self.NAME} decoder: {error}") from error
         if not frames:
             return None
-        picture = frames[-1]
+        picture: av.VideoFrame = frames[-1]
         if picture.format.name not in PIXEL_FORMATS:
             raise CodecError(f"a picture of {picture.format.name}, which nobody was asked for")
         return picture

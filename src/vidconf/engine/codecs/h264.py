@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import av
 from av.codec.context import Flags
 
 from vidconf.engine.codecs import CodecError
 from vidconf.engine.codecs.decoder import VideoDecoder
 from vidconf.rtp import h264
+from vidconf.rtp.payload_format import PayloadFormat
 
 
 class H264Decoder(VideoDecoder):
-    NAME, FORMAT = "h264", h264
+    NAME = "h264"
+    FORMAT: ClassVar[PayloadFormat] = h264
 
     def _set_up(self, context: av.VideoCodecContext) -> None:
         # without it pictures wait for others that might come to be shown before them

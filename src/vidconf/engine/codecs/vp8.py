@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fractions
 import time
+from typing import ClassVar
 
 import av
 import av.video
@@ -16,6 +17,7 @@ from av.video.frame import PictureType
 from vidconf.engine.codecs import CodecError
 from vidconf.engine.codecs.decoder import VideoDecoder
 from vidconf.rtp import vp8
+from vidconf.rtp.payload_format import PayloadFormat
 
 REBUILD_RATIO = 0.25
 REBUILD_EVERY_S = 4.0
@@ -88,4 +90,5 @@ class Vp8Encoder:
 
 
 class Vp8Decoder(VideoDecoder):
-    NAME, FORMAT = "vp8", vp8
+    NAME = "vp8"
+    FORMAT: ClassVar[PayloadFormat] = vp8

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from vidconf.engine.codecs.decoder import VideoDecoder
 from vidconf.rtp import vp9
+from vidconf.rtp.payload_format import PayloadFormat
 
 
 class Vp9Decoder(VideoDecoder):
-    NAME, FORMAT = "vp9", vp9
+    NAME = "vp9"
+    FORMAT: ClassVar[PayloadFormat] = vp9
