@@ -464,5 +464,5 @@ def test_walks_meet_everything() -> None:
         events += walk.events
         refusals += walk.refusals
     assert set(events) == set(EVENTS), "the walks should see every event"
-    of_the_wire_or_too_long_to_walk = {"malformed", "too_large", "unknown_command", "chat_full", "chat_share_full", "server_only"}
+    of_the_wire_or_too_long_to_walk = {"malformed", "too_large", "too_many_changes", "unknown_command", "chat_full", "chat_share_full", "server_only"}
     assert set(refusals) == set(REFUSALS) - of_the_wire_or_too_long_to_walk
