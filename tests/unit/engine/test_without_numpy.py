@@ -46,7 +46,7 @@ def picture(frame, at):
         packet = parse_rtp(build_rtp(96, number[0], int(at * 90_000), 5, k == len(payloads) - 1, payload))
         number[0] += 1
         for whole in assembler.push(packet.sequence, packet.timestamp, packet.marker, packet.payload, at):
-            decoder.push(whole.data, whole.timestamp, whole.keyframe)
+            decoder.push(whole.data, whole.timestamp, whole.keyframe, "vp8")
 
 def block(pcm, at):
     assert level(pcm) < 1
