@@ -45,7 +45,7 @@ class DecoderStream:
         self.closed = False
         self.dropped = self.errors = 0
 
-    def push(self, data: bytes, timestamp: int, keyframe: bool, codec: str = "vp8") -> None:
+    def push(self, data: bytes, timestamp: int, keyframe: bool, codec: str) -> None:
         """Queue one whole frame; another codec than before begins with a keyframe. Never blocks."""
         if self._needs_keyframe and not keyframe:
             self.dropped += 1
