@@ -149,8 +149,10 @@ def _stand(state: ClientState, at: float) -> ClientState:
 
 
 def _forgotten(state: ClientState, change: c.MeetingForgotten) -> ClientState:
+    # One's own pictures go on while the source is open, in the ring they have been in.
+    own = {id_: replace(track, participant="") for id_, track in state.tracks.items() if id_.startswith("local:")}
     return replace(
-        state, me=None, meeting=None, tracks=_EMPTY, speaking=(), quality=_EMPTY, pending=frozenset(), unread_chat=0,
+        state, me=None, meeting=None, tracks=own or _EMPTY, speaking=(), quality=_EMPTY, pending=frozenset(), unread_chat=0,
         reactions=(), stats={}, unmute_asked=False, talk_held=False, volumes=_only_speaker(state.volumes),
         main_speaker=None,
     )  # fmt: skip

@@ -184,6 +184,18 @@ def test_the_speakers_volume_outlives_the_meeting() -> None:
     assert reduce(state, c.MeetingForgotten()).volumes == {"": 0.5}
 
 
+def test_ones_own_picture_before_the_meeting_is_there_in_it() -> None:
+    """The engine goes on writing into the same ring, and says nothing of it again."""
+    state = replace(ClientState(phase="meeting", me="p7"), sources={**ClientState().sources, "camera": LocalSource("on", wanted="on")})
+    for event in (api.TrackAdded("T1", "p2.1", "camera", "video"), api.RingOpened("local:camera", "r2")):
+        state = reduce(state, c.EngineSaid(event))
+    state = reduce(state, c.MeetingForgotten())
+    assert {id_: (track.ring, track.participant) for id_, track in state.tracks.items()} == {"local:camera": ("r2", "")}
+    state = reduce(state, c.SnapshotTaken(Meeting("m", "c", "t", participants={ME: Participant(ME, "Lê Thu Hà", place="admitted")}), ME))
+    assert state.tracks["local:camera"].participant == ME
+    assert reduce(state, c.EngineSaid(api.RingClosed("local:camera"))).tracks == {}
+
+
 def test_a_crash_of_the_engine_takes_the_pictures_a_rejoin_does_not() -> None:
     state = replace(ClientState(phase="meeting", me=ME), sources={**ClientState().sources, "camera": LocalSource("on", wanted="on")})
     for event in (api.TrackAdded("T1", "p2.1", "camera", "video"), api.RingOpened("T1", "r1"), api.FirstFrame("T1"), api.RingOpened("local:camera", "r2")):
