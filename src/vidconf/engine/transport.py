@@ -574,7 +574,7 @@ class Connection:
                     self._subscriber.send(packet)
             if now - reported_at >= REPORT_S:
                 reported_at = now
-                self.feedback.rate.rtt_s = rtt_s
+                self.feedback.rate.round_trip(rtt_s, now)
                 self._report(now)
 
     def _report(self, now: float) -> None:

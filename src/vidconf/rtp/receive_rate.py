@@ -33,13 +33,17 @@ THRESHOLD_UP, THRESHOLD_DOWN = 0.0087, 0.039
 MAX_SPIKE_MS = 15.0
 """Further above the threshold it is a jump, and the threshold does not learn from it."""
 
+PRESUMED_RTT_S, LEAST_RTT_S = 0.2, 15.0
 RATE_WINDOW_S = 1.0
 RATE_BUCKETS = 20
 BACK_OFF = 0.85
 FIRST_ESTIMATE_S = 1.0
 """Of arrivals before the first figure is said: it is what arrives, half as much again, and the start of growth."""
-CAPACITY_LEFT = 1.2
-"""More than this part of what the capacity was arrives: it is another by now."""
+CAPACITY_UP, CAPACITY_DOWN, NEAR = 1.2, 0.85, 0.7
+"""More, or at an overuse less, than this part of what the capacity was arrives: it is another by now."""
+STANDING_S, STANDS_S = 0.05, 20.0
+"""A round trip longer by the first than the shortest, so long after the queue filled: it stands still, and its delay, being the same
+all the time, shows no trend."""
 FLOOR_BPS, CEILING_BPS = 50_000, 100_000_000
 UPDATE_S = 0.2
 
@@ -201,8 +205,8 @@ class ReceiveRate:
     """
 
     __slots__ = (
-        "_arriving", "_capacity_bps", "_changed_at", "_cut", "_first_at", "_groups", "_rate_bps", "_steady_since", "_told_at", "_trend",
-        "_unwrap", "overuses", "rtt_s",
+        "_arriving", "_capacity_bps", "_changed_at", "_cut", "_first_at", "_groups", "_least_before_s", "_least_rtt_s",
+        "_least_since", "_overused_at", "_rate_bps", "_rtt_s", "_steady_since", "_told_at", "_trend", "_unwrap", "_waiting", "overuses",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -216,7 +220,12 @@ class ReceiveRate:
         self._told_at = float("-inf")
         self._cut = False
         """It has been lowered since it was last told."""
-        self.rtt_s = 0.2
+        self._rtt_s = PRESUMED_RTT_S
+        self._least_rtt_s = self._least_before_s = float("inf")
+        self._least_since = 0.0
+        self._overused_at = float("-inf")
+        self._waiting = 0
+        """Octets that have come since the last look at the rate."""
         self.overuses = 0
         """Times that the queue was seen filling."""
 
@@ -226,7 +235,14 @@ class ReceiveRate:
 
     def arrived(self, size: int, now: float) -> None:
         """Octets of a packet, whether it says when it was sent or not."""
-        self._arriving.add(size, now)
+        self._waiting += size
+
+    def round_trip(self, rtt_s: float, now: float) -> None:
+        """The newest round trip, seconds: how fast the sender can follow, and whether a queue stands. The shortest is looked for in
+        the last one to two LEAST_RTT_S: the way itself may have become longer."""
+        if now - self._least_since > LEAST_RTT_S:
+            self._least_before_s, self._least_rtt_s, self._least_since = self._least_rtt_s, rtt_s, now
+        self._rtt_s, self._least_rtt_s = rtt_s, min(self._least_rtt_s, rtt_s)
 
     def timed(self, send_time: int, now: float) -> None:
         """The abs-send-time (24 bits) of a packet that has arrived."""
@@ -235,11 +251,12 @@ class ReceiveRate:
         distance = self._groups.add(self._unwrap.unwrap(send_time & 0xFFFFFF) / SEND_TIME_HZ, now)
         if distance is None:
             return
+        self._arrived_bps(now)
         before = self._trend.queue
         self._trend.group(*distance, now)
         if self._trend.queue is not Queue.STEADY:
             self._steady_since = now
-        if self._trend.queue is Queue.FILLING and (before is not Queue.FILLING or now - self._changed_at >= max(0.01, min(self.rtt_s, 0.2))):
+        if self._trend.queue is Queue.FILLING and (before is not Queue.FILLING or now - self._changed_at >= max(0.01, min(self._rtt_s, 0.2))):
             self._back_off(now)
 
     def estimate(self, now: float) -> int | None:
@@ -258,20 +275,27 @@ class ReceiveRate:
 
     def arriving_bps(self, now: float) -> int:
         """What came in the last second; 0 when that is not known."""
-        return self._arriving.bps(now) or 0
+        return self._arrived_bps(now) or 0
+
+    def _arrived_bps(self, now: float) -> int | None:
+        if self._waiting:
+            self._arriving.add(self._waiting, now)
+            self._waiting = 0
+        return self._arriving.bps(now)
 
     def _back_off(self, now: float) -> None:
-        arriving = self._arriving.bps(now)
+        arriving = self._arrived_bps(now)
         if arriving is None:
             return
         self.overuses += 1
+        self._overused_at = now
         wanted = BACK_OFF * arriving
         if self._rate_bps is not None and wanted > self._rate_bps and self._capacity_bps is not None:
             wanted = BACK_OFF * self._capacity_bps
         if self._rate_bps is None or wanted < self._rate_bps:
             self._rate_bps = max(FLOOR_BPS, wanted)
             self._cut = True
-        if self._capacity_bps is None or arriving < 0.5 * self._capacity_bps:
+        if self._capacity_bps is None or arriving < CAPACITY_DOWN * self._capacity_bps:
             self._capacity_bps = arriving
         else:
             self._capacity_bps += 0.05 * (arriving - self._capacity_bps)
@@ -280,19 +304,21 @@ class ReceiveRate:
     def _grow(self, now: float) -> None:
         if self._first_at is None:
             return
-        elapsed_s, arriving = min(now - self._changed_at, 1.0), self._arriving.bps(now)
-        if self._trend.queue is not Queue.STEADY or arriving is None:
+        elapsed_s, arriving = min(now - self._changed_at, 1.0), self._arrived_bps(now)
+        # a long round trip alone may be a busy machine at either end
+        standing = now - self._overused_at < STANDS_S and self._rtt_s > min(self._least_rtt_s, self._least_before_s) + STANDING_S
+        if self._trend.queue is not Queue.STEADY or arriving is None or standing:
             self._changed_at = now      # the pipe must clear first; and where nothing comes, nothing is learnt
             return
         if self._rate_bps is None:
             if now - self._first_at < FIRST_ESTIMATE_S:
                 return
             self._rate_bps = 1.5 * arriving + 10_000
-        if self._capacity_bps is not None and arriving > CAPACITY_LEFT * self._capacity_bps:
+        if self._capacity_bps is not None and arriving > CAPACITY_UP * self._capacity_bps:
             self._capacity_bps = None
         limit = 1.5 * arriving + 10_000
         if self._rate_bps < limit:
-            near = self._capacity_bps is not None
+            near = self._capacity_bps is not None and self._rate_bps > NEAR * self._capacity_bps
             grown = self._rate_bps + (self._step_bps(elapsed_s) if near else self._rate_bps * (1.08**elapsed_s - 1))
             # what has flowed for the whole window without a queue is carried; before that it may be a queue running out
             flows = arriving if now - self._steady_since >= RATE_WINDOW_S else 0
@@ -305,4 +331,4 @@ class ReceiveRate:
         assert self._rate_bps is not None
         frame = self._rate_bps / 30
         packets = max(1.0, -(-frame // 9600))
-        return max(4000.0, frame / packets / (2 * (self.rtt_s + 0.1))) * elapsed_s
+        return max(4000.0, frame / packets / (2 * (self._rtt_s + 0.1))) * elapsed_s

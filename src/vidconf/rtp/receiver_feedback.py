@@ -29,7 +29,7 @@ MAX_REMB_SSRCS = 31
 class ReceiverFeedback:
     """`asked` says what was negotiated, `received` is called for every packet, `due` gives what to send now."""
 
-    __slots__ = ("_builder", "_last_size", "_number_id", "_reported_at", "_send_time_id", "_sender", "_told_at", "_waiting", "octets", "rate")
+    __slots__ = ("_builder", "_last_size", "_number_id", "_reported_at", "_send_time_id", "_sender", "_told_at", "octets", "rate")
 
     def __init__(self, sender_ssrc: int) -> None:
         self._sender = sender_ssrc
@@ -38,8 +38,6 @@ class ReceiverFeedback:
         self._number_id = self._send_time_id = 0
         self._told_at = self._reported_at = float("-inf")
         self._last_size = 0
-        self._waiting = 0
-        """Octets that `rate` has not been told of: it counts in longer steps than packets."""
         self.octets = 0
         """Told so far, without what carries it."""
 
@@ -50,7 +48,7 @@ class ReceiverFeedback:
     def received(self, extensions: dict[int, bytes], size: int, now: float) -> None:
         """One RTP packet: its header extensions by id, its octets, its arrival in monotonic seconds. Extensions of a length that
         they never have are taken for missing."""
-        self._waiting += size
+        self.rate.arrived(size, now)
         if self._number_id:
             number = extensions.get(self._number_id)
             if number is not None and len(number) == 2:
@@ -63,9 +61,7 @@ class ReceiverFeedback:
     def due(self, ssrcs: Sequence[int], now: float) -> list[bytes]:
         """RTCP packets to send now, mostly none. Call it every 20 ms or so. `ssrcs`: what we receive; a server finds the estimate's
         owner by them."""
-        if self._waiting:
-            self.rate.arrived(self._waiting, now)
-            self._waiting = 0
+        self.rate.arriving_bps(now)      # counted by now, not by the next question
         if self._number_id:
             return self._numbers(ssrcs, now)
         if self._send_time_id and ssrcs:

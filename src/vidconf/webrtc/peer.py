@@ -45,9 +45,9 @@ GATHER_TIMEOUT_S = 6.0
 ANSWER_TRAVELS_S = 0.015
 PROBE_AFTER_S = 1.5
 PROBE_EVERY_S = 0.5
-RTT_EVERY_S = 2.0
-RTT_WEIGHT = 0.25
-"""Of a new measurement."""
+RTT_EVERY_S = 1.0
+RTT_UP, RTT_DOWN = 0.6, 0.25
+"""Weight of a new measurement. A queue that fills must be known of at once: who asks again too early fills it further."""
 LOST_AFTER_PROBES = 6
 """Unanswered checks in a row, half a second each: with the quiet before them a dead way is known after four to eight seconds."""
 MAX_CANDIDATES = 64
@@ -222,7 +222,8 @@ class Peer:
                 measured_at = now
                 took_s = await check_s(self.ice)
                 if took_s is not None:
-                    self.rtt_s = took_s if self.rtt_s is None else self.rtt_s + RTT_WEIGHT * (took_s - self.rtt_s)
+                    known_s = took_s if self.rtt_s is None else self.rtt_s
+                    self.rtt_s = known_s + (RTT_UP if took_s > known_s else RTT_DOWN) * (took_s - known_s)
                 idle = idle and took_s is None
             await asyncio.sleep(PROBE_EVERY_S)
             if not idle:

@@ -95,6 +95,19 @@ def test_a_sender_that_does_not_listen_is_seen_to_fill_the_queue() -> None:
     assert cut[0] < 2.5
 
 
+def test_a_queue_that_stays_full_is_not_taken_for_a_way_that_carries_it() -> None:
+    """A sender that never listens: the delay stands at its most, without a trend. The round trip tells."""
+    link, rate = Link(1e6), ReceiveRate()
+    rate.round_trip(0.04, 0.0)
+    told: list[tuple[float, int]] = []
+    for second in range(14):
+        told += meeting(link, rate, 1.0, lambda _: 1_300_000, began=float(second))
+        rate.round_trip(0.04 + max(link.waited[-30:]), second + 1.0)
+    assert link.dropped
+    late = [estimate for at, estimate in told if at > 5]
+    assert max(late) < 950_000, late
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.sampled_from((300_000, 500_000, 1_000_000, 2_500_000)), st.floats(0, 0.004), st.integers(0, 100))
 def test_a_sender_that_listens_uses_the_link_and_keeps_the_queue_short(capacity: int, jitter_s: float, seed: int) -> None:
@@ -124,6 +137,23 @@ def test_a_cut_is_told_at_once() -> None:
     gaps = [b[0] - a[0] for a, b in itertools.pairwise(told) if b[1] < 0.97 * a[1]]
     assert gaps
     assert min(gaps) < 0.2
+
+
+def test_a_moment_in_which_we_did_not_read_is_no_queue() -> None:
+    """400 ms of packets come at once, as after our own stall: what had come before them is not all that comes."""
+    link, rate = Link(20e6), ReceiveRate()
+    told: list[tuple[float, int]] = []
+    now = 0.0
+    for k in range(600):
+        now = k / 60
+        stalled = 5.0 <= now < 5.4
+        at = 5.4 + (now - 5.4) * 1e-3 if stalled else now
+        rate.arrived(1500, at)
+        rate.timed(abs_send_time(now - 0.02), at)
+        if not stalled and (estimate := rate.due(now)) is not None:
+            told.append((now, estimate))
+    assert min(estimate for _, estimate in told) > 0.5 * 8 * 1500 * 60
+    assert link.dropped == 0
 
 
 @settings(deadline=None)
