@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,14 @@ from e2e.test_engine_sfu import Ours
 from vidconf.engine import api
 
 WATCHED_S = 4.0
+SENT = """async () => {
+  let frames = 0;
+  for (const publication of room.localParticipant.videoTrackPublications.values()) {
+    const report = await publication.track.getRTCStatsReport();
+    for (const s of report.values()) if (s.type === "outbound-rtp") frames += s.framesSent || 0;
+  }
+  return frames;
+}"""
 
 
 @pytest.fixture(params=["livekit", "relay"])
@@ -40,19 +48,30 @@ def picture(ours: Ours, who: str) -> dict[str, Any]:
     return ours.report().get((who, "camera"), {})
 
 
-async def watch(ours: Ours, who: str, seconds: float = WATCHED_S) -> float:
-    """Pictures a second while it runs undisturbed."""
-    began, frames = time.monotonic(), ours.frames(who)
-    await asyncio.sleep(seconds)
-    return (ours.frames(who) - frames) / (time.monotonic() - began)
+Sent = Callable[[], Awaitable[int]]
+"""Pictures the other side has sent so far, by its own count."""
 
 
-async def received_well(ours: Ours, who: str, codec: str, size: tuple[int, int]) -> None:
+async def watch(ours: Ours, who: str, sent: Sent) -> tuple[float, float]:
+    """While it runs undisturbed: pictures shown a second, and decoded ones for each that was sent."""
+
+    def decoded() -> int:
+        receiver = next(s.video for s in ours.engine.session.subscriptions() if s.identity == who and s.video is not None)
+        return receiver.timing.frames + receiver.undrawn
+
+    began, frames, before, published = time.monotonic(), ours.frames(who), decoded(), await sent()
+    await asyncio.sleep(WATCHED_S)
+    fps = (ours.frames(who) - frames) / (time.monotonic() - began)
+    return fps, (decoded() - before) / max(1, await sent() - published)
+
+
+async def received_well(ours: Ours, who: str, codec: str, size: tuple[int, int], sent: Sent) -> None:
     assert await until(lambda: (picture(ours, who).get("width"), picture(ours, who).get("height")) == size, 15), ours.report()
-    fps = await watch(ours, who)
+    fps, share = await watch(ours, who, sent)
     entry = picture(ours, who)
     assert entry["codec"] == codec, entry
-    assert fps >= 25, (fps, entry)
+    # thirty are painted each second; where the machine is too busy to encode them, all that were sent must come out
+    assert fps >= 25 or share > 0.9, (fps, share, entry)
     assert entry["lost"] == 0, entry
     subscription = next(s for s in ours.engine.session.subscriptions() if s.identity == who and s.kind == "video")
     assert subscription.unknown_payloads == 0
@@ -85,7 +104,13 @@ async def test_the_sdk_publishes(sfu: Any, ours: Ours, codec: str) -> None:
         await sdk.join(sfu.url, token("room", "sdk"))
         publication = await sdk.publish_video(codec=codec)
         ours.join()
-        await received_well(ours, "sdk", codec, (640, 360))
+        assert publication.track is not None
+
+        async def sent() -> int:
+            found = await publication.track.get_stats()
+            return sum(one.outbound_rtp.outbound.frames_sent for one in found if one.WhichOneof("stats") == "outbound_rtp")
+
+        await received_well(ours, "sdk", codec, (640, 360), sent)
         await paused_and_resumed(ours, "sdk")
         publication.track.mute()
         assert await until(lambda: api.TrackMuted(publication.sid, True) in ours.events, 5)
@@ -116,7 +141,12 @@ async def test_chromium_publishes(sfu: Any, ours: Ours, codec: str, mode: str) -
                        "videoEncoding": {"maxBitrate": 1_500_000, "maxFramerate": 30}}  # fmt: skip
             await page.evaluate("(o) => publish(o)", options)
             ours.join()
-            await received_well(ours, "js", codec.upper(), (640, 360))
+            layers = 2 if mode.startswith(("L2", "L3")) else 1     # as many as LiveKit's client makes of 640 × 360; each is counted
+
+            async def sent() -> int:
+                return int(await page.evaluate(SENT)) // layers
+
+            await received_well(ours, "js", codec.upper(), (640, 360), sent)
             await paused_and_resumed(ours, "js")
             assert not browser.errors
         finally:
