@@ -23,8 +23,8 @@ from vidconf.engine.codecs.vp9 import Vp9Decoder
 
 log = logging.getLogger("vidconf.codecs")
 
-MAX_QUEUED = 12
-"""Encoded frames a stream may have waiting; more and the rest up to the next keyframe is dropped."""
+MAX_QUEUED = 64
+"""Encoded frames a stream may have waiting (all that one repair lets go); more and the rest up to the next keyframe is dropped."""
 
 DECODERS: dict[str, type[VideoDecoder]] = {d.NAME: d for d in (Vp8Decoder, Vp9Decoder, H264Decoder)}
 """By the codec's name, as in `rtp.payload_format.FORMATS`."""

@@ -70,16 +70,16 @@ def test_a_stalled_consumer_costs_pictures_but_not_memory() -> None:
         shown.append(at)
 
     stream = pool.open(show, trouble.set)
-    encoded = frames(60, 50)
-    for item in encoded[:50]:
+    encoded = frames(110, 100)
+    for item in encoded[:100]:
         stream.push(*item, "vp8")
         assert len(stream._queue) <= MAX_QUEUED
     assert trouble.is_set(), "a keyframe is asked for"
     gate.set()
     assert until(lambda: not stream._queue)
-    for item in encoded[50:]:
+    for item in encoded[100:]:
         stream.push(*item, "vp8")
-    assert until(lambda: bool(shown) and shown[-1] == 59 * 3000), "and with it the picture goes on"
+    assert until(lambda: bool(shown) and shown[-1] == 109 * 3000), "and with it the picture goes on"
     assert stream.dropped > 30
     pool.close()
     assert until(lambda: not decoder_threads())

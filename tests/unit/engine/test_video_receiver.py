@@ -102,6 +102,22 @@ async def test_a_repair_that_comes_goes_on_without_a_keyframe(owner: Owner) -> N
     subscription.close()
 
 
+async def test_a_repair_after_a_second_lets_all_go_that_waited_for_it(owner: Owner) -> None:  # noqa: F811
+    subscription, watcher = watched(owner)
+    film = Moving()
+    feed(subscription, film.frame(size=300))
+    assert await settled(lambda: len(watcher.frames) == 1)
+    lost, *rest = film.frame(size=40)
+    feed(subscription, rest)
+    for _ in range(30):
+        feed(subscription, film.frame())
+    subscription.on_rtp(lost, time.monotonic())
+    feed(subscription, film.frame())
+    assert await settled(lambda: len(watcher.frames) >= 2 and difference(watcher.frames[-1], film.drawn[-1]) < 8)
+    assert plis(owner) == 0
+    subscription.close()
+
+
 async def test_a_keyframe_is_asked_for_again_but_ever_more_rarely(owner: Owner) -> None:  # noqa: F811
     subscription, _ = watched(owner)
     film = Moving()
