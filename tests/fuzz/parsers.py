@@ -26,6 +26,7 @@ from vidconf.relay import description as relay_description
 from vidconf.rtp import h264, red, vp8, vp9
 from vidconf.rtp.feedback import TransportFeedbackReader
 from vidconf.rtp.frame_assembly import FrameAssembler
+from vidconf.rtp.jitter_buffer import AudioJitterBuffer, Silence
 from vidconf.rtp.packets import PacketError, build_rtp, parse_rtp
 from vidconf.rtp.payload_format import FORMATS
 from vidconf.rtp.rtcp import Bye, Fir, Nack, Pli, ReceiverReport, Remb, ReportBlock, Sdes, SenderReport, TransportFeedback, parse_rtcp
@@ -171,6 +172,30 @@ class Stream:
         return bool(frames)
 
 
+class Sound:
+    """One buffer of sound that is fed and emptied for as long as the run lasts. Each input is one packet: number, timestamp, whether
+    it is a copy, payload."""
+
+    def __init__(self) -> None:
+        self.buffer, self.now = AudioJitterBuffer(), 0.0
+
+    def seeds(self) -> tuple[bytes, ...]:
+        heads = (b"\x78\x40", b"\x78\0", b"\x08\x40", b"\x78", b"\xe3\x08", b"\x5b\x02")
+        return tuple(k.to_bytes(2, "big") + (k * 960).to_bytes(4, "big") + bytes((k & 1,)) + heads[k % 6] + bytes(40) for k in range(24))
+
+    def run(self, data: bytes) -> bool:
+        if len(data) < 7:
+            return False
+        self.now += 0.003
+        sequence = int.from_bytes(data[:2], "big")
+        self.buffer.push(sequence, int.from_bytes(data[2:6], "big"), data[7:], self.now, copy=bool(data[6] & 1))
+        self.buffer.worth_asking(sequence, 0.05, self.now)
+        decision = self.buffer.pull(self.now, sequence & 0x3FF)
+        assert len(self.buffer._packets) <= 200
+        assert len(self.buffer._missing) <= 200
+        return not isinstance(decision, Silence)
+
+
 # ---- signalling
 
 
@@ -309,6 +334,8 @@ def links() -> tuple[str, ...]:
     )  # fmt: skip
 
 
+SOUND = Sound()
+
 PARSERS: tuple[Parser, ...] = (
     Parser("rtp", refusing(PacketError, parse_rtp), rtp_seeds),
     Parser("rtcp", refusing(PacketError, read_rtcp), rtcp_seeds),
@@ -316,6 +343,7 @@ PARSERS: tuple[Parser, ...] = (
     *(Parser(f"{codec} payload", refusing(PacketError, read_payload(codec)), functools.partial(payloads, codec)) for codec in FORMATS),
     *(Parser(f"{codec} frame", refusing(PacketError, read_frame(codec)), functools.partial(encoded, codec)) for codec in FORMATS),
     *(Parser(f"{codec} stream", stream.run, stream.seeds) for codec, stream in ((c, Stream(c)) for c in FORMATS)),
+    Parser("sound stream", SOUND.run, SOUND.seeds),
     Parser("stun", read_stun, stun_seeds),
     Parser("sdp from a server", read_offer, offers, text=True, longest_s=0.02),
     Parser("sdp from a client", read_relay_offer, offers, text=True, longest_s=0.02),
