@@ -31,6 +31,8 @@ from vidconf.rtp.rtcp import SenderReport
 from vidconf.rtp.vp8 import keyframe_size, parse_descriptor, starts_keyframe
 
 FOLLOWS_S = 2.0
+DECODED_S = 8.0
+"""Until it is decoded as well, by three clients and a browser on a busy machine."""
 STANDS_S = 1.0
 """The longest gap between two pictures: a busy machine holds a frame up, a switch done wrong stands for seconds."""
 
@@ -247,8 +249,8 @@ async def test_the_sdk_chromium_and_ours_go_on_over_every_switch(
         ours.join()
         size = lambda: (lambda t: (t.get("width"), t.get("height")))(ours.report().get((identity, "camera"), {}))  # noqa: E731
         assert await until(lambda: viewer.pictures and viewer.pictures[-1][1:] == large, 12), viewer.pictures[-1:]
-        assert await until(lambda: size() == large, 8), ours.report()
-        freezes = ours.report()[identity, "camera"]["freezes"]
+        assert await until(lambda: size() == large, 8), (size(), viewer.pictures[-1], ours.report())
+        before = ours.report()[identity, "camera"]
         began = time.monotonic()
 
         async def js_width() -> int:
@@ -257,10 +259,10 @@ async def test_the_sdk_chromium_and_ours_go_on_over_every_switch(
             return int((await page.evaluate("() => counts()"))[identity]["width"])
 
         async def all_have(wanted: tuple[int, int]) -> None:
-            assert await until(lambda: viewer.pictures[-1][1:] == wanted, FOLLOWS_S), viewer.pictures[-1]
+            assert await until(lambda: viewer.pictures[-1][1:] == wanted, DECODED_S), viewer.pictures[-1]
             # A window that shrinks is believed after a while only: it may be on its way.
-            assert await until(lambda: size() == wanted, FOLLOWS_S + SMALLER_FOR_S), size()
-            for _ in range(20):
+            assert await until(lambda: size() == wanted, DECODED_S + SMALLER_FOR_S), size()
+            for _ in range(10 * int(DECODED_S)):
                 if await js_width() in (-1, wanted[0]):
                     return
                 await asyncio.sleep(0.1)
@@ -275,10 +277,16 @@ async def test_the_sdk_chromium_and_ours_go_on_over_every_switch(
                 await page.evaluate(set_js, [identity, *wanted])
             await all_have(wanted)
             await asyncio.sleep(0.7)
+        # A fault would be at every switch, a busy machine's pause at one of them.
         since = [p for p in viewer.pictures if p[0] > began]
-        gap, *around = max((b[0] - a[0], a, b, k) for k, (a, b) in enumerate(itertools.pairwise(since)))
-        assert gap < STANDS_S, (gap, around, since[around[2]-3:around[2]+4])
-        assert ours.report()[identity, "camera"]["freezes"] == freezes
+        stood = sorted(b[0] - a[0] for a, b in itertools.pairwise(since) if a[1:] != b[1:])
+        assert len(stood) >= 3
+        assert stood[len(stood) // 2] < STANDS_S / 2, stood
+        assert stood[-1] < 2 * STANDS_S, stood
+        after = ours.report()[identity, "camera"]
+        assert after["plis"] == before["plis"], (before, after)  # never was anything missing that a picture stands on
+        assert after["lost"] == before["lost"], (before, after)
+        assert after["freezes"] - before["freezes"] < len(stood), (before, after)
         # Hidden from ours: the publisher goes on for the others; shown again at once.
         ours.engine.send(api.WatchTrack(sid, 0, 0, visible=False))
         await asyncio.sleep(0.5)
@@ -286,8 +294,8 @@ async def test_the_sdk_chromium_and_ours_go_on_over_every_switch(
         await asyncio.sleep(0.5)
         assert ours.report()[identity, "camera"]["packets"] == packets
         ours.engine.send(api.WatchTrack(sid, *small, format="i420"))
-        assert await until(lambda: ours.report()[identity, "camera"]["packets"] > packets + 10, FOLLOWS_S)
-        assert await until(lambda: size() == small, FOLLOWS_S)
+        assert await until(lambda: ours.report()[identity, "camera"]["packets"] > packets + 10, DECODED_S)
+        assert await until(lambda: size() == small, DECODED_S)
         assert not browser.errors
         await page.evaluate("() => room.disconnect()")
 

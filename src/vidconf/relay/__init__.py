@@ -5,7 +5,9 @@
     registry      all rooms, tokens, what was removed            twirp, webhooks   the API above it
     room          who gets what of whom, what is told to whom    participant       one connection: permission, outbox
     publishing    a client's offer, SSRCs, feedback              subscribing       our offers, NACK, data channels
-    forwarder     the hot path: one packet in, one a subscriber out; keyframes, speakers, quality, limits beside it
+    track         what is published; simulcast: its layers, and which subscriber gets which
+    forwarder     the hot path: one packet in, one a subscriber out; reception: numbers and gaps; downstream: one way out
+    layers, dynacast, downlink, renumbering, redundancy, speakers, quality   the rules, pure
 
 Whatever is wrong with what a client sends is counted (counters, /debug/counters on loopback) and dropped, or answered by code.
 """

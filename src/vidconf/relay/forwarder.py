@@ -29,10 +29,13 @@ from vidconf.relay.renumbering import Heard, Pictures, Shift, picture_shift, shi
 from vidconf.rtp.opus import duration
 from vidconf.rtp.packets import PacketError
 from vidconf.rtp.red import recover
+from vidconf.rtp.rtcp import Sdes, SenderReport
 from vidconf.rtp.vp8 import keyframe_size, unpack
 
 HISTORY = {"video": 512, "audio": 256}
 """Packets kept for answering NACK; powers of two. LiveKit keeps 500 and 200."""
+REPORT_HOLDS_S = 15.0
+"""A publisher's sender report is carried on for so long; they come every one to five seconds."""
 
 Kept = tuple[int, int, int, bytes]
 """index, first 16 bits of the header, timestamp, payload."""
@@ -52,12 +55,12 @@ class Upstream(Reception):
         """It is being sent. Only layers are ever found dead, by their Layers; a keyframe brings them back."""
         self.on_alive: Callable[[], None] = lambda: None
         """A dead layer begins a keyframe; called before it is seen who waits for it."""
-        self.on_sized: Callable[[], None] = lambda: None
-        """A layer's pictures have another size."""
         self.on_opened: Callable[[Down], None] = lambda down: None
         """A subscriber gets this one from now on."""
         self.seen = (0, 0)
         """Width and height, where the pictures say them."""
+        self.cname = ""
+        """Of its sender reports: who publishes it."""
         self.payload_type = -1
         self.red_payload_type = -1
         """Audio: under which the publisher may send RED."""
@@ -394,6 +397,7 @@ class Upstream(Reception):
             self._begin_with(down, index, timestamp, body, now)
         self._regroup()
         for down in begun:
+            self._report_to(down, now)
             self.on_opened(down)
 
     def _note_size(self, body: bytes) -> None:
@@ -405,9 +409,7 @@ class Upstream(Reception):
             size = keyframe_size(unpack(body)[0])
         except PacketError:
             return
-        if size != self.seen:
-            self.seen = size
-            self.on_sized()
+        self.seen = size
 
     def _begin_with(self, down: Down, index: int, timestamp: int, body: bytes, now: float) -> None:
         """From this packet on `down` gets this one, numbered to follow what it got before."""
@@ -451,6 +453,25 @@ class Upstream(Reception):
         down.octets_base += self.octets
         self.open = tuple(d for d in self.open if d is not down)
         self.apart = tuple(d for d in self.apart if d is not down)
+
+    def pass_report(self, report: SenderReport, now: float) -> None:
+        """The publisher says which timestamp belongs to which moment: so it is passed on, under each subscriber's SSRC and with its
+        counts. BYE never passes: it stops some decoders."""
+        self.sender_report(report.ntp, report.rtp_timestamp, now)
+        for down in self.receivers:
+            self._report_to(down, now)
+
+    def _report_to(self, down: Down, now: float) -> None:
+        """The last report, carried on to now: who begins here need not wait seconds for the next to hear and see together."""
+        since = now - self._lsr_at
+        if not self._report_ntp or since > REPORT_HOLDS_S:
+            return
+        ntp = self._report_ntp + int(since * (1 << 32)) & (1 << 64) - 1
+        timestamp = self._report_timestamp + round(since * CLOCK_HZ[self.kind]) + down.shift.timestamp
+        packets, octets = self.sent(down)
+        down.sr_ntp, down.sr_at = ntp >> 16 & 0xFFFFFFFF, now
+        report = SenderReport(down.ssrc, ntp, timestamp, packets, octets)
+        down.session.send_rtcp(report.to_bytes() + Sdes(down.ssrc, self.cname).to_bytes())
 
     def sent(self, down: Down) -> tuple[int, int]:
         """Packets and octets sent to a subscriber so far, for its sender reports."""

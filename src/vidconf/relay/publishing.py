@@ -24,7 +24,7 @@ from vidconf.relay.tasks import end
 from vidconf.relay.track import PublishedTrack
 from vidconf.rtp.feedback import TransportFeedbackBuilder
 from vidconf.rtp.packets import PacketError, parse_rtp
-from vidconf.rtp.rtcp import Nack, Pli, ReceiverReport, ReportBlock, Sdes, SenderReport, parse_rtcp
+from vidconf.rtp.rtcp import Nack, Pli, ReceiverReport, ReportBlock, SenderReport, parse_rtcp
 from vidconf.webrtc.ice_lite import LiteSession
 from vidconf.webrtc.seams import DataTransport
 
@@ -156,7 +156,7 @@ class Publishing:
 
     def _route(self, track: PublishedTrack, section: Section, agreed: Agreed) -> None:
         for up in track.layers.all:
-            up.arrivals = self._arrivals
+            up.arrivals, up.cname = self._arrivals, self._participant.sid
             up.send_keyframe_request = self._keyframe_request(up)
             up.extension_id = agreed.extensions.get(description.LEVEL if track.kind == "audio" else description.TRANSPORT_CC, 0)
         if not section.rids:
@@ -285,20 +285,10 @@ class Publishing:
             if isinstance(packet, SenderReport):
                 for up in self._upstreams():
                     if up.ssrc == packet.ssrc:
-                        self._pass_report(up, packet, now)
+                        up.pass_report(packet, now)
 
     def _upstreams(self) -> Iterator[Upstream]:
         return (up for track in self.tracks.values() for up in track.layers.all)
-
-    def _pass_report(self, up: Upstream, report: SenderReport, now: float) -> None:
-        """The same clock to each subscriber, under its SSRC and with its counts. BYE never passes: it stops some decoders."""
-        up.sender_report(report.ntp, report.rtp_timestamp, now)
-        name = self._participant.sid
-        for down in up.receivers:
-            packets, octets = up.sent(down)
-            down.sr_ntp, down.sr_at = report.ntp >> 16 & 0xFFFFFFFF, now
-            own = SenderReport(down.ssrc, report.ntp, report.rtp_timestamp + down.shift.timestamp, packets, octets)
-            down.session.send_rtcp(own.to_bytes() + Sdes(down.ssrc, name).to_bytes())
 
     def _on_gap(self) -> None:
         if self._nack_timer is None:

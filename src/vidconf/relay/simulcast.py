@@ -28,10 +28,11 @@ RETURNED_LOOKS = 3
 class _Pulse:
     """What `look` remembers of a layer."""
 
-    __slots__ = ("frames", "others", "seen")
+    __slots__ = ("frames", "looks", "others", "size")
 
     def __init__(self) -> None:
-        self.frames = self.others = self.seen = 0
+        self.frames = self.others = self.looks = 0
+        self.size = (0, 0)
 
 
 class Layers:
@@ -49,7 +50,7 @@ class Layers:
         if len(self.all) > 1:
             for layer in self.all:
                 layer.is_layer = True
-                layer.on_alive, layer.on_sized, layer.on_opened = self._place_all, self._place_all, self._place
+                layer.on_alive, layer.on_opened = self._place_all, self._place
                 layer.died()
             self._pulses = {layer: _Pulse() for layer in self.all}
 
@@ -139,7 +140,7 @@ class Layers:
         return found
 
     def look(self, now: float) -> None:
-        """Every LOOK_S: which layers are being sent. One that has fallen silent, for want of bandwidth or because nobody took
+        """Every LOOK_S: which layers are being sent, and how large they are. One that has fallen silent, for want of bandwidth or because nobody took
         it, leaves its subscribers to the next below."""
         if len(self.all) == 1:
             return
@@ -147,13 +148,15 @@ class Layers:
         total = sum(layer.frames for layer in self.all)
         for layer, pulse in self._pulses.items():
             others = total - layer.frames
+            if layer.seen != pulse.size:
+                pulse.size, changed = layer.seen, True
             if layer.frames != pulse.frames:
                 pulse.frames, pulse.others = layer.frames, others
-                pulse.seen += 1
-                if not layer.alive and pulse.seen >= RETURNED_LOOKS and not layer.blocked:
+                pulse.looks += 1
+                if not layer.alive and pulse.looks >= RETURNED_LOOKS and not layer.blocked:
                     layer.alive = changed = True
                 continue
-            pulse.seen = 0
+            pulse.looks = 0
             if layer.alive and now - layer.last_packet_at >= SILENT_S and others - pulse.others >= SILENT_FRAMES:
                 layer.died()
                 changed = True

@@ -14,6 +14,7 @@ from vidconf.relay.counters import Counters
 from vidconf.relay.downstream import Down
 from vidconf.relay.forwarder import Upstream
 from vidconf.rtp.packets import RtpPacket, build_rtp, parse_rtp
+from vidconf.rtp.rtcp import SenderReport, parse_rtcp
 from vidconf.rtp.vp8 import packetize, starts_keyframe
 
 KEYFRAME, DELTA = b"\x10\x02\x00\x9d\x01\x2a" + bytes(900), b"\x31" + bytes(500)
@@ -54,6 +55,10 @@ class FakeSession:
 
     def __init__(self) -> None:
         self.sent: list[RtpPacket] = []
+        self.reports: list[SenderReport] = []
+
+    def send_rtcp(self, packet: bytes) -> None:
+        self.reports += [p for p in parse_rtcp(packet) if isinstance(p, SenderReport)]
 
     def send(self, word: int, sequence: int, timestamp: int, ssrc: int, payload: bytes) -> None:
         self.sent.append(parse_rtp(struct.pack("!HHII", word, sequence, timestamp, ssrc) + payload))
@@ -263,6 +268,29 @@ def test_reports() -> None:
     block = scene.up.report(scene.clock.now)
     assert block is not None
     assert (block.lsr, block.dlsr, block.fraction_lost) == (0x5678_9ABC, 2 * 65536, 0)
+
+
+def test_who_begins_is_told_the_time_at_once() -> None:
+    scene = Scene()
+    _, first = scene.subscriber()
+    for data in scene.frame(keyframe=True):
+        scene.send(data)
+    assert first.reports == []
+    scene.up.pass_report(SenderReport(5, 1000 << 32, 90_000, 0, 0), scene.clock.now)
+    assert [(r.ntp, r.rtp_timestamp, r.packets) for r in first.reports] == [(1000 << 32, 90_000, 3)]
+    scene.clock.advance(2)
+    down, second = scene.subscriber()
+    for data in scene.frame(keyframe=True):
+        scene.send(data)
+    (report,) = second.reports
+    assert report.ssrc == down.ssrc
+    assert (report.ntp, report.rtp_timestamp) == (1002 << 32, 270_000)
+    assert down.sr_ntp == (1002 << 16) & 0xFFFFFFFF
+    scene.clock.advance(60)
+    _, late = scene.subscriber()
+    for data in scene.frame(keyframe=True):
+        scene.send(data)
+    assert late.reports == []  # too long ago to be true
 
 
 @given(st.binary(min_size=12, max_size=60))
