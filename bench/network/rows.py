@@ -188,9 +188,7 @@ def _of_stall(watch: Watch, at: float) -> dict[str, float | None]:
     """From the voice as recorded: its delay against what it was before the stall."""
     before = _mean([ms for when, ms in watch.buffers("audio") if 0 <= when < at])
     figures: dict[str, float | None] = {"in the buffer before, ms": before, "voice late at most, ms": None, "back within 20 ms after, s": None}
-    low = [when for when, ms in watch.buffers("audio") if when > at + HOLD_S]
-    high = [when for when, ms in watch.buffers("audio") if when > at + HOLD_S and ms > BUFFER_GOAL_MS]
-    figures["buffer ≤ 60 ms after, s"] = None if not low or (high and max(high) >= max(low)) else max(0.0, max(high, default=at + HOLD_S) - at - HOLD_S)
+    figures["buffer ≤ 60 ms after, s"] = _back(watch.buffers("audio"), at + HOLD_S, BUFFER_GOAL_MS)
     began = watch.report["sound_began"]
     if watch.record is None or began is None:
         return figures
@@ -201,10 +199,17 @@ def _of_stall(watch: Watch, at: float) -> dict[str, float | None]:
         return figures
     normal = statistics.median(usual)
     figures["voice late at most, ms"] = max(ms for _, ms in after) - normal
-    late = [when for when, ms in after if ms - normal > 20]
-    if not late or max(late) < max(when for when, _ in after):
-        figures["back within 20 ms after, s"] = max(0.0, max(late, default=at + HOLD_S) - at - HOLD_S)
+    figures["back within 20 ms after, s"] = _back([(when, ms - normal) for when, ms in delays], at + HOLD_S, 20)
     return figures
+
+
+def _back(delays: Sequence[tuple[float, float]], since: float, most_ms: float) -> float | None:
+    """Seconds after `since` until the delay is, for a second in the mean, no more than that. None: not within the watch."""
+    for when, _ in delays:
+        following = [ms for at, ms in delays if when <= at < when + 1]
+        if when >= since and statistics.fmean(following) <= most_ms and delays[-1][0] >= when + 1:
+            return when - since
+    return None
 
 
 def _smooth(delays: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
