@@ -45,6 +45,8 @@ STALLED_S = 0.06
 LEAST_SKIP_S = 0.03
 MAX_WAITING = 60
 """Frames that wait for their moment."""
+PASSED_S = 0.04
+"""A frame that is so late is not drawn when the next one's moment has come as well."""
 OVERDUE_S = 0.002
 """A timer may fire so early, or a frame be let go so early."""
 BEHIND, DRAW_EVERY_S = 4, 0.1
@@ -213,8 +215,8 @@ class VideoReceiver:
                     self._timer = self._owner.loop.call_later(due - now, self._on_moment)
                 return
             waiting.popleft()
-            if waiting and render.due(waiting[0].timestamp, now) <= now + OVERDUE_S:
-                # the next one's moment has come as well: nobody would see this one
+            if waiting and render.late_s(frame.timestamp, now) > PASSED_S and render.due(waiting[0].timestamp, now) <= now + OVERDUE_S:
+                # its moment is long past and the next one's has come: nobody would see it
                 self.undrawn += 1
                 if frame.disposable:
                     continue

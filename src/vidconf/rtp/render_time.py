@@ -141,6 +141,12 @@ class RenderTime:
         at = self._unwrap.peek(timestamp) / CLOCK_HZ + self._base + self.delay_s
         return min(at, now + self.delay_s + MAX_STEP_S)
 
+    def late_s(self, timestamp: int, now: float) -> float:
+        """By how much the frame's moment has passed; negative: it is to come."""
+        if self._base is None:
+            return 0.0
+        return now - (self._unwrap.peek(timestamp) / CLOCK_HZ + self._base + self.delay_s)
+
     def released(self, timestamp: int, now: float) -> None:
         """The frame went to the decoder at `now`. A late one makes the delay grow to what the path wants; else it moves slowly."""
         if self._base is None:
@@ -153,6 +159,6 @@ class RenderTime:
             return
         if self.delay_s < self.least_delay_s:
             self.delay_s = min(self.least_delay_s, self.delay_s + room)
-        late_s = now - (self._unwrap.peek(timestamp) / CLOCK_HZ + self._base + self.delay_s)
+        late_s = self.late_s(timestamp, now)
         if late_s > 0:
             self.delay_s = max(self.delay_s, min(self.target_s, self.delay_s + late_s))

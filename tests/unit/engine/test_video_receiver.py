@@ -92,12 +92,13 @@ async def test_a_repair_that_comes_goes_on_without_a_keyframe(owner: Owner) -> N
     lost, *rest = film.frame(size=40)
     feed(subscription, rest)
     assert [n.numbers for n in owner.sent if isinstance(n, Nack)] == [(lost.sequence,)], "asked at once"
-    for _ in range(3):
+    for _ in range(6):
+        await asyncio.sleep(1 / 30)
         feed(subscription, film.frame(size=300))
     subscription.on_rtp(lost, time.monotonic())
-    assert await settled(lambda: pictures(subscription).undrawn + len(watcher.frames) >= 5)
+    assert await settled(lambda: pictures(subscription).undrawn + len(watcher.frames) >= 8)
     assert difference(watcher.frames[-1], film.drawn[-1]) < 8
-    assert len(watcher.frames) < 5, "those whose moment had passed were decoded only"
+    assert 2 <= len(watcher.frames) < 8, "those whose moment was long past were decoded only"
     assert plis(owner) == 0
     subscription.close()
 
