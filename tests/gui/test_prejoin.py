@@ -302,9 +302,10 @@ def test_the_preview_asks_for_its_own_size_and_only_while_it_is_seen(prejoin: Ma
     QApplication.processEvents()
     ratio = page.preview.devicePixelRatioF()
     first = actions.named("watch")[-1]
-    assert first == {"track": "local:camera", "width": round(page.preview.width() * ratio), "height": round(page.preview.height() * ratio), "visible": True, "fill": True}
+    size = {"width": round(page.preview.width() * ratio), "height": round(page.preview.height() * ratio)}
+    assert first == {"track": "local:camera", **size, "visible": True, "fill": True, "format": "bgrx"}
     page.hide()
-    assert actions.named("watch")[-1] == {"track": "local:camera", "width": 0, "height": 0, "visible": False, "fill": True}
+    assert actions.named("watch")[-1] == {"track": "local:camera", "width": 0, "height": 0, "visible": False, "fill": True, "format": "bgrx"}
     page.show()
     assert actions.named("watch")[-1]["visible"]
     page.let_go()
