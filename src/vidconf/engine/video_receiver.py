@@ -28,6 +28,7 @@ from vidconf.rtp.packets import RtpPacket
 from vidconf.rtp.payload_format import FORMATS
 from vidconf.rtp.render_time import RenderTime
 
+STAMPLESS, STAMPLESS_EVERY = 60, 10
 BLANK_SIDE = 16
 """LiveKit sends a picture of 8 × 8 when a track is muted: it is no picture."""
 FIRST_KEYFRAME_S = 0.15
@@ -117,6 +118,8 @@ class VideoReceiver:
         """The last picture and its timestamp; while the tile is hidden, until `_hidden_at` is long ago."""
         self._hidden_at = 0.0
         self._closed = False
+        self._stampless = 0
+        """Pictures in a row without a stamp."""
 
     # ---- packets
     def begin(self, now: float) -> None:
@@ -312,7 +315,7 @@ class VideoReceiver:
             self.undrawn += 1
             return
         self._drawn_at = now
-        painted_ms = stamp.read(frame) if self._decode_unwatched else None
+        painted_ms = self._stamp_of(frame) if self._decode_unwatched else None
         self.timing.shown(now, None if painted_ms is None else stamp.age_ms(painted_ms))
         self.shown_point = (timestamp, now)
         tile, recorder = self._tile, self.recorder
@@ -323,6 +326,15 @@ class VideoReceiver:
             recorder.write(frame, now)
         if self.timing.frames == 1:
             self._post(self._on_first)
+
+    def _stamp_of(self, frame: av.VideoFrame) -> int | None:
+        """Looked for in every picture of a track that carries them, in few of one that does not."""
+        if self._stampless > STAMPLESS and self._stampless % STAMPLESS_EVERY:
+            self._stampless += 1
+            return None
+        found = stamp.read(frame)
+        self._stampless = self._stampless + 1 if found is None else 0
+        return found
 
     def _trouble(self) -> None:
         """What the decoder was given made no picture: nothing but a keyframe helps it."""
