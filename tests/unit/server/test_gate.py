@@ -154,6 +154,8 @@ async def test_webhooks_are_signed_or_refused(serving: Serving) -> None:
 
 
 async def test_who_joins_the_media_again_and_again_is_slowed_down(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (gate.JOINS_PER_S, gate.JOIN_BURST) == (0.5, 10)
+    monkeypatch.setattr(gate, "JOINS_PER_S", 0.1)  # a busy machine takes longer than two seconds for ten requests
     async with serving(media=MEDIA) as house:
         made = await house.meeting(lobby=False)
         seats = [await house.anybody.join(made["code"], name) for name in ("An", "Bình")]
