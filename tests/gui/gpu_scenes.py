@@ -167,9 +167,10 @@ CASES: dict[str, tuple[Callable[[], ClientState], int, int, dict[str, tuple[int,
 }
 
 
-def same(folder: Path | None) -> None:
+def same(folder: Path | None, *names: str) -> None:
     """Both painters, the same scenes."""
-    for name, (make, width, height, sizes) in CASES.items():
+    for name in names or CASES:
+        make, width, height, sizes = CASES[name]
         taken = []
         for painter in ("raster", "gpu"):
             with stage(painter, make(), width, height, sizes) as (house, _):
@@ -178,6 +179,11 @@ def same(folder: Path | None) -> None:
                 spin(80)
                 taken.append(house.grab())
         compare(name, *taken, folder)
+
+
+def scaled(folder: Path | None) -> None:
+    """Where a device pixel is none of ours."""
+    same(folder, "odd", "share")
 
 
 def moves(folder: Path | None) -> None:
@@ -422,7 +428,7 @@ def main() -> None:
     qInstallMessageHandler(on_message)
     words.set_language("vi")
     theme.apply(app, "light")
-    scene = {"same": same, "moves": moves, "passes": passes, "slow": slow, "turns": turns, "enters": enters, "hostile": hostile}[sys.argv[1]]
+    scene = {"same": same, "scaled": scaled, "moves": moves, "passes": passes, "slow": slow, "turns": turns, "enters": enters, "hostile": hostile}[sys.argv[1]]
     scene(Path(sys.argv[2]) if len(sys.argv) > 2 else None)
     spin(50)
     assert complaints == [], complaints

@@ -27,6 +27,11 @@ def test_on_a_screen(scene: str) -> None:
 
 
 @needs_xvfb
+def test_on_a_screen_of_125_per_cent() -> None:
+    assert on_a_screen(str(SCENES), "scaled", scale=1.25).endswith("done\n")
+
+
+@needs_xvfb
 def test_the_renderer_of_a_screen_is_named() -> None:
     name = json.loads(on_a_screen("-m", "vidconf.cli.main", "graphics"))["renderer"]
     assert module.is_software(name), name

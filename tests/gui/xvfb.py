@@ -15,11 +15,11 @@ ROOT = Path(__file__).resolve().parents[2]
 needs_xvfb = pytest.mark.skipif(shutil.which("xvfb-run") is None, reason="Xvfb is missing: script/install-test-peers installs it")
 
 
-def on_a_screen(*arguments: str, timeout: float = 110) -> str:
-    """What Python, given these arguments, said on stdout. Raises when it failed."""
+def on_a_screen(*arguments: str, scale: float = 1, timeout: float = 110) -> str:
+    """What Python, given these arguments, said on stdout; `scale`: device pixels to one of ours. Raises when it failed."""
     environment = {
         **os.environ, "QT_QPA_PLATFORM": "xcb", "LIBGL_ALWAYS_SOFTWARE": "1", "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT / "tests"))),
-        "QT_SCALE_FACTOR_ROUNDING_POLICY": "PassThrough",
+        "QT_SCALE_FACTOR_ROUNDING_POLICY": "PassThrough", "QT_SCALE_FACTOR": str(scale),
     }  # fmt: skip
     command = ["xvfb-run", "-a", "-s", "-screen 0 1920x1200x24", sys.executable, "-X", "faulthandler", *arguments]
     process = subprocess.Popen(
