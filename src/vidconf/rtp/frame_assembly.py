@@ -9,7 +9,7 @@ Work a packet is bounded, and constant on the whole, whatever comes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vidconf.rtp import vp8
 from vidconf.rtp.packets import PacketError
@@ -31,8 +31,7 @@ MAX_SKIPPED = 32
 """Frames behind a gap that are looked at for one to go on with: a second of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class AssembledFrame:
+class AssembledFrame(NamedTuple):
     """`first` and `last` are unwrapped sequence numbers; `arrived` is when the last of its own packets came, however long it waited
     for others; `repaired`: one of them was asked for again; `disposable`: no other frame is predicted from it."""
 
