@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 
@@ -10,7 +11,8 @@ from unit.rtp.streams import encoded, packets
 
 from vidconf.relay import description as relay_description
 from vidconf.rtp.frame_assembly import FrameAssembler
-from vidconf.rtp.payload_format import FORMATS
+from vidconf.rtp.packets import PacketError
+from vidconf.rtp.payload_format import FORMATS, PayloadFormat
 from vidconf.webrtc import description
 
 HEAD = (
@@ -74,6 +76,27 @@ def test_two_sections_of_one_name_are_refused() -> None:
     text = HEAD + "m=audio 9 x 111\r\na=mid:1\r\na=rtpmap:111 opus/48000/2\r\nm=audio 9 x 8\r\na=mid:1\r\na=rtpmap:8 PCMA/8000\r\n"
     with pytest.raises(relay_description.DescriptionError):
         relay_description.read(text)
+
+
+def test_a_frame_made_to_be_slow() -> None:
+    """Parameter sets with every scaling list written out, as many as a frame has room for; units without end; headers without one."""
+    bits = ("01100100" + "0" * 8 + "00101000" + "111101").ljust(4000, "1")
+    sets = b"\0\0\0\1\x67" + int(bits, 2).to_bytes(500, "big")
+    frames = {
+        "h264": [sets * 64, sets * 4, b"\0\0\1\6" * 50_000, b"\0" * 200_000, b"\0\0\1\x67" + bytes(200_000)],
+        "vp9": [b"\x80\x49\x83\x42" + bytes(200_000), bytes(100_000) + b"\xdf" + b"\xff" * 32 + b"\xdf", b"\x82" * 8 + b"\xc7" + b"\1" * 8 + b"\xc7"],
+        "vp8": [b"\x10" + bytes(200_000)],
+    }
+    for codec, built in frames.items():
+        known = FORMATS[codec]
+        for frame in built:
+
+            def look(frame: bytes = frame, known: PayloadFormat = known) -> None:
+                with contextlib.suppress(PacketError):
+                    known.is_keyframe(frame)
+                    known.frame_size(frame)
+
+            assert min(seconds(look) for _ in range(5)) < 0.001, (codec, frame[:40])
 
 
 Step = tuple[int, int, bool, bytes]

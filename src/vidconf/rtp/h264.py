@@ -21,6 +21,8 @@ STAP_A, FU_A = 24, 28
 START_CODE = b"\0\0\0\1"
 MAX_UNITS, MAX_HEAD = 64, 1 << 16
 """So many NAL units, and bytes, are looked at in a frame for its parameter sets and the first slice."""
+MAX_SETS = 4
+"""Sequence parameter sets of a frame; who sends to browsers has one."""
 MAX_MACROBLOCKS_KEPT = 184_320
 """What a decoder of level 5.1 keeps of earlier pictures (H.264 table A-1, MaxDpbMbs): five of 4096 × 2304."""
 
@@ -176,11 +178,15 @@ def _skip_scaling(read: BitReader, lists: int) -> None:
 
 def frame_size(frame: bytes) -> tuple[int, int] | None:
     """Coded width and height of the largest sequence parameter set in the frame; None where it has none. Raises PacketError,
-    also for one that asks for more earlier pictures than level 5.1 keeps."""
+    also for one that asks for more earlier pictures than level 5.1 keeps, and for too many of them."""
     largest: tuple[int, int] | None = None
+    sets = 0
     for at in units(frame):
         if frame[at] & 31 != SPS:
             continue
+        sets += 1
+        if sets > MAX_SETS:
+            raise PacketError("a frame of more parameter sets than anyone sends")
         found = parse_sps(frame[at : at + 512])
         if (found.width // 16) * (found.height // 16) * found.references > MAX_MACROBLOCKS_KEPT:
             raise PacketError("more pictures to be kept than a decoder of level 5.1 does")
