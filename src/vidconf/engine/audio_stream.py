@@ -77,7 +77,7 @@ class AudioStream:
         return self._point
 
     def statistics(self) -> dict[str, float]:
-        """`jitter_buffer_ms` (how long a sample was held, mean of the last second or so) and `concealed_percent` for `bot --json`;
+        """`jitter_buffer_ms` (how long a sample was held, mean of the last half second or so) and `concealed_percent` for `bot --json`;
         `fec`, `red`, `accelerated`, `expanded`: milliseconds of sound that came from repairs, from copies, that were squeezed out
         and stretched in."""
         with self._lock:

@@ -30,19 +30,19 @@ LATE_RUN = 25
 
 BAND_S = 0.02
 """So much more than the target is let be: a pitch period at most, and the beat of two clocks."""
-LOOKS = 10
-"""The least delay of so many decisions counts: one block made late says nothing."""
+LOOKS, FIRST_LOOKS = 10, 3
+"""The least delay of so many decisions counts, one block made late says nothing; of fewer where it is far too long."""
 PATIENCE_S, SHORT_PATIENCE_S = 30.0, 1.5
 """So long a surplus of less than SMALL_S waits for a moment in which nobody speaks; and so long a larger one, or a lack."""
 SMALL_S, HURRY_S = 0.05, 0.06
-"""A larger one is squeezed out wherever it goes."""
+"""One larger than the second is squeezed out wherever it goes, to its end."""
 LACK_S = 0.01
 """A larger lack is made good at once."""
 SQUEEZED = 1440
 """30 ms, twice the longest pitch period: what must be at hand to take one out."""
 FAR_BEHIND_S = 1.5
-MEAN_OF = 50
-"""Packets that the mean delay is taken over, about a second."""
+MEAN_OF = 20
+"""Packets that the mean delay is taken over, less than half a second."""
 ASK_MARGIN_S = 0.01
 
 
@@ -97,7 +97,7 @@ class AudioJitterBuffer:
     """For Opus on a 48 kHz clock. Counters are in samples of sound, but `late`, `skipped` and `rubbish`, which are packets."""
 
     __slots__ = (
-        "_arrivals", "_delay", "_filled", "_last_arrival", "_late_run", "_least", "_looks", "_loss", "_missing", "_newest", "_next",
+        "_arrivals", "_delay", "_filled", "_hurried", "_last_arrival", "_late_run", "_least", "_looks", "_loss", "_missing", "_newest", "_next",
         "_next_stamp", "_packets", "_playing", "_quiet", "_step", "_unequal_since", "_unwrap_sequence", "_unwrap_timestamp",
         "accelerated", "concealed", "copied", "expanded", "late", "mean_delay_s", "played", "recovered", "rubbish", "skipped",
     )  # fmt: skip
@@ -121,6 +121,8 @@ class AudioJitterBuffer:
         self._loss = 0.0
         self._least, self._looks = float("inf"), 0
         self._unequal_since: float | None = None
+        self._hurried = False
+        """The delay was far too long, after a stall, and is not right yet."""
         self.mean_delay_s = 0.0
         """How long a sample was here, of late."""
         self.played = self.concealed = self.recovered = self.copied = 0
@@ -355,17 +357,19 @@ class AudioJitterBuffer:
             return Play((self._use(number, packet, now, ahead),), joined=True)
         self._least = min(self._least, late_s)
         self._looks += 1
-        if surplus_s > BAND_S + HURRY_S:
-            self._unequal_since = float("-inf")     # nor is there any patience for what is left of it
+        if self._looks >= FIRST_LOOKS and self._least - self._delay.target_s > BAND_S + HURRY_S:
+            self._hurried = True        # nor is there any patience for what is left of it
+        if self._hurried and surplus_s > BAND_S + SMALL_S:
             return self._squeeze(number, packet, now, ahead, surplus_s, hurry=True)
-        if self._looks < LOOKS:
+        if self._looks < (FIRST_LOOKS if self._hurried else LOOKS):
             return Play((self._use(number, packet, now, ahead),))
         surplus_s = self._least - self._delay.target_s
         if self._unequal_since is None:
             self._unequal_since = now
         if surplus_s >= BAND_S:
             patience_s = PATIENCE_S if surplus_s < SMALL_S else SHORT_PATIENCE_S
-            return self._squeeze(number, packet, now, ahead, surplus_s, patient=now - self._unequal_since < patience_s)
+            patient = not self._hurried and now - self._unequal_since < patience_s
+            return self._squeeze(number, packet, now, ahead, surplus_s, patient=patient)
         if surplus_s < -0.001:
             patient = surplus_s > -LACK_S and now - self._unequal_since < SHORT_PATIENCE_S
             return Play((self._use(number, packet, now, ahead),), stretch=int(-surplus_s * opus.CLOCK_HZ) + NEAR, patient=patient)
@@ -373,7 +377,7 @@ class AudioJitterBuffer:
         return Play((self._use(number, packet, now, ahead),))
 
     def _look_anew(self) -> None:
-        self._least, self._looks, self._unequal_since = float("inf"), 0, None
+        self._least, self._looks, self._unequal_since, self._hurried = float("inf"), 0, None, False
 
     def _squeeze(self, number: int, packet: _Packet, now: float, ahead: int, surplus_s: float, *, patient: bool = False, hurry: bool = False) -> Play:
         """Enough packets to take a pitch period out of, if the delay is not only long but the sound is here, too."""

@@ -122,6 +122,18 @@ def test_the_delay_of_a_stall_is_gone_within_five_seconds_and_nothing_is_left_ou
     assert heard.buffer.accelerated > 0.3 * 48_000
 
 
+def test_a_block_made_late_is_no_reason_to_hurry() -> None:
+    """The machine was busy: one block in a second is asked for 120 ms late, those after it at once."""
+    listener, packets, at = Listener(speaking=True), sent(500), 0
+    for tick in range(500):
+        asked = tick * 0.02 + 0.001 + (0.12 - 0.02 * (tick % 50) if tick >= 50 and tick % 50 < 6 else 0.0)
+        while at < len(packets) and packets[at][0] <= asked:
+            listener.buffer.push(packets[at][1], packets[at][2], packets[at][3], packets[at][0])
+            at += 1
+        listener.block(asked)
+    assert listener.buffer.accelerated == listener.buffer.concealed == 0
+
+
 def test_far_behind_it_leaves_out_rather_than_hurry_for_ever() -> None:
     heard = listen(sent(700, lambda k: 3.01 - 0.02 * (k - 200) if 200 <= k < 350 else 0.01), 14.0)
     assert heard.buffer.skipped > 50
