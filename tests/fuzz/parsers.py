@@ -16,7 +16,7 @@ from pathlib import Path
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from livekit.protocol import models, rtc
-from unit.rtp.streams import encoded, packets
+from unit.rtp.streams import Packet, encoded, packets
 
 from vidconf.client.links import LinkError, parse_link
 from vidconf.protocol.control import WireError
@@ -152,11 +152,15 @@ def read_frame(codec: str) -> Callable[[bytes], None]:
 
 
 class Stream:
-    """One assembler that is fed for as long as the run lasts: state that only a long attack would build up. Each input is one
-    packet: number, timestamp, marker, payload."""
+    """One assembler that is fed for as long as the run lasts: state that only a long attack would build up. A good stream goes on in
+    it; each input is one packet more, near the place where the good one is or instead of it: number, timestamp, marker, payload."""
 
     def __init__(self, codec: str) -> None:
-        self.codec, self.assembler, self.now = codec, FrameAssembler(FORMATS[codec]), 0.0
+        self.codec, self.assembler, self.now, self.turn = codec, FrameAssembler(FORMATS[codec]), 0.0, 0
+
+    @functools.cached_property
+    def good(self) -> list[Packet]:
+        return packets(self.codec, encoded(self.codec)[:24], 600, first_sequence=0)
 
     def seeds(self) -> tuple[bytes, ...]:
         stream = packets(self.codec, encoded(self.codec)[:24], 600)
@@ -165,9 +169,20 @@ class Stream:
     def run(self, data: bytes) -> bool:
         if len(data) < 7:
             return False
-        self.now += 0.001
-        frames = self.assembler.push(int.from_bytes(data[:2], "big"), int.from_bytes(data[2:6], "big"), bool(data[6] & 1), data[7:], self.now)
-        self.assembler.poll(self.now)
+        good = self.good
+        rounds, at = divmod(self.turn, len(good))
+        self.turn, self.now = self.turn + 1, self.now + 0.001
+        number, began = self.turn - 1, 24 * 3000 * rounds
+        frames = []
+        if data[-1] or self.turn % 3:       # else it is lost, and the input stands in its place
+            packet = good[at]
+            frames += self.assembler.push(number & 0xFFFF, packet.timestamp + began & 0xFFFFFFFF, packet.marker, packet.payload, self.now)
+        else:
+            frames += self.assembler.push(number & 0xFFFF, good[at].timestamp + began & 0xFFFFFFFF, bool(data[6] & 1), data[7:], self.now)
+        if not data[-1] % 5 and not self.turn % 40:
+            strange = number + data[1] % 32 - 8 if data[0] % 64 else int.from_bytes(data[:2], "big")
+            frames += self.assembler.push(strange & 0xFFFF, int.from_bytes(data[2:6], "big"), bool(data[6] & 1), data[7:], self.now, bool(data[0] & 1))
+        frames += self.assembler.poll(self.now)
         assert len(self.assembler._packets) <= 2001
         return bool(frames)
 
