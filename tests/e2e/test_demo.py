@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 import wave
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PySide6.QtGui import QImage
 
@@ -79,3 +81,25 @@ def test_nothing_is_left_behind(demo: tuple[dict[str, Any], Path]) -> None:
     """Not the server's temporary folder either: TMPDIR is here, too."""
     ours = [one.name for one in demo[1].parent.iterdir() if not one.name.startswith((".", "pulse-"))]  # libpulse has its own
     assert ours == ["demo-report"]
+
+
+def test_a_demo_that_is_killed_leaves_nothing_running(tmp_path: Path) -> None:
+    """Its server, that server's relay and the cast end with it, however it ends."""
+    environment = {**os.environ, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "vidconf.cli.main", "demo", "--headless", "--seconds", "60"], cwd=tmp_path, env=environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        ends = time.monotonic() + 40
+        started: list[psutil.Process] = []
+        while time.monotonic() < ends and not {"serve", "relay", "cast"} <= {word for one in started for word in one.cmdline()}:
+            time.sleep(0.2)
+            started = [one for one in psutil.Process(killed.pid).children(recursive=True) if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        assert {"serve", "relay", "cast"} <= {word for one in started for word in one.cmdline()}
+    finally:
+        killed.kill()
+        killed.wait(10)
+    gone, alive = psutil.wait_procs(started, timeout=10)
+    assert alive == []
+    assert gone

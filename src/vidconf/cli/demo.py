@@ -90,8 +90,9 @@ def set_up(participants: int) -> Iterator[Scene]:
 
 def _start(words: list[str], stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "vidconf.cli.main", *words], stdin=stdin, stdout=subprocess.PIPE, text=True, encoding="utf-8"
-    )
+        [sys.executable, "-m", "vidconf.cli.main", *words, "--parent", str(os.getpid())],
+        stdin=stdin, stdout=subprocess.PIPE, text=True, encoding="utf-8",
+    )  # fmt: skip
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

@@ -18,6 +18,8 @@ from typing import Any
 
 import click
 
+from vidconf.cli.parent import end_with
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -77,8 +79,11 @@ def cast(count: int) -> list[Part]:
 
 
 @click.command("cast", hidden=True)
-def command() -> None:
+@click.option("--parent", type=int, required=True)
+def command(parent: int) -> None:
     """Play simulated participants. Started by the demo: what to play comes on stdin."""
+    if not end_with(parent):
+        raise click.ClickException("the demo has ended")
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s cast %(name)s: %(message)s")
     for noisy in ("aiortc", "aioice", "libav", "vidconf.frames"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -9,6 +9,7 @@ import sys
 import click
 
 from vidconf.cli.link_argument import conceal
+from vidconf.cli.parent import end_with
 
 
 @click.command("relay")
@@ -40,7 +41,7 @@ def command(
     logging.basicConfig(stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for noisy in ("aiortc", "aioice", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    if parent is not None and not _end_with(parent):
+    if parent is not None and not end_with(parent):
         logging.getLogger("vidconf.relay").error("who started this relay has ended")
         sys.exit(1)
     from vidconf.relay.process import Options, run
@@ -61,17 +62,3 @@ def command(
             )
         )
     )
-
-
-def _end_with(parent: int) -> bool:
-    """From now on whatever ends the process that started this one ends it, too; False when that has happened already.
-
-    Here and not in the parent between fork and exec: there no Python may run, because another thread may have held any lock.
-    """
-    if sys.platform == "linux":
-        import ctypes
-        import signal
-
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    return os.getppid() == parent or sys.platform == "win32"
