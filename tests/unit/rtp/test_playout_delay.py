@@ -73,7 +73,7 @@ def test_a_longer_way_is_learned_in_a_few_seconds() -> None:
 
 @pytest.mark.parametrize(("every", "late_s", "waited"), [(10, 0.06, True), (100, 0.06, False), (10, 0.4, False), (5, 0.3, True)])
 def test_repairs_are_waited_for_where_that_costs_less_than_the_loss(every: int, late_s: float, waited: bool) -> None:
-    """20 ms a per cent: a tenth of the packets is worth 200 ms, a hundredth 20."""
+    """30 ms a per cent: a tenth of the packets is worth 300 ms, a hundredth 30."""
     delay = PlayoutDelay()
     for k in range(2000):
         if k % 25 == 0:
