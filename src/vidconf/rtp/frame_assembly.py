@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vidconf.rtp import vp8
-from vidconf.rtp.packets import PacketError
-from vidconf.rtp.payload_format import HeldPacket, PayloadFormat
+from vidconf.rtp.packets import HeldPacket, PacketError
+from vidconf.rtp.payload_format import PayloadFormat
 from vidconf.rtp.statistics import sequence_unwrapper
 from vidconf.rtp.temporal_layers import LayerChain, Place
 

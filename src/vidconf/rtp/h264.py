@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from vidconf.rtp.bits import BitReader
-from vidconf.rtp.packets import PacketError
-
-if TYPE_CHECKING:
-    from vidconf.rtp.payload_format import HeldPacket
+from vidconf.rtp.packets import HeldPacket, PacketError
 
 IDR, SPS, PPS = 5, 7, 8
 STAP_A, FU_A = 24, 28

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 ONE_BYTE_PROFILE = 0xBEDE
 TWO_BYTE_PROFILE = 0x1000
 
+HeldPacket = tuple[int, bool, bool, bytes]
+"""A video packet on its way into a frame: timestamp, marker, a frame may begin here, the codec's bytes (b"" for padding)."""
+
 _FIXED = struct.Struct("!BBHII")
 _WORDS = struct.Struct("!HH")
 

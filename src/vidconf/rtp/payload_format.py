@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from vidconf.rtp import h264, vp8, vp9
+from vidconf.rtp.packets import HeldPacket
 
 VIDEO_CLOCK_HZ = 90_000
 """Of every format here (RFC 7741 §4.1, RFC 9628 §4.1, RFC 6184 §5.1)."""
-
-HeldPacket = tuple[int, bool, bool, bytes]
-"""timestamp, marker, a frame may begin here, the codec's bytes (b"" for padding)"""
 
 
 class PayloadFormat(Protocol):

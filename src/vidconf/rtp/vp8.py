@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from vidconf.rtp.packets import PacketError
+from vidconf.rtp.packets import HeldPacket, PacketError
 from vidconf.rtp.temporal_layers import Place
-
-if TYPE_CHECKING:
-    from vidconf.rtp.payload_format import HeldPacket
 
 CLOCK_HZ = 90_000
 

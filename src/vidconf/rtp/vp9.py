@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from vidconf.rtp.bits import BitReader
-from vidconf.rtp.packets import PacketError
-
-if TYPE_CHECKING:
-    from vidconf.rtp.payload_format import HeldPacket
+from vidconf.rtp.packets import HeldPacket, PacketError
 
 MAX_LAYERS = 8
 """Spatial layers of a picture (RFC 9628 §4.2: three bits), and frames of a superframe (VP9 bitstream, annex B)."""
