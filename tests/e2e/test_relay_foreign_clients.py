@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -253,7 +252,7 @@ async def test_chromium_the_sdk_and_ours_in_one_room(relay: RelayProcess, servic
             await sdk.leave()
 
 
-@pytest.mark.skipif(not os.environ.get("VIDCONF_SOAK"), reason="thirty joins; VIDCONF_SOAK=1")
+@pytest.mark.soak
 async def test_thirty_joins_in_a_row(relay: RelayProcess) -> None:
     publisher = SdkClient("publisher")
     await publisher.join(relay.ws_url, token("thirty", "publisher"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import random
 import socket
 import time
@@ -317,7 +316,7 @@ async def test_garbage_on_every_door_while_media_flows(
     assert {"a", "b"} <= {p.identity for p in listed.participants}
 
 
-@pytest.mark.skipif(not os.environ.get("VIDCONF_SOAK"), reason="measures; VIDCONF_SOAK=1")
+@pytest.mark.soak
 async def test_a_flood_of_stun_costs_less_than_packets(relay: RelayProcess, make: Make) -> None:
     a = make("flood", "a")
     await a.join()
