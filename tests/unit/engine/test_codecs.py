@@ -134,7 +134,7 @@ def test_opus_conceals_without_a_click(decoder: OpusDecoder) -> None:
     if opus._library() is not None:
         assert steepest(heard[BLOCK_BYTES * 3 :]) < 2200, "440 Hz at 0.3 has steps of 566"
     silence = [decoder.conceal() for _ in range(30)]
-    assert level(silence[-1]) < 0.02
+    assert level(silence[-1]) < 0.15 * level(silence[0]), "it fades of itself; what goes on longer the buffer ends"
 
 
 def test_opus_uses_the_repair_in_the_packet_after_a_loss() -> None:

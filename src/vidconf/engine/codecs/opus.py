@@ -26,6 +26,8 @@ RATE_HZ = 48_000
 BLOCK = 960
 """Samples in 20 ms."""
 BLOCK_BYTES = 2 * BLOCK
+VOICE_BPS = 36_000
+"""32 kb/s is where a voice stops gaining; the repair of each packet in the next one takes some of that away from it."""
 MAX_SAMPLES = 5760
 """120 ms: the longest Opus packet."""
 MAX_PACKET = 1500
@@ -37,7 +39,7 @@ FADED_A_BLOCK, SILENT_AFTER = 0.7, 5 * BLOCK
 class OpusEncoder:
     """Mono voice. `bitrate_bps` is fixed for an encoder's life (PyAV); in-band FEC is on for `expected_loss` percent."""
 
-    def __init__(self, bitrate_bps: int = 32_000, expected_loss: int = 5) -> None:
+    def __init__(self, bitrate_bps: int = VOICE_BPS, expected_loss: int = 5) -> None:
         context = av.AudioCodecContext.create("libopus", "w")
         context.sample_rate, context.layout, context.format, context.bit_rate = RATE_HZ, "mono", "s16", bitrate_bps
         context.options = {"application": "voip", "fec": "1", "packet_loss": str(expected_loss), "frame_duration": "20"}
