@@ -20,7 +20,7 @@ SOUND_LEVEL = 0.003
 """RMS above which the first sound counts as heard."""
 QUIET, LOUDNESS_KEPT = 0.06, 0.995
 """Nobody speaks below this part of the loudest of the last seconds; and what of that is kept a block."""
-PAUSE_BLOCKS = 8
+PAUSE_BLOCKS = 15
 """Quiet for so long it is between sentences, not before a consonant."""
 MAX_PULLS = 24
 """Decisions for one block: the shortest packet has 2.5 ms, some are left out or squeezed."""
