@@ -259,13 +259,13 @@ class AudioJitterBuffer:
         self._least, self._looks = float("inf"), 0
 
     def worth_asking(self, sequence: int, rtt_s: float, now: float) -> bool:
-        """Whether a packet that is asked for now would still be played: it would come before its time, or loss is so heavy that
-        waiting longer pays (`PlayoutDelay` then learns from its coming late)."""
+        """Whether a packet that is asked for now would still be played, or loss is so heavy that waiting longer pays: then its answer
+        is wanted even where it has been concealed meanwhile, because `PlayoutDelay` learns from its coming late."""
         if self._newest is None:
             return False
         number, stamp = self._newest
         missing = number - ((number - sequence) & 0xFFFF)
-        if missing not in self._missing or (self._next is not None and missing < self._next):
+        if missing not in self._missing:
             return False
         due = stamp - (number - missing) * self._step
         late_s = self._arrivals.late_s(due / opus.CLOCK_HZ, now) + rtt_s + ASK_MARGIN_S

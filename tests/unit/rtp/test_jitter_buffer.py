@@ -322,10 +322,37 @@ def test_where_much_is_lost_it_is_asked_for_beyond_the_delay_of_now() -> None:
         if k % 8:
             buffer.push(k, k * BLOCK, payload(k), k * 0.02)
         buffer.pull(k * 0.02)
-    assert buffer.worth_asking(992, 0.07, 999 * 0.02) is False, "played meanwhile"
+    assert buffer.worth_asking(992, 0.07, 999 * 0.02), "concealed meanwhile, but its answer tells how long to wait for the next"
     buffer.push(1001, 1001 * BLOCK, payload(1001), 1000 * 0.02)
     assert buffer.worth_asking(1000, 0.08, 1000 * 0.02)
     assert not buffer.worth_asking(1000, 0.3, 1000 * 0.02)
+
+
+def test_a_short_delay_grows_until_repairs_come_in_time() -> None:
+    """A server that answers 150 ms after it was asked: at first what was lost has been concealed by then, and was when it was asked."""
+    listener, draw = Listener(), random.Random(7)
+    buffer = listener.buffer
+    answers: dict[int, float] = {}
+    missing: list[int] = []
+    for k in range(1500):
+        now = k * 0.02
+        if k > 200 and draw.random() < 0.15:
+            missing.append(k)
+        else:
+            buffer.push(k, k * BLOCK, payload(k), now)
+        for number in [n for n, at in answers.items() if at <= now]:
+            buffer.push(number, number * BLOCK, payload(number), answers.pop(number))
+        listener.block(now + 0.001)
+        if k == 200:
+            assert buffer.target_s < 0.06
+        if k == 750:
+            concealed = buffer.concealed
+        for number in [n for n in missing if n < k - 2]:
+            missing.remove(number)
+            if buffer.worth_asking(number, 0.05, now):
+                answers[number] = now + 0.15
+    assert 0.15 < buffer.target_s < 0.35
+    assert (buffer.concealed - concealed) / (750 * BLOCK) < 0.02
 
 
 @given(st.lists(st.none() | st.floats(0, 1.5), min_size=1, max_size=300), st.booleans(), st.booleans())
