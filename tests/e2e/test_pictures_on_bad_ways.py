@@ -72,7 +72,7 @@ class Playing:
         sender.timestamp += 3000
 
 
-@pytest.mark.parametrize(("kind", "loss"), [("relay", 0.05), ("relay", 0.1), ("livekit", 0.05)])
+@pytest.mark.parametrize(("kind", "loss"), [pytest.param("relay", 0.05, marks=pytest.mark.soak), ("relay", 0.1), ("livekit", 0.05)])
 async def test_what_is_lost_is_mended_in_time(kind: str, loss: float, tmp_path: Path) -> None:
     server = sfuproc.made(kind, tmp_path)
     await asyncio.to_thread(server.start)
@@ -128,7 +128,10 @@ def _bench() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize(("kind", "late_s"), [("relay", (0.2, 0.0)), ("livekit", (0.2, 0.0)), ("relay", (0.0, 0.2))])
+@pytest.mark.parametrize(
+    ("kind", "late_s"),
+    [("relay", (0.2, 0.0)), pytest.param("livekit", (0.2, 0.0), marks=pytest.mark.soak), pytest.param("relay", (0.0, 0.2), marks=pytest.mark.soak)],
+)
 async def test_sound_and_picture_find_together_when_one_becomes_late(kind: str, late_s: tuple[float, float], tmp_path: Path) -> None:
     bench = _bench()
     server = sfuproc.made(kind, tmp_path)
