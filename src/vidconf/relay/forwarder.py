@@ -34,6 +34,10 @@ from vidconf.rtp.vp8 import keyframe_size, unpack
 
 HISTORY = {"video": 512, "audio": 256}
 """Packets kept for answering NACK; powers of two. LiveKit keeps 500 and 200."""
+REPORTS_APART_S = 0.2
+"""A sender's reports that come closer together are told to nobody: one datagram holds fifty, and each costs one for every viewer."""
+LOOKED_UP = 0.1
+"""What a number costs a viewer's budget for repairs that is not kept any more."""
 REPORT_HOLDS_S = 15.0
 """A publisher's sender report is carried on for so long; they come every one to five seconds."""
 
@@ -171,6 +175,8 @@ class Upstream(Reception):
             if late is None:
                 return
             index = late
+            if index <= self.top - len(self._history):
+                return  # older than what is kept: its place is another's
         word = 0x8000 | (data[1] & 0x80) | self._out
         self.octets += len(body)
         self._history[index & self._mask] = (index, word, timestamp, body)
@@ -292,17 +298,18 @@ class Upstream(Reception):
             return
         tokens = min(float(RESENDS_PER_S), down.resend_tokens + (now - down.resent_at) * RESENDS_PER_S)
         down.resent_at = now
-        flowing = Stretch(self, down.first, self.top, down.add, down.shift)
-        for number in numbers:
-            for stretch in (flowing, *down.past):
+        stretches = (Stretch(self, down.first, self.top, down.add, down.shift), *down.past)
+        for done, number in enumerate(numbers):
+            if tokens < 1:
+                self._counters.resends_refused += len(numbers) - done
+                break
+            for stretch in stretches:
                 layer, low = stretch.layer, (number - stretch.add) & 0xFFFF
                 kept = layer._history[low & layer._mask]
                 if kept is not None and kept[0] & 0xFFFF == low and stretch.first <= kept[0] <= stretch.last:
                     break
             else:
-                continue
-            if tokens < 1:
-                self._counters.resends_refused += 1
+                tokens -= LOOKED_UP
                 continue
             tokens -= 1
             self._counters.packets_resent += 1
@@ -456,7 +463,9 @@ class Upstream(Reception):
 
     def pass_report(self, report: SenderReport, now: float) -> None:
         """The publisher says which timestamp belongs to which moment: so it is passed on, under each subscriber's SSRC and with its
-        counts. BYE never passes: it stops some decoders."""
+        counts. One a moment, however many come. BYE never passes: it stops some decoders."""
+        if self._report_ntp and now - self._lsr_at < REPORTS_APART_S:
+            return
         self.sender_report(report.ntp, report.rtp_timestamp, now)
         for down in self.receivers:
             self._report_to(down, now)

@@ -37,6 +37,8 @@ FEEDBACK_S = 0.08
 NACK_S = 0.02
 OWN_SSRC = 1
 MAX_IGNORED = 64
+MAX_REPORTS = 8
+"""Feedback packets at one time."""
 
 class Publishing:
     """One participant's."""
@@ -140,7 +142,7 @@ class Publishing:
             if section.cid:
                 track.info.codecs[0].cid = section.cid
             self.tracks[track.sid] = self._by_mid[section.mid] = track
-        track.agree(agreed, agreed.rids or [""] * max(1, len(section.simulcast_ssrcs)))
+        track.agree(agreed, agreed.rids or [""] * (max(1, len(section.simulcast_ssrcs)) if track.kind == "video" else 1))
         self._route(track, section, agreed)
         if known is not None:
             return None
@@ -314,7 +316,10 @@ class Publishing:
             builder.received(sequence, at)
         arrivals.clear()
         ssrc = next((up.ssrc for up in self._upstreams() if up.kind == "video" and up.ssrc), OWN_SSRC)
-        while (report := builder.build(ssrc)) is not None:
+        for _ in range(MAX_REPORTS):  # numbers that jump about make one of each packet: the rest waits for the next turn
+            report = builder.build(ssrc)
+            if report is None:
+                break
             self.session.send_rtcp(report.to_bytes())
 
     def report(self, now: float) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from vidconf.rtp.rtcp import ReportBlock
 
@@ -68,10 +69,11 @@ class Reception:
         if step > MAX_GAP:
             self.missing.clear()
             return
-        for number in range(self._highest + 1, self._highest + step):
+        for number in range(max(self._highest + 1, self._highest + step - MAX_MISSING), self._highest + step):
             self.missing[number] = [0.0, now + REORDER_S, now]
-        while len(self.missing) > MAX_MISSING:
-            del self.missing[next(iter(self.missing))]
+        # in one go: the way to a dictionary's first entry leads over all that were deleted before it
+        for number in list(islice(self.missing, max(0, len(self.missing) - MAX_MISSING))):
+            del self.missing[number]
         self._on_gap()
 
     def _late_index(self, number: int) -> int | None:

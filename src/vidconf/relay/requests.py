@@ -87,7 +87,7 @@ def _sids(track_sids: list[str], participant_tracks: list[models.ParticipantTrac
 
 def subscribe(p: Participant, sids: list[str], wanted: bool) -> None:
     """Also for UpdateSubscriptions by the API."""
-    for sid in sids:
+    for sid in dict.fromkeys(sids[:MAX_OVERRIDES]):
         track = p.room.find_track(sid)
         if track is None or track.owner is p:
             p.say(subscription_response=rtc.SubscriptionResponse(track_sid=sid, err=models.SubscriptionError.SE_TRACK_NOTFOUND))
@@ -104,9 +104,9 @@ def _subscription(p: Participant, asked: rtc.UpdateSubscription) -> None:
 def _track_setting(p: Participant, settings: rtc.UpdateTrackSettings) -> None:
     """`disabled` pauses; a size or a quality chooses among the layers. `fps` and `priority` are not followed."""
     wish = Wish(settings.disabled, min(settings.quality, HIGH), min(settings.width, MAX_SIDE), min(settings.height, MAX_SIDE))
-    for sid in settings.track_sids:
+    for sid in dict.fromkeys(settings.track_sids[:MAX_OVERRIDES]):
         track = p.room.find_track(sid)
-        if track is None or (sid not in p.wishes and len(p.wishes) >= MAX_OVERRIDES):
+        if track is None or p.wishes.get(sid) == wish or (sid not in p.wishes and len(p.wishes) >= MAX_OVERRIDES):
             continue
         p.wishes[sid] = wish
         p.subscriber.wish(sid, wish)

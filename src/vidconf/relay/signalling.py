@@ -141,7 +141,7 @@ class Signalling:
         room = relay.room(claims.grants.room)
         client_protocol = request.query.get("client_protocol", "")
         participant = Participant(
-            room, claims, int(client_protocol) if client_protocol.isdigit() and len(client_protocol) < 6 else 0,
+            room, claims, int(client_protocol) if client_protocol.isascii() and client_protocol.isdigit() and len(client_protocol) < 6 else 0,
             request.query.get("auto_subscribe", "1") in ("1", "true"), outbox, request.query.get("adaptive_stream") in ("1", "true"),
         )  # fmt: skip
         token = request.query.get("access_token") or request.headers.get("Authorization", "")[7:].strip()
@@ -182,9 +182,11 @@ class Signalling:
                         break
         except ConnectionError:
             pass  # its end is seen below
+        finally:  # however it ended: who is not seen as lost would stay for ever
+            if not participant.gone:
+                participant.lost_at, participant.outbox = time.monotonic(), None
         if participant.gone:
             await asyncio.sleep(0)
             return
-        participant.lost_at, participant.outbox = time.monotonic(), None
         log.info("participant %s: the signalling connection ended", participant.sid)
         await outbox.finished()

@@ -14,6 +14,7 @@ from vidconf.relay.description import (
     RID,
     TRANSPORT_CC,
     DescriptionError,
+    Offered,
     Outgoing,
     Transport,
     agree,
@@ -209,3 +210,8 @@ def test_noise_is_read_or_refused_and_what_is_read_can_be_answered(edits: list[t
     except DescriptionError:
         return
     write_answer(offer, TRANSPORT, 1)
+
+
+@pytest.mark.parametrize("apt", ["²", "٣", "-1", "96.0", "9999", ""])
+def test_a_repair_of_what_is_no_number_repairs_nothing(apt: str) -> None:
+    assert Offered("rtx", 90_000, parameters=f"apt={apt}").apt() is None

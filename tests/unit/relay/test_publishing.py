@@ -209,3 +209,28 @@ def test_layers_of_noise(name: str, packets: list[tuple[int, bytes]]) -> None:
         layers.look(k / 30)
     numbers = [p.sequence for p in session.sent]
     assert all(0 < (b - a) & 0xFFFF < 0x8000 for a, b in itertools.pairwise(numbers))
+
+
+async def test_one_track_named_a_hundred_thousand_times_is_looked_at_once(
+    scene: tuple[Participant, Box, Participant, Box], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, _, b, _ = scene
+    add(a, "CID-V", layers=LAYERS)
+    offer(a)
+    (track,) = a.publisher.tracks.values()
+    looked: list[object] = []
+    monkeypatch.setattr(a.room, "watching", looked.append)
+    for _ in range(3):
+        handle(b, rtc.SignalRequest(track_setting=rtc.UpdateTrackSettings(track_sids=[track.sid] * 100_000, width=300, height=150)))
+    assert looked == [track]
+
+
+async def test_feedback_on_numbers_that_jump_is_bounded(
+    scene: tuple[Participant, Box, Participant, Box], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, *_ = scene
+    told: list[bytes] = []
+    monkeypatch.setattr(a.publisher.session, "send_rtcp", told.append)
+    a.publisher._arrivals.extend(((k * 32_000) & 0xFFFF, k / 1000) for k in range(400))
+    a.publisher._send_feedback()
+    assert 0 < len(told) <= 8
