@@ -40,6 +40,8 @@ class DecoderStream:
         self._queue: deque[tuple[bytes, int, bool, str]] = deque()
         self._decoder: VideoDecoder | None = None
         self._needs_keyframe = True
+        self._asked = False
+        """For the one that is needed now."""
         self._queued = False
         """It has its turn with the worker already."""
         self.closed = False
@@ -48,9 +50,13 @@ class DecoderStream:
     def push(self, data: bytes, timestamp: int, keyframe: bool, codec: str) -> None:
         """Queue one whole frame; another codec than before begins with a keyframe. Never blocks."""
         if self._needs_keyframe and not keyframe:
+            # whoever gave it took it for a beginning, or does not know that there must be one: without asking none need come
             self.dropped += 1
+            if not self._asked:
+                self._asked = True
+                self._on_trouble()
             return
-        self._needs_keyframe = False
+        self._needs_keyframe = self._asked = False
         if len(self._queue) >= MAX_QUEUED:
             self.dropped += len(self._queue)
             self._queue.clear()

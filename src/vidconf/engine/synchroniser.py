@@ -37,7 +37,8 @@ class Synchroniser:
 
     def look(self, subscriptions: Iterable[Subscription], now: float) -> None:
         """Measure every pair, correct where it is due."""
-        by_source = {(s.identity, str(s.source)): s for s in subscriptions if s.announced}
+        announced = [s for s in subscriptions if s.announced]
+        by_source = {(s.identity, str(s.source)): s for s in announced}
         living: dict[tuple[str, str], _Pair] = {}
         for (identity, source), sound in by_source.items():
             picture = by_source.get((identity, PAIRS.get(source, "")))
@@ -47,9 +48,10 @@ class Synchroniser:
             pair = living[key] = self._pairs.get(key) or _Pair()
             self._look_at(pair, sound, picture, now)
         for key, pair in self._pairs.items():
-            if key not in living and (alone := next((s for s in by_source.values() if s.sid in key), None)) is not None:
+            if key not in living:
                 pair.sync.release()
-                _apply(pair.sync, alone)
+                paired = {sid for other in living for sid in other}
+                _apply(pair.sync, *(s for s in announced if s.sid in key and s.sid not in paired))
         self._pairs = living
 
     def skews_s(self, sound_sid: str) -> tuple[float, ...]:

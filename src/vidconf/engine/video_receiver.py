@@ -101,6 +101,8 @@ class VideoReceiver:
         self._codec = "vp8"
         """Of what comes; by its name in `FORMATS`."""
         self._assembler: FrameAssembler | None = None
+        self._highest: int | None = None
+        """The number furthest on, of this SSRC."""
         self._waiting: deque[AssembledFrame] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._superseded: set[int] = set()
@@ -125,7 +127,7 @@ class VideoReceiver:
     def begin(self, now: float) -> None:
         """Another SSRC: nothing of what came before can be continued."""
         self._anew()
-        self._assembler = FrameAssembler(FORMATS[self._codec])
+        self._assembler, self._highest = FrameAssembler(FORMATS[self._codec]), None
         self._frame_at = now
         self._keyframe_at = now + FIRST_KEYFRAME_S
 
@@ -145,7 +147,8 @@ class VideoReceiver:
             self._stream.reset()
 
     def pause(self) -> None:
-        """Pictures stop on purpose (muted): the gap that follows says nothing."""
+        """Pictures stop on purpose (muted): the gap that follows says nothing, and what was seen before is not to be seen again."""
+        self._kept = None
         self.timing.pause()
         self.render.pause()
         self.shown_point = None
@@ -164,9 +167,12 @@ class VideoReceiver:
             return
         self._packet_at = now
         if codec and codec != self._codec:
+            if self._highest is not None and number < self._highest:
+                return  # late, and of what has been left behind
             self._anew()
             self._codec = codec
             self._assembler = FrameAssembler(FORMATS[codec])
+        self._highest = number if self._highest is None else max(self._highest, number)
         frames = self._assembler.push(number, packet.timestamp, packet.marker, packet.payload, now, repaired)
         if frames:
             self._take(frames, now)

@@ -121,3 +121,15 @@ def test_a_callback_that_fails_does_not_end_the_thread() -> None:
     pool.close_stream(stream)
     pool.close()
     assert until(lambda: not decoder_threads())
+
+
+def test_a_stream_that_begins_without_a_keyframe_asks_for_one_once() -> None:
+    """Whoever gives it took something else for a beginning, and would wait for ever."""
+    pool, troubles = DecoderPool(1), []
+    stream = pool.open(lambda frame, at: None, lambda: troubles.append(1))
+    encoded = frames(10, 100)
+    for item in encoded[1:]:
+        stream.push(*item, "vp8")
+    assert len(troubles) == 1
+    assert stream.dropped == 9
+    pool.close()

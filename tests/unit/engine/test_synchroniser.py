@@ -97,3 +97,21 @@ async def test_without_reports_nothing_is_held_back(owner: Owner) -> None:  # no
     assert await settled(lambda: True)
     for subscription in person.tracks:
         subscription.close()
+
+
+async def test_a_pair_that_is_none_any_more_frees_both(owner: Owner) -> None:  # noqa: F811
+    """Their clocks turn out to be two: neither is held back for the other any longer."""
+    person, synchroniser = Person(owner, "an"), Synchroniser()
+    sound, video = person.sound, pictures(person.picture)
+    held: list[float] = []
+    assert sound.audio is not None
+    sound.audio.set_least_delay = held.append  # type: ignore[method-assign]
+    synchroniser.look(person.tracks, time.monotonic())
+    (pair,) = synchroniser._pairs.values()
+    pair.sync.least_sound_s, video.render.least_delay_s = 0.3, 0.2
+    sound.cname, person.picture.cname = "one clock", "another clock"
+    synchroniser.look(person.tracks, time.monotonic())
+    assert held == [0.0]
+    assert video.render.least_delay_s == 0.0
+    for subscription in person.tracks:
+        subscription.close()

@@ -171,6 +171,26 @@ async def test_the_codec_may_change_in_the_middle_of_a_track(owner: Owner) -> No
     subscription.close()
 
 
+async def test_a_late_packet_of_the_codec_before_changes_nothing(owner: Owner) -> None:  # noqa: F811
+    subscription = Subscription(owner, "TR_1", "video", decode_unwatched=True)
+    subscription.bind(TRACK, owner.send)
+    receiver = pictures(subscription)
+    before = rtp("vp8", encoded("vp8")[:2], 100)
+    late, after = before.pop(), encoded("vp9")[:8]
+    stream = rtp("vp9", after, late.sequence + 1, 2)
+    for packet in before:
+        subscription.on_rtp(packet, time.monotonic())
+    for k, packet in enumerate(stream):
+        subscription.on_rtp(packet, time.monotonic())
+        if k == 1:
+            subscription.on_rtp(late, time.monotonic())
+        await asyncio.sleep(0.005)
+    assert receiver._codec == "vp9"
+    assert await settled(lambda: receiver.width == 320 and receiver.timing.frames + receiver.undrawn >= 8)
+    assert subscription.plis == 0
+    subscription.close()
+
+
 async def test_a_repair_is_of_the_codec_it_repairs(owner: Owner) -> None:  # noqa: F811
     for codec, rtx in (("vp9", 99), ("h264", 109), ("vp8", 97)):
         subscription = Subscription(owner, f"TR_{codec}", "video", decode_unwatched=True)

@@ -221,6 +221,23 @@ async def test_a_picture_hidden_for_long_is_let_go(owner: Owner) -> None:  # noq
     subscription.close()
 
 
+async def test_a_muted_camera_leaves_no_picture_to_come_back(owner: Owner) -> None:  # noqa: F811
+    subscription = Subscription(owner, "TR_1", "video", decode_unwatched=False)
+    video = pictures(subscription)
+    film, watch = Moving(), api.WatchTrack("TR_1", 320, 180)
+    subscription.bind(VIDEO, owner.send)
+    subscription.watch(watch)
+    feed(subscription, film.frame())
+    assert await settled(lambda: video._kept is not None)
+    subscription.set_muted(True)
+    subscription.watch(api.WatchTrack("TR_1", 0, 0, visible=False))
+    owner.events.clear()
+    subscription.watch(watch)
+    await asyncio.sleep(0.2)
+    assert not any(isinstance(e, api.RingOpened) for e in owner.events)
+    subscription.close()
+
+
 async def test_nothing_is_asked_for_while_nobody_looks(owner: Owner) -> None:  # noqa: F811
     subscription = Subscription(owner, "TR_1", "video", decode_unwatched=False)
     film = Moving()
