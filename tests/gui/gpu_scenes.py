@@ -304,6 +304,33 @@ def slow(folder: Path | None) -> None:
     graphics.let_go()
 
 
+def named(folder: Path | None) -> None:
+    """The card is asked for by name while it is on trial, and turns out to be slow: then it paints on, slowly."""
+    graphics_module.SLOW_MS = 0.0
+    settings = Settings()
+    graphics = Graphics(settings)
+    graphics._find("gpu", "a card")
+    house = House(room(4), 960, 560, graphics)
+    engine = Engine(house)
+    until(lambda: house.stage._exposure.seen, "the window")
+    canvas = house.stage._canvas
+    assert isinstance(canvas, GpuCanvas)
+    settings.set(KEY, "gpu")
+
+    def judged() -> bool:
+        engine.write()
+        return canvas._trial is None
+
+    until(judged, "the verdict")
+    settle(house, engine)
+    assert house.stage._canvas is canvas
+    tile = house.tile("p2").geometry()
+    assert house.grab().pixelColor(tile.x() + 20, tile.y() + 60) not in (QColor(theme.T["tile"]), QColor(theme.T["stage"]))
+    house.close()
+    engine.close()
+    graphics.let_go()
+
+
 def surface(house: House) -> QSurface.SurfaceType:
     handle = house.window.windowHandle()
     assert handle is not None
@@ -428,7 +455,7 @@ def main() -> None:
     qInstallMessageHandler(on_message)
     words.set_language("vi")
     theme.apply(app, "light")
-    scene = {"same": same, "scaled": scaled, "moves": moves, "passes": passes, "slow": slow, "turns": turns, "enters": enters, "hostile": hostile}[sys.argv[1]]
+    scene = {"same": same, "scaled": scaled, "moves": moves, "passes": passes, "slow": slow, "named": named, "turns": turns, "enters": enters, "hostile": hostile}[sys.argv[1]]
     scene(Path(sys.argv[2]) if len(sys.argv) > 2 else None)
     spin(50)
     assert complaints == [], complaints

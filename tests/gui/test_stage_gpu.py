@@ -21,7 +21,7 @@ SCENES = Path(__file__).with_name("gpu_scenes.py")
 
 
 @needs_xvfb
-@pytest.mark.parametrize("scene", ["same", "moves", "passes", "slow", "turns", "enters", "hostile"])
+@pytest.mark.parametrize("scene", ["same", "moves", "passes", "slow", "named", "turns", "enters", "hostile"])
 def test_on_a_screen(scene: str) -> None:
     assert on_a_screen(str(SCENES), scene).endswith("done\n")
 

@@ -377,7 +377,7 @@ class GpuCanvas(QRhiWidget):
         if verdict is not None:
             self._trial = None
             if verdict == "slow":
-                self._lose("slow")
+                self._lost_here.emit("slow")  # it can paint, and does where it was asked for by name meanwhile
 
     def _lose(self, why: str) -> None:
         if not self._gone:
