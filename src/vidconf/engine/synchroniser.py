@@ -47,10 +47,10 @@ class Synchroniser:
             key = (sound.sid, picture.sid)
             pair = living[key] = self._pairs.get(key) or _Pair()
             self._look_at(pair, sound, picture, now)
+        paired = {sid for key in living for sid in key}
         for key, pair in self._pairs.items():
             if key not in living:
                 pair.sync.release()
-                paired = {sid for other in living for sid in other}
                 _apply(pair.sync, *(s for s in announced if s.sid in key and s.sid not in paired))
         self._pairs = living
 

@@ -34,6 +34,11 @@ class DescriptionError(ValueError):
     """The client's description cannot be read."""
 
 
+def _is_number(text: str) -> bool:
+    """Plain digits: `isdigit` alone takes ², which `int` does not."""
+    return text.isascii() and text.isdigit()
+
+
 @dataclass(slots=True)
 class Offered:
     """One payload type of a client's section."""
@@ -52,7 +57,7 @@ class Offered:
     def apt(self) -> int | None:
         """For rtx: the payload type it repairs."""
         value = self.settings().get("apt", "")
-        return int(value) if value.isascii() and value.isdigit() and len(value) < 4 else None
+        return int(value) if _is_number(value) and len(value) < 4 else None
 
     def carries(self, payload_type: int) -> bool:
         """For red: whether all of its blocks are of that payload type."""
@@ -155,7 +160,7 @@ def read(text: str) -> Description:
             if line.startswith("m="):
                 words = line[2:].split(" ")
                 section = Section(words[0], int(words[1]), mid=str(len(found.sections)))
-                section.codecs = {int(w): Offered("", 0) for w in words[3 : 3 + MAX_CODECS] if w.isascii() and w.isdigit()} if words[0] != "application" else {}
+                section.codecs = {int(w): Offered("", 0) for w in words[3 : 3 + MAX_CODECS] if _is_number(w)} if words[0] != "application" else {}
                 found.sections.append(section)
                 if len(found.sections) > MAX_SECTIONS:
                     raise DescriptionError("more sections than a participant may have")
@@ -204,7 +209,7 @@ def _attribute(section: Section, name: str, value: str) -> None:
             if number == "*" and section.wildcards < MAX_WILDCARDS:
                 section.wildcards += 1
                 meant = section.codecs.values()
-            elif number.isascii() and number.isdigit() and (one := section.codecs.get(int(number))) is not None:
+            elif _is_number(number) and (one := section.codecs.get(int(number))) is not None:
                 meant = (one,)
             for known in meant:
                 if len(known.feedback) < MAX_FEEDBACK:
