@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from e2e.livekitproc import SdkPeer, token, until
-from e2e.sfuproc import made
 
 from vidconf.engine import api
 from vidconf.engine.host import EngineHost
@@ -24,14 +23,6 @@ TRACK_FIELDS = {
     "participant", "source", "kind", "codec", "width", "height", "frames", "fps", "freezes", "freeze_s", "packets", "lost", "nacks", "plis",
     "jitter_buffer_ms", "concealed_percent", "bitrate_bps",
 }  # fmt: skip
-
-
-@pytest.fixture(params=["livekit", "relay"])
-def sfu(request: pytest.FixtureRequest, tmp_path: Path):
-    server = made(request.param, tmp_path)
-    server.start()
-    yield server
-    server.stop()
 
 
 def bot(*options: str) -> subprocess.Popen[str]:

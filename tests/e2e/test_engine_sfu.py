@@ -7,13 +7,11 @@ import statistics
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from e2e.livekitproc import KEY, SECRET, SdkPeer, token, until
-from e2e.sfuproc import made
 from livekit import api as lkapi
 
 from vidconf.engine import api
@@ -73,14 +71,6 @@ class Ours:
         await self.engine.close()
         if self._task is not None:
             await self._task
-
-
-@pytest.fixture(params=["livekit", "relay"])
-def sfu(request: pytest.FixtureRequest, tmp_path: Path):
-    server = made(request.param, tmp_path)
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
 from e2e.livekitproc import token, until
 from e2e.raw_client import RawClient, Sender
-from e2e.sfuproc import made
 from e2e.test_engine_sfu import Ours
 from fuzz.mutation import spoil
 from unit.engine.media import tone
@@ -23,21 +21,6 @@ from vidconf.engine.codecs.opus import OpusEncoder
 ATTACK_S = 6.0
 HUGE = b"\x10\x50\x00\x00\x9d\x01\x2a\xff\x3f\xff\x3f" + bytes(900)
 """A keyframe that says 16383 × 16383."""
-
-
-@pytest.fixture(params=["livekit", "relay"])
-def sfu(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    server = made(request.param, tmp_path)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-async def ours(sfu: Any) -> AsyncIterator[Ours]:
-    engine = await Ours(sfu).start()
-    yield engine
-    await engine.close()
 
 
 class Publisher:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,14 +39,6 @@ async def engine(stack: AsyncExitStack, url: str, identity: str) -> LocalEngine:
     stack.push_async_callback(end)
     made.send(api.Join(url, token("room", identity)))
     return made
-
-
-@pytest.fixture(params=["livekit", "relay"])
-async def sfu(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    server = sfuproc.made(request.param, tmp_path)
-    await asyncio.to_thread(server.start)
-    yield server
-    await asyncio.to_thread(server.stop)
 
 
 async def sdk_speaks(stack: AsyncExitStack, url: str) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from e2e.browser.chromium import Browser, needs_chromium
 from e2e.livekitproc import token, until
 from e2e.sdk_client import SdkClient
-from e2e.sfuproc import made
 from e2e.test_engine_sfu import Ours
 
 from vidconf.engine import api
@@ -27,21 +25,6 @@ SENT = """async () => {
   }
   return frames;
 }"""
-
-
-@pytest.fixture(params=["livekit", "relay"])
-def sfu(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    server = made(request.param, tmp_path)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-async def ours(sfu: Any) -> AsyncIterator[Ours]:
-    engine = await Ours(sfu).start()
-    yield engine
-    await engine.close()
 
 
 def picture(ours: Ours, who: str) -> dict[str, Any]:
