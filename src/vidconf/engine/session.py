@@ -18,15 +18,17 @@ from typing import Any, Literal, cast
 from livekit.protocol import models, rtc
 
 from vidconf.engine import api
+from vidconf.engine.audio_publication import AudioPublication
 from vidconf.engine.decoders import DecoderPool
 from vidconf.engine.own_sounds import own_sound
 from vidconf.engine.playout import Playout
-from vidconf.engine.publication import AudioPublication, Publication, VideoPublication, VideoShape
+from vidconf.engine.publication import Publication
 from vidconf.engine.reconnect import FIRST_JOIN_PATIENCE_S, HOPELESS, REFUSED, Backoff, usable
 from vidconf.engine.signalling import SignalError, plausible_token, token_expiry
 from vidconf.engine.subscription import Subscription
 from vidconf.engine.synchroniser import Synchroniser
 from vidconf.engine.transport import Connection
+from vidconf.engine.video_publication import VideoPublication, VideoShape
 from vidconf.protocol.livekit import SOURCE_NAMES
 
 log = logging.getLogger("vidconf.session")

@@ -18,9 +18,10 @@ from typing import Any, Protocol
 from livekit.protocol import models, rtc
 
 from vidconf.engine.outgoing import OutgoingStream, Pacer, TransportNumbers
-from vidconf.engine.publication import Publication, VideoPublication
+from vidconf.engine.publication import Publication
 from vidconf.engine.signalling import SignalError, Signalling
 from vidconf.engine.subscription import OWN_SSRC, Subscription
+from vidconf.engine.video_publication import VideoPublication
 from vidconf.protocol.livekit import SOURCE_NUMBERS
 from vidconf.rtp.congestion import SimpleRate
 from vidconf.rtp.packets import PacketError, parse_rtp

@@ -12,8 +12,10 @@ import av
 import pytest
 
 from vidconf.engine import api, stamp
+from vidconf.engine.audio_publication import AudioPublication
 from vidconf.engine.outgoing import BURST, MAX_PACED, OutgoingStream, Pacer, TransportNumbers
-from vidconf.engine.publication import AudioPublication, Publication, VideoPublication, VideoShape, _stamped
+from vidconf.engine.publication import Publication
+from vidconf.engine.video_publication import VideoPublication, VideoShape, _stamped
 from vidconf.rtp.packets import RtpPacket, parse_rtp
 from vidconf.rtp.rtcp import ReportBlock, TransportFeedback, parse_rtcp
 from vidconf.rtp.vp8 import starts_keyframe
