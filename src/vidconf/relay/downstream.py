@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 RESENDS_PER_S = 300
 """For one subscriber and track: what asks for more is not repaired by more packets."""
 STRETCHES = 4
+LONG = 0x4000
+"""Packets. Numbers come again after four times as many: what lies before a longer stretch is not asked for any more, and would be
+taken for something else."""
 PLAIN = Shift()
 
 

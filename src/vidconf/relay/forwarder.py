@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from vidconf.relay import codecs, redundancy
 from vidconf.relay.codecs import RED
 from vidconf.relay.counters import Counters
-from vidconf.relay.downstream import RESENDS_PER_S, Down, Stretch
+from vidconf.relay.downstream import LONG, RESENDS_PER_S, Down, Stretch
 from vidconf.relay.keyframes import Clock, KeyframeRequests
 from vidconf.relay.layers import Layer
 from vidconf.relay.reception import CLOCK_HZ, Reception
@@ -298,7 +298,8 @@ class Upstream(Reception):
             return
         tokens = min(float(RESENDS_PER_S), down.resend_tokens + (now - down.resent_at) * RESENDS_PER_S)
         down.resent_at = now
-        stretches = (Stretch(self, down.first, self.top, down.add, down.shift), *down.past)
+        past = down.past if self.top - down.first < LONG else ()
+        stretches = (Stretch(self, down.first, self.top, down.add, down.shift), *past)
         for done, number in enumerate(numbers):
             if tokens < 1:
                 self._counters.resends_refused += len(numbers) - done
@@ -454,6 +455,8 @@ class Upstream(Reception):
             return
         down.is_open = False
         last = max(self.top, down.first)
+        if last - down.first >= LONG:
+            down.past.clear()
         down.past.appendleft(Stretch(self, down.first, last, down.add, down.shift))
         down.sequence = (last + down.add) & 0xFFFF
         down.packets_base += self.top + 1

@@ -22,7 +22,7 @@ SILENT_FRAMES = 4
 """A layer that stays silent so long, while the others go on with so many frames, is no longer sent. The others are the clock: a
 shared screen that nobody touches may send one frame a second in all layers."""
 RETURNED_LOOKS = 3
-"""A dead layer whose packets are seen in so many looks, one after the other, lives; at a keyframe it lives at once."""
+"""A dead layer whose packets are seen in so many looks, never silent for long between them, lives; at a keyframe it lives at once."""
 
 
 class _Pulse:
@@ -156,8 +156,10 @@ class Layers:
                 if not layer.alive and pulse.looks >= RETURNED_LOOKS and not layer.blocked:
                     layer.alive = changed = True
                 continue
+            if now - layer.last_packet_at < SILENT_S:
+                continue        # it may send fewer pictures than there are looks
             pulse.looks = 0
-            if layer.alive and now - layer.last_packet_at >= SILENT_S and others - pulse.others >= SILENT_FRAMES:
+            if layer.alive and others - pulse.others >= SILENT_FRAMES:
                 layer.died()
                 changed = True
         if changed:

@@ -241,6 +241,27 @@ def test_nack_within_the_budget() -> None:
     assert scene.counters.resends_refused > 1000
 
 
+def test_what_was_sent_before_the_numbers_came_again_is_not_sent_for_them() -> None:
+    scene = Scene("audio")
+    down, session = scene.subscriber()
+    scene.send(scene.frame()[0])
+    old = scene.frame()[0]
+    scene.send(old)
+    scene.up.block(True)
+    scene.up.block(False)
+    for again in range(3):
+        scene.send(scene.frame()[0])
+        count = len(session.sent)
+        scene.up.resend(down, [session.sent[1].sequence], scene.clock.now)
+        assert len(session.sent) == count + (1 if again == 0 else 0)    # once more while it is the last of that number
+        if again == 1:
+            scene.up.block(True)    # nor when what lay between is a stretch of the past itself
+            scene.up.block(False)
+        for step in (0x7000, 0x7000, 0x1FF0):
+            scene.sequence = (scene.sequence + step) & 0xFFFF
+            scene.send(scene.frame()[0])
+
+
 def test_another_ssrc_of_the_same_track_goes_on_without_a_gap() -> None:
     scene = Scene("audio")
     _, session = scene.subscriber()

@@ -222,6 +222,20 @@ def test_a_layer_that_comes_back_without_a_keyframe_is_asked_for_one() -> None:
     is_one_stream(session)
 
 
+def test_a_slow_layer_comes_back_too() -> None:
+    """A shared screen's: two pictures a second beside thirty of another layer."""
+    camera = Publisher(together=False)
+    _, session = camera.subscriber()
+    camera.frames(1)
+    camera.encodings[2].sends = False
+    camera.frames(1.5)
+    for k in range(90):
+        camera.encodings[2].sends = k % 15 == 0
+        camera.frame()
+    assert camera.encodings[2].up.alive
+    assert 2 in layers_of(session)[-2:]
+
+
 def test_who_wants_the_smallest_gets_the_next_when_it_is_not_sent() -> None:
     camera = Publisher()
     camera.encodings[0].sends = False
