@@ -262,7 +262,7 @@ async def test_a_moderators_mute_is_obeyed_and_nobody_opens_us(cast: Any, room_s
     ours.publish()
     ours.join()
     assert await until(lambda: listener.loud.get("ours", 0) > 10, 8)
-    sid = next(p.sid for p in ours.engine.session._connection._published.values() if p.publication.source == "microphone")
+    sid = next(p.sid for p in ours.engine.session._connection.publishing._published.values() if p.publication.source == "microphone")
     await room_service.room.mute_published_track(lkapi.MuteRoomTrackRequest(room="room", identity="ours", track_sid=sid, muted=True))
     assert await until(lambda: api.MutedByServer("microphone") in ours.events, 4)
     assert ours.engine.session.publications["microphone"].muted

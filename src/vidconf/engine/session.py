@@ -201,7 +201,7 @@ class Session:
             self._watch_preview(publication, watched)
         publication.start()
         if self._connection is not None:
-            self._connection.publications_changed()
+            self._connection.publishing.changed()
 
     def _close_publication(self, publication: Publication) -> None:
         if self.publications.get(publication.source) is publication:
@@ -216,9 +216,9 @@ class Session:
         if self._connection is None:
             return
         if publication.closed:
-            self._connection.publications_changed()
+            self._connection.publishing.changed()
         else:
-            self._connection.mute_changed(publication)
+            self._connection.publishing.mute_changed(publication)
 
     def publication_refused(self, publication: Publication, code: str) -> None:
         """The server does not let us send this."""
@@ -499,7 +499,7 @@ class Session:
     def _note_permission(self, permission: models.ParticipantPermission) -> None:
         key = (permission.can_publish, tuple(permission.can_publish_sources))
         if self._permission not in (None, key) and self._connection is not None:
-            self._connection.permission_changed()
+            self._connection.publishing.permission_changed()
         self._permission = key
 
     def _take_track(self, info: models.ParticipantInfo, track: models.TrackInfo) -> None:
@@ -560,7 +560,7 @@ class Session:
     def _muted_by_server(self, sid: str, muted: bool) -> None:
         """A moderator's mute is obeyed; nobody opens a microphone but the one who sits before it."""
         connection = self._connection
-        publication = connection.publication_of(sid) if connection is not None else None
+        publication = connection.publishing.publication_of(sid) if connection is not None else None
         if publication is None or connection is None:
             return
         if muted:
@@ -568,7 +568,7 @@ class Session:
                 publication.set_muted(True)
                 self.emit(api.MutedByServer(publication.source))
         elif publication.muted:
-            connection.insist_on_mute(publication)
+            connection.publishing.insist_on_mute(publication)
 
     def _take_speakers(self, speakers: Sequence[models.SpeakerInfo]) -> None:
         """Deltas, by participant."""
@@ -607,7 +607,7 @@ class Session:
         return gone + [s.report(now) for s in self._subscriptions.values() if s.announced]
 
     def sent_report(self) -> dict[str, Any]:
-        return self._connection.sent() if self._connection is not None else {}
+        return self._connection.publishing.sent() if self._connection is not None else {}
 
 
 def _wait_for(threads: Sequence[Any]) -> None:
