@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -25,6 +26,8 @@ log = logging.getLogger("vidconf.codecs")
 
 MAX_QUEUED = 64
 """Encoded frames a stream may have waiting (all that one repair lets go); more and the rest up to the next keyframe is dropped."""
+MAX_WAIT_S = 0.7
+"""And as well when the first of them has waited longer: a machine that cannot keep up shows fewer pictures, not old ones."""
 
 DECODERS: dict[str, type[VideoDecoder]] = {d.NAME: d for d in (Vp8Decoder, Vp9Decoder, H264Decoder)}
 """By the codec's name, as in `rtp.payload_format.FORMATS`."""
@@ -37,7 +40,8 @@ class DecoderStream:
 
     def __init__(self, worker: _Worker, on_frame: OnFrame, on_trouble: Callable[[], None]) -> None:
         self._worker, self._on_frame, self._on_trouble = worker, on_frame, on_trouble
-        self._queue: deque[tuple[bytes, int, bool, str]] = deque()
+        self._queue: deque[tuple[bytes, int, bool, str, float]] = deque()
+        """Frame, timestamp, whether it is a keyframe, codec; and since when it waits, monotonic."""
         self._decoder: VideoDecoder | None = None
         self._needs_keyframe = True
         self._asked = False
@@ -57,15 +61,23 @@ class DecoderStream:
                 self._on_trouble()
             return
         self._needs_keyframe = self._asked = False
-        if len(self._queue) >= MAX_QUEUED:
+        now = time.monotonic()
+        if self._is_behind(now):
             self.dropped += len(self._queue)
             self._queue.clear()
             if not keyframe:
                 self._needs_keyframe = True
                 self._on_trouble()
                 return
-        self._queue.append((data, timestamp, keyframe, codec))
+        self._queue.append((data, timestamp, keyframe, codec, now))
         self._take_turn()
+
+    def _is_behind(self, now: float) -> bool:
+        """Whether too much waits, or for too long."""
+        try:
+            return len(self._queue) >= MAX_QUEUED or now - self._queue[0][4] > MAX_WAIT_S
+        except IndexError:      # nothing waits, or the worker has just taken it
+            return False
 
     def _take_turn(self) -> None:
         if not self._queued:
@@ -90,7 +102,7 @@ class DecoderStream:
         """Decode one frame of what waits (worker's thread)."""
         self._queued = False    # first: what is pushed from here on asks for a turn of its own
         try:
-            data, timestamp, keyframe, codec = self._queue.popleft()
+            data, timestamp, keyframe, codec, _ = self._queue.popleft()
         except IndexError:
             return
         if self._queue:

@@ -103,10 +103,11 @@ class TileWriter:
         ring = self._ring
         return ring.name if ring else None
 
-    def show(self, frame: av.VideoFrame, pts_us: int = 0) -> bool:
-        """Scale and publish one picture. False when nobody watches or there was no free slot."""
+    def show(self, frame: av.VideoFrame, pts_us: int = 0, still: Callable[[], bool] | None = None) -> bool:
+        """Scale and publish one picture. False when nobody watches or there was no free slot, or when it is not `still` to be
+        shown: asked when no other thread can show one any more before it."""
         with self._lock:
-            if not self.watched:
+            if not self.watched or (still is not None and not still()):
                 return False
             opened = self._i420(frame, pts_us) if self._format == "i420" else self._bgrx(frame, pts_us)
             name = self._ring.name if opened is not None and self._ring else ""

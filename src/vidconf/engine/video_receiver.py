@@ -286,9 +286,8 @@ class VideoReceiver:
             self._owner.loop.run_in_executor(None, self._show_kept, tile, kept)
 
     def _show_kept(self, tile: TileWriter, kept: tuple[av.VideoFrame, int]) -> None:
-        """An executor's thread."""
-        if self._kept is kept:
-            tile.show(kept[0], kept[1] * 100 // 9)
+        """An executor's thread. Newer pictures become the kept one before they are shown."""
+        tile.show(kept[0], kept[1] * 100 // 9, still=lambda: self._kept is kept)
 
     def _hide(self) -> None:
         self._hidden_at = time.monotonic()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import av
+import pytest
 from unit.engine.media import picture
 
 from vidconf.engine.codecs.vp8 import Vp8Encoder
@@ -81,6 +82,28 @@ def test_a_stalled_consumer_costs_pictures_but_not_memory() -> None:
         stream.push(*item, "vp8")
     assert until(lambda: bool(shown) and shown[-1] == 109 * 3000), "and with it the picture goes on"
     assert stream.dropped > 30
+    pool.close()
+    assert until(lambda: not decoder_threads())
+
+
+def test_a_machine_that_cannot_keep_up_shows_fewer_pictures_and_not_old_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidconf.engine.decoders.MAX_WAIT_S", 0.1)
+    pool, ages, troubles, pushed = DecoderPool(1), [], [], {}
+
+    def show(frame: av.VideoFrame, at: int) -> None:
+        ages.append(time.monotonic() - pushed[at])
+        time.sleep(0.03)
+
+    stream = pool.open(show, lambda: troubles.append(1))
+    for data, at, key in frames(90, 30):
+        pushed[at] = time.monotonic()
+        stream.push(data, at, key, "vp8")
+        time.sleep(0.01)
+    assert until(lambda: not stream._queue)
+    assert troubles
+    assert stream.dropped
+    assert len(ages) > 10
+    assert sorted(ages)[len(ages) * 9 // 10] < 0.2, "it was three times too slow for 0.9 s: the last would be 1.8 s old"
     pool.close()
     assert until(lambda: not decoder_threads())
 

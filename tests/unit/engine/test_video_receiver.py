@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from typing import Any
 
 import av
+import pytest
 from unit.engine.media import difference, picture
 from unit.engine.test_subscription import VIDEO, Film, Owner, feed, owner, pictures, settled  # noqa: F401 - a fixture
 
 from vidconf.engine import api
 from vidconf.engine.codecs.vp8 import Vp8Encoder
 from vidconf.engine.frame_ring import RingReader
+from vidconf.engine.scaling import TileWriter
 from vidconf.engine.subscription import Subscription
 from vidconf.rtp.packets import RtpPacket
 from vidconf.rtp.rtcp import Nack, Pli
@@ -202,6 +205,42 @@ async def test_shown_again_the_last_picture_is_there_at_once(owner: Owner) -> No
     feed(subscription, film.frame())
     subscription.tick(time.monotonic(), 0.02)
     assert plis(owner) == 1
+    subscription.close()
+
+
+async def test_the_kept_picture_never_covers_a_newer_one(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Its thread is held up between the last look and the tile, while the stream goes on."""
+    subscription = Subscription(owner, "TR_1", "video", decode_unwatched=False)
+    film, watch = Moving(), api.WatchTrack("TR_1", 320, 180)
+    subscription.bind(VIDEO, owner.send)
+    subscription.watch(watch)
+    feed(subscription, film.frame())
+    assert await settled(lambda: any(isinstance(e, api.RingOpened) for e in owner.events))
+    subscription.watch(api.WatchTrack("TR_1", 0, 0, visible=False))
+    owner.events.clear()
+    begun, goes_on, shown = threading.Event(), threading.Event(), TileWriter.show
+
+    def held_up(tile: TileWriter, *what: Any, **how: Any) -> bool:
+        if not threading.current_thread().name.startswith("decoder"):
+            begun.set()
+            goes_on.wait(10)
+        return shown(tile, *what, **how)
+
+    monkeypatch.setattr(TileWriter, "show", held_up)
+    subscription.watch(watch)
+    assert await settled(begun.is_set)
+    for _ in range(3):
+        newer = film.frame(keyframe=True)
+        feed(subscription, newer)
+    assert await settled(lambda: any(isinstance(e, api.RingOpened) for e in owner.events))
+    assert await settled(lambda: pictures(subscription).timing.frames == 4)
+    goes_on.set()
+    reader = RingReader(next(e.ring for e in owner.events if isinstance(e, api.RingOpened)))
+    await asyncio.sleep(0.1)
+    newest: Any = reader.newest()
+    assert newest.pts_us == newer[0].timestamp * 100 // 9
+    newest.data.release()
+    reader.close()
     subscription.close()
 
 
