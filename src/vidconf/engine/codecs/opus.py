@@ -1,7 +1,8 @@
 """Opus by libopus: 20 ms blocks of 48 kHz mono, 16 bit, in and out (RFC 6716, RFC 7587).
 
-One thread an object. The decoder is libopus itself, of PyAV's wheel, through ctypes: concealment and in-band FEC cannot be
-reached through PyAV. Where the library is not found PyAV's decoder takes over and concealment is a fading repetition.
+One thread an object. Both are libopus itself, of PyAV's wheel, through ctypes: concealment and in-band FEC cannot be reached
+through PyAV, nor can its encoder be told of a loss that changes, or of DTX. Where the library is not found PyAV's encoder and
+decoder take over; concealment is a fading repetition then.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ BLOCK = 960
 BLOCK_BYTES = 2 * BLOCK
 VOICE_BPS = 36_000
 """32 kb/s is where a voice stops gaining; the repair of each packet in the next one takes some of that away from it."""
+COMPLEXITY = 9
+"""libwebrtc's on a PC: a quarter of a millisecond for a packet."""
+_VOIP, _VOICE = 2048, 3001
+_BITRATE, _COMPLEXITY, _FEC, _LOSS, _DTX, _SIGNAL = 4002, 4010, 4012, 4014, 4016, 4024
+"""opus_defines.h"""
 MAX_SAMPLES = 5760
 """120 ms: the longest Opus packet."""
 MAX_PACKET = 1500
@@ -37,9 +43,72 @@ FADED_A_BLOCK, SILENT_AFTER = 0.7, 5 * BLOCK
 
 
 class OpusEncoder:
-    """Mono voice. `bitrate_bps` is fixed for an encoder's life (PyAV); in-band FEC is on for `expected_loss` percent."""
+    """Mono voice, 20 ms a packet, in-band FEC for as much loss as is expected. Through libopus all of it can be changed while it
+    runs; PyAV's encoder (where the library is not found) stays as it was made, and has no DTX."""
 
-    def __init__(self, bitrate_bps: int = VOICE_BPS, expected_loss: int = 5) -> None:
+    def __init__(self, bitrate_bps: int = VOICE_BPS, expected_loss: int = 5, *, dtx: bool = False) -> None:
+        """`expected_loss`: per cent, 0: no FEC. `dtx`: next to nothing is sent while nobody speaks (RFC 6716 §2.1.9)."""
+        self._library = _library()
+        self.expected_loss, self.dtx = expected_loss, dtx
+        if self._library:
+            error = ctypes.c_int()
+            self._encoder = self._library.opus_encoder_create(RATE_HZ, 1, _VOIP, ctypes.byref(error))
+            if not self._encoder:
+                raise CodecError(f"libopus: error {error.value}")
+            self._out = ctypes.create_string_buffer(MAX_PACKET)
+            for setting, value in (
+                (_BITRATE, bitrate_bps), (_COMPLEXITY, COMPLEXITY), (_SIGNAL, _VOICE), (_FEC, 1 if expected_loss else 0),
+                (_LOSS, expected_loss), (_DTX, 1 if dtx else 0),
+            ):
+                self._set(setting, value)
+        else:
+            self._fallback = _PyAvOpusEncoder(bitrate_bps, expected_loss)
+
+    @property
+    def can_change(self) -> bool:
+        """Whether `expect_loss` and `set_dtx` reach the encoder."""
+        return self._library is not None
+
+    def expect_loss(self, percent: int) -> None:
+        """How much FEC the next packets carry. Raises CodecError."""
+        if self._library and percent != self.expected_loss:
+            self._set(_FEC, 1 if percent else 0)
+            self._set(_LOSS, percent)
+        self.expected_loss = percent
+
+    def set_dtx(self, on: bool) -> None:
+        """Raises CodecError."""
+        if self._library and on != self.dtx:
+            self._set(_DTX, 1 if on else 0)
+        self.dtx = on
+
+    def encode(self, pcm: bytes) -> bytes:
+        """One packet for BLOCK_BYTES of samples; of at most two bytes while DTX has nothing to say. Raises CodecError."""
+        if not self._library:
+            return self._fallback.encode(pcm)
+        if len(pcm) != BLOCK_BYTES:
+            raise CodecError(f"{len(pcm)} bytes are no block")
+        size = self._library.opus_encode(self._encoder, pcm, BLOCK, self._out, MAX_PACKET)
+        if size < 0:
+            raise CodecError(f"libopus: error {size}")
+        return self._out.raw[:size]
+
+    def _set(self, setting: int, value: int) -> None:
+        assert self._library is not None
+        error = self._library.opus_encoder_ctl(self._encoder, setting, ctypes.c_int32(value))
+        if error < 0:
+            raise CodecError(f"libopus: setting {setting} to {value}: error {error}")
+
+    def __del__(self) -> None:
+        library, encoder = getattr(self, "_library", None), getattr(self, "_encoder", None)
+        if library and encoder and not sys.is_finalizing():
+            library.opus_encoder_destroy(encoder)
+
+
+class _PyAvOpusEncoder:
+    """PyAV's, fixed for its life."""
+
+    def __init__(self, bitrate_bps: int, expected_loss: int) -> None:
         context = av.AudioCodecContext.create("libopus", "w")
         context.sample_rate, context.layout, context.format, context.bit_rate = RATE_HZ, "mono", "s16", bitrate_bps
         context.options = {"application": "voip", "fec": "1", "packet_loss": str(expected_loss), "frame_duration": "20"}
@@ -50,7 +119,7 @@ class OpusEncoder:
         self._context, self._pts = context, 0
 
     def encode(self, pcm: bytes) -> bytes:
-        """One packet for BLOCK_BYTES of samples. Raises CodecError."""
+        """Raises CodecError."""
         frame = av.AudioFrame(format="s16", layout="mono", samples=BLOCK)
         frame.planes[0].update(pcm + bytes(frame.planes[0].buffer_size - len(pcm)))
         frame.sample_rate, frame.pts = RATE_HZ, self._pts
@@ -78,6 +147,16 @@ def _library() -> ctypes.CDLL | None:
             library.opus_decoder_destroy.restype = None
             library.opus_decode.restype = ctypes.c_int
             library.opus_decode.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+            library.opus_encoder_create.restype = ctypes.c_void_p
+            library.opus_encoder_create.argtypes = [ctypes.c_int32, ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_int)]
+            library.opus_encoder_destroy.argtypes = [ctypes.c_void_p]
+            library.opus_encoder_destroy.restype = None
+            # … but encoding takes ten times as long: others run meanwhile
+            library.opus_encode = ctypes.CDLL(str(path)).opus_encode
+            library.opus_encode.restype = ctypes.c_int32
+            library.opus_encode.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_int32]
+            # variadic: only what is always there is named, the third is passed as C does for "…" (Apple's ARM differs there)
+            library.opus_encoder_ctl.argtypes = [ctypes.c_void_p, ctypes.c_int]
             error = ctypes.c_int()
             decoder = library.opus_decoder_create(RATE_HZ, 1, ctypes.byref(error))
             if decoder and error.value == 0:
