@@ -49,7 +49,7 @@ class _Incoming:
 
     def __init__(self, ssrc: int, kind: str, clock_hz: int, track: RemoteTrack) -> None:
         self.statistics = ReceiverStatistics(ssrc, clock_hz)
-        self.nack = NackScheduler(0.0 if kind == "video" else 0.01)
+        self.nack = NackScheduler()
         self.track = track
         """As the newest offer tells it: which codec a payload type is."""
 

@@ -248,6 +248,22 @@ async def test_sound_is_asked_for_again_only_while_it_can_still_be_played(owner:
     subscription.close()
 
 
+async def test_sound_is_asked_for_by_the_packet_that_shows_its_loss(owner: Owner) -> None:
+    """Waiting for the next tick would cost the voice up to 20 ms of delay, and every picture that waits for it."""
+    subscription, payload = Subscription(owner, "TR_2", "audio", decode_unwatched=True), OpusEncoder().encode(bytes(BLOCK_BYTES))
+    subscription.bind(RemoteTrack("2", "audio", (3000,), {}, {111: "opus", 63: "red"}), owner.send)
+    start = time.monotonic()
+    assert subscription.audio is not None
+    subscription.audio.set_least_delay(0.15)
+    for k in (0, 1, 3):
+        subscription.on_rtp(RtpPacket(111, k, 960 * k, 3000, False, payload), start + 0.02 * k)
+    assert [p.numbers for p in owner.sent if isinstance(p, Nack)] == [(2,)]
+    with_copy = red.build([red.Block(111, 960, payload), red.Block(111, 0, payload)])
+    subscription.on_rtp(RtpPacket(63, 5, 960 * 5, 3000, False, with_copy), start + 0.1)
+    assert [p.numbers for p in owner.sent if isinstance(p, Nack)] == [(2,)], "what has come as a copy is not asked for"
+    subscription.close()
+
+
 async def test_a_blank_of_the_server_is_no_picture(owner: Owner) -> None:
     subscription, film = Subscription(owner, "TR_1", "video", decode_unwatched=True), Film(width=8, height=8)
     subscription.bind(VIDEO, owner.send)
