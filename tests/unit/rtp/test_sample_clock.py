@@ -29,7 +29,7 @@ def told(clock: SampleClock, blocks: int, ppm: float, late: random.Random | None
 @given(st.floats(-300, 300), st.integers(0, 1000))
 def test_it_follows_a_drifting_device_smoothly(ppm: float, seed: int) -> None:
     off = told(SampleClock(RATE_HZ), 3000, ppm, random.Random(seed))
-    assert max(abs(o) for o in off[100:]) < 0.006
+    assert max(abs(o) for o in off[100:]) < 0.015, "the earliest of fifty that are up to 40 ms late"
     steps = [b - a for a, b in itertools.pairwise(off[60:])]
     assert max(map(abs, steps)) < (SLIDE + 400e-6) * 0.2, "never a jump: at most what a late block's time lets it slide"
 
