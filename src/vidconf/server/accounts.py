@@ -170,14 +170,19 @@ class Accounts:
         return [_account(row) for row in await self._storage.rows(sa.select(tables.accounts).order_by(tables.accounts.c.name_key))]
 
     async def disable(self, name: str) -> None:
-        """No more sign-ins; its tokens are refused from now on, and `Expulsion` puts it out of the meetings it is in. Raises AccountError."""
-        a, r = tables.accounts.c, tables.refresh_tokens.c
+        """No more sign-ins; its tokens are refused from now on, and `Expulsion` puts it out of the meetings it is in. Whoever made
+        meetings holds their chair links and chair tokens: those are dead, too, until somebody makes new ones. Raises AccountError."""
+        a, r, k = tables.accounts.c, tables.refresh_tokens.c, tables.keys.c
         row = await self._named(name)
         if row is None:
             raise AccountError("no_such_account", f"there is no account {clean_line(name, 64)}")
-        account = _account(row)
+        account, now = _account(row), time.time()
+        own = sa.select(tables.meetings.c.id).where(tables.meetings.c.owner == account.id)
         await self._storage.execute(
-            sa.update(tables.refresh_tokens).where(r.account == account.id, r.revoked_at.is_(None)).values(revoked_at=time.time()),
+            sa.update(tables.refresh_tokens).where(r.account == account.id, r.revoked_at.is_(None)).values(revoked_at=now),
+            sa.update(tables.keys).where(k.scope == "chair", k.meeting.in_(own), k.revoked_at.is_(None)).values(revoked_at=now),
+            sa.update(tables.meetings).where(tables.meetings.c.owner == account.id).values(chair_secret_hash=None),
+            sa.delete(tables.tickets).where(tables.tickets.c.meeting.in_(own)),
             sa.update(tables.accounts).where(a.id == account.id).values(disabled=True),
         )
         self.disabled.set()

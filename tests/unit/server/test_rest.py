@@ -307,6 +307,23 @@ async def test_a_disabled_account_is_out_of_everything_at_once(house: House) -> 
     assert codes(await organiser.post("/api/v1/join", {"code": made["code"], "name": "An"})) == (401, "bad_bearer")
 
 
+async def test_a_disabled_organiser_takes_no_chair_with_what_was_made_for_its_meetings(house: House) -> None:
+    organiser, other = await house.account("An", "organiser"), await house.account("Bình", "organiser")
+    made, kept = [(await one.post("/api/v1/meetings", {"title": "Giao ban"})).body for one in (organiser, other)]
+    path = f"/api/v1/meetings/by-code/{made['code']}/chair"
+    secret = {"secret": made["chair_link"].partition("#k=")[2]}
+    ticket = (await house.anybody.post(path, secret)).body["ticket"]
+    assert (await house.chair(made).get(f"/api/v1/meetings/{made['id']}")).status == 200
+    await house.admin.post("/api/v1/accounts/An/disable")
+    assert codes(await house.anybody.post(path, secret)) == (403, "bad_chair_link")
+    guest = await house.anybody.post("/api/v1/join", {"code": made["code"], "name": "Khách", "ticket": ticket})
+    assert guest.status == 403
+    assert codes(await house.chair(made).get(f"/api/v1/meetings/{made['id']}")) == (401, "bad_bearer")
+    anew = (await house.admin.post(f"/api/v1/meetings/{made['id']}/chair-link")).body["chair_link"].partition("#k=")[2]
+    assert (await house.anybody.post(path, {"secret": anew})).status == 200
+    assert (await house.chair(kept).get(f"/api/v1/meetings/{kept['id']}")).status == 200, "nobody else's are touched"
+
+
 async def test_organisers_and_admins_make_meetings(house: House) -> None:
     key = (await house.admin.post("/api/v1/keys", {"name": "script"})).body["key"]
     makers = [house.admin, house.admin.with_bearer(key), await house.account("o", "organiser"), await house.account("ad", "admin")]
