@@ -1,12 +1,14 @@
 """Offers and answers as text. Pure: what to say, not when. One bundle, one transport, sections never move.
 
 Any thread. aiortc.sdp parses what the other side says (`parse`); a description it cannot read raises DescriptionError.
-JSEP (RFC 8829), BUNDLE (RFC 9143), and LiveKit's habits: `a=msid` carries the cid of AddTrackRequest.
+JSEP (RFC 8829), BUNDLE (RFC 9143), rid (RFC 8851), simulcast (RFC 8853), repairs (RFC 4588), and LiveKit's habits: `a=msid`
+carries the cid of AddTrackRequest.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 from aiortc import RTCDtlsParameters, RTCIceGatherer, RTCIceParameters
 from aiortc.rtcdtlstransport import RTCDtlsTransport
@@ -17,12 +19,15 @@ from vidconf.rtp.payload_format import FORMATS
 
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+REPAIRED_RID = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
 LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
-EXTENSIONS = {MID: 1, LEVEL: 2, TRANSPORT_CC: 3}
-OPUS, VP8 = 111, 96
+EXTENSIONS = {MID: 1, LEVEL: 2, TRANSPORT_CC: 3, RID: 4, REPAIRED_RID: 5}
+OPUS, VP8, RTX = 111, 96, 97
 """Payload types we offer: LiveKit's and libwebrtc's own."""
+MAX_RIDS = 8
+"""Layers that an answer may speak of; more than we ever offer."""
 RECEIVABLE = {"audio": ("opus", "red"), "video": (*FORMATS, "rtx")}
 """Encoding names, lower case."""
 CARRIERS = ("rtx", "red")
@@ -43,13 +48,41 @@ class DescriptionError(ValueError):
 
 @dataclass
 class Section:
-    """One of our own m-lines; active while something is sent in it."""
+    """One of our own m-lines; active while something is sent in it.
+
+    `ssrc` and `repair_ssrc` are told of a single stream only: the packets of layers say by their rid whose they are.
+    """
 
     kind: str
     mid: str
     cid: str = ""
     ssrc: int = 0
     active: bool = True
+    repair_ssrc: int = 0
+    rids: tuple[str, ...] = ()
+    """Names of the simulcast layers it is sent in, smallest first; empty for one stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the other side takes of one of our sections."""
+
+    types: dict[str, int]
+    """Codec name, lower case -> the payload type to send it by; empty where the section was refused."""
+    repairs: dict[int, int]
+    """Payload type -> the one of `rtx` that repairs it."""
+    extensions: dict[str, int]
+    """URI -> id."""
+    rids: tuple[str, ...]
+    """Layers it takes, in its order; empty: one stream, without a rid."""
+
+
+class Description(SessionDescription):
+    """aiortc's, and what its parser leaves out: `rids`, by mid, are the simulcast layers that the other side receives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rids: dict[str, tuple[str, ...]] = {}
 
 
 @dataclass
@@ -68,7 +101,7 @@ class RemoteTrack:
     msid: str = ""
 
 
-def parse(text: str) -> SessionDescription:
+def parse(text: str) -> Description:
     """Read a description. Raises DescriptionError."""
     if len(text) > MAX_SDP:
         raise DescriptionError("session description is larger than any room's")
@@ -76,17 +109,36 @@ def parse(text: str) -> SessionDescription:
     if sum(map(_work, text.split("\nm="))) > MAX_WORK:
         raise DescriptionError("session description that takes longer to read than any room's")
     try:
-        description = SessionDescription.parse(text)
+        description = cast(Description, Description.parse(text))
         if not description.media:
             raise DescriptionError("session description without a section")
         for media in description.media:
             if media.ice is None or media.ice.usernameFragment is None or media.ice.password is None or media.dtls is None or not media.dtls.fingerprints:
                 raise DescriptionError("a section lacks ICE or DTLS parameters")
+        for media, section in zip(description.media, text.split("\nm=")[1:], strict=True):
+            if received := _received_rids(section):
+                description.rids[media.rtp.muxId] = received
     except DescriptionError:
         raise
     except Exception as error:      # aiortc's parser asserts, indexes and converts: every way of failing is the text's fault
         raise DescriptionError(f"session description cannot be read: {type(error).__name__}: {error}") from error
     return description
+
+
+def _received_rids(section: str) -> tuple[str, ...]:
+    """RFC 8853 §5.1: of `a=simulcast:recv q;h,x;~f` the first of each choice, without what is to begin paused; only what an
+    `a=rid` line explains counts (§5.2)."""
+    known: set[str] = set()
+    listed = ""
+    for line in section.split("\n"):
+        name, _, value = line.partition(":")
+        words = value.split()
+        if name == "a=rid" and len(words) > 1 and words[1] == "recv":
+            known.add(words[0])
+        elif name == "a=simulcast" and "recv" in words[:-1]:
+            listed = words[words.index("recv") + 1]
+    first = (choice.split(",")[0] for choice in listed.split(";")[:MAX_RIDS])
+    return tuple(dict.fromkeys(rid for rid in first if rid in known))
 
 
 def _work(section: str) -> int:
@@ -143,6 +195,21 @@ def feedback_asked(offer: SessionDescription) -> tuple[int, int]:
 def extension_ids(answer: SessionDescription) -> dict[str, dict[str, int]]:
     """mid -> extension URI -> id, as the other side accepted them: number only what negotiated it."""
     return {m.rtp.muxId: {x.uri: x.id for x in m.rtp.headerExtensions} for m in answer.media}
+
+
+def accepted(answer: Description) -> dict[str, Accepted]:
+    """mid -> what the other side takes of that section of ours. A section with port 0 is refused, one that is inactive rests."""
+    found = {}
+    for media in answer.media:
+        refused = media.port == 0 or media.direction not in ("recvonly", "sendrecv")
+        types: dict[str, int] = {}
+        for codec in () if refused else media.rtp.codecs:
+            if codec.payloadType is not None:
+                types.setdefault(codec.name.lower(), codec.payloadType)
+        repairs = {main: rtx for rtx, main in _repaired(media).items()}
+        extensions = {x.uri: x.id for x in media.rtp.headerExtensions}
+        found[media.rtp.muxId] = Accepted(types, repairs, extensions, answer.rids.get(media.rtp.muxId, ()))
+    return found
 
 
 def _transport(gatherer: RTCIceGatherer, dtls: RTCDtlsTransport, setup: str) -> list[str]:
@@ -248,23 +315,35 @@ def offer_of(sections: list[Section], gatherer: RTCIceGatherer, dtls: RTCDtlsTra
     """Our own sections: the data section first, then media in the order they were first added."""
     lines = _data("0") + _transport(gatherer, dtls, "actpass")
     for section in sections:
-        audio = section.kind == "audio"
-        lines += [
-            f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {OPUS if audio else VP8}",
-            "c=IN IP4 0.0.0.0",
-            f"a=mid:{section.mid}",
-            "a=sendonly" if section.active else "a=inactive",
-            "a=rtcp-mux",
-            "a=rtcp-rsize",
-        ]
-        if audio:
-            lines += [f"a=rtpmap:{OPUS} opus/48000/2", f"a=fmtp:{OPUS} minptime=10;useinbandfec=1", f"a=rtcp-fb:{OPUS} nack"]
-        else:
-            lines += [f"a=rtpmap:{VP8} VP8/90000"]
-            lines += [f"a=rtcp-fb:{VP8} {kind}" for kind in ("transport-cc", "nack", "nack pli", "ccm fir")]
-        lines += [f"a=extmap:{EXTENSIONS[x]} {x}" for x in ((MID, LEVEL) if audio else (MID, TRANSPORT_CC))]
-        if section.active:
-            stream = f"- {section.cid}"
-            lines += [f"a=msid:{stream}", f"a=ssrc:{section.ssrc} cname:vidconf", f"a=ssrc:{section.ssrc} msid:{stream}"]
-        lines += _transport(gatherer, dtls, "actpass")
+        lines += _offer_media(section) + _transport(gatherer, dtls, "actpass")
     return _text(_session(version, ["0", *(s.mid for s in sections)]) + lines)
+
+
+def _offer_media(section: Section) -> list[str]:
+    audio = section.kind == "audio"
+    lines = [
+        f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {OPUS if audio else f'{VP8} {RTX}'}",
+        "c=IN IP4 0.0.0.0",
+        f"a=mid:{section.mid}",
+        "a=sendonly" if section.active else "a=inactive",
+        "a=rtcp-mux",
+        "a=rtcp-rsize",
+    ]
+    if audio:
+        lines += [f"a=rtpmap:{OPUS} opus/48000/2", f"a=fmtp:{OPUS} minptime=10;useinbandfec=1", f"a=rtcp-fb:{OPUS} nack"]
+    else:
+        lines += [f"a=rtpmap:{VP8} VP8/90000"]
+        lines += [f"a=rtcp-fb:{VP8} {kind}" for kind in ("transport-cc", "nack", "nack pli", "ccm fir")]
+        lines += [f"a=rtpmap:{RTX} rtx/90000", f"a=fmtp:{RTX} apt={VP8}"]
+    lines += [f"a=extmap:{EXTENSIONS[x]} {x}" for x in ((MID, LEVEL) if audio else (MID, TRANSPORT_CC, RID, REPAIRED_RID))]
+    if not section.active:
+        return lines
+    stream = f"- {section.cid}"
+    lines += [f"a=msid:{stream}"]
+    if section.rids:
+        return [*lines, *(f"a=rid:{rid} send" for rid in section.rids), f"a=simulcast:send {';'.join(section.rids)}"]
+    if section.repair_ssrc:
+        lines += [f"a=ssrc-group:FID {section.ssrc} {section.repair_ssrc}"]
+    for ssrc in (section.ssrc, section.repair_ssrc):
+        lines += [f"a=ssrc:{ssrc} cname:vidconf", f"a=ssrc:{ssrc} msid:{stream}"] if ssrc else []
+    return lines

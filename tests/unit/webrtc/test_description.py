@@ -15,10 +15,15 @@ from vidconf.webrtc.description import (
     EXTENSIONS,
     LEVEL,
     MID,
+    REPAIRED_RID,
+    RID,
+    RTX,
     SEND_TIME,
     TRANSPORT_CC,
+    VP8,
     DescriptionError,
     Section,
+    accepted,
     answer_to,
     extension_ids,
     feedback_asked,
@@ -115,7 +120,57 @@ async def test_our_offer_reads_back(transport: Any) -> None:
     assert not offer.media[3].ssrc
     ids = extension_ids(offer)
     assert ids["1"] == {MID: EXTENSIONS[MID], LEVEL: EXTENSIONS[LEVEL]}, "audio is not numbered: the server would call it lost"
-    assert ids["2"] == {MID: EXTENSIONS[MID], TRANSPORT_CC: EXTENSIONS[TRANSPORT_CC]}
+    assert ids["2"] == {x: EXTENSIONS[x] for x in (MID, TRANSPORT_CC, RID, REPAIRED_RID)}
+
+
+async def test_a_single_stream_is_offered_with_its_repairs(transport: Any) -> None:
+    text = offer_of([Section("video", "1", "cid", 1111, repair_ssrc=2222)], *transport, 1)
+    (track,) = remote_tracks(parse(text))
+    assert (track.ssrcs, track.repair, track.repaired) == ((1111,), {2222: 1111}, {RTX: VP8})
+    assert "a=rid" not in text
+    assert "a=simulcast" not in text
+
+
+async def test_layers_are_offered_by_name_and_without_ssrcs(transport: Any) -> None:
+    section = Section("video", "1", "cid", 1111, repair_ssrc=2222, rids=("q", "h", "f"))
+    text = offer_of([section], *transport, 1)
+    assert "a=rid:q send\r\na=rid:h send\r\na=rid:f send\r\na=simulcast:send q;h;f\r\n" in text
+    assert "a=ssrc" not in text
+    assert "a=msid:- cid" in text
+    assert parse(text).rids == {}, "what is sent is not what is received"
+    section.active = False
+    assert "rid:q" not in offer_of([section], *transport, 2)
+
+
+@pytest.mark.parametrize(
+    ("lines", "taken"),
+    [
+        (["a=rid:q recv", "a=rid:h recv", "a=rid:f recv", "a=simulcast:recv q;h;f"], ("q", "h", "f")),
+        (["a=rid:f recv", "a=simulcast:recv f"], ("f",)),
+        (["a=rid:q recv", "a=rid:f recv", "a=simulcast:send x recv q,f;~f"], ("q",)),
+        (["a=rid:q recv", "a=simulcast:recv q;h;q"], ("q",)),
+        (["a=rid:q send", "a=simulcast:recv q"], ()),
+        (["a=rid:q recv", "a=simulcast:recv"], ()),
+        (["a=simulcast:", "a=rid:", "a=rid:q"], ()),
+        ([], ()),
+    ],
+)
+async def test_of_layers_those_are_sent_that_the_answer_takes(transport: Any, lines: list[str], taken: tuple[str, ...]) -> None:
+    text = offer_of([Section("video", "1", "cid", rids=("q", "h", "f"))], *transport, 1)
+    kept = [line for line in text.split("\r\n") if not line.startswith(("a=rid", "a=simulcast"))]
+    at = kept.index("a=mid:1")
+    answer = "\r\n".join([*kept[: at + 1], *lines, *kept[at + 1 :]]).replace("a=sendonly", "a=recvonly")
+    found = accepted(parse(answer))["1"]
+    assert found.rids == taken
+    assert found.types == {"vp8": VP8, "rtx": RTX}
+    assert found.repairs == {VP8: RTX}
+    assert found.extensions[RID] == EXTENSIONS[RID]
+
+
+async def test_a_section_that_is_refused_or_rests_takes_nothing(transport: Any) -> None:
+    text = offer_of([Section("video", "1", "cid", 5)], *transport, 1)
+    assert accepted(parse(text.replace("m=video 9", "m=video 0").replace("a=sendonly", "a=recvonly")))["1"].types == {}
+    assert accepted(parse(text.replace("a=sendonly", "a=inactive")))["1"].types == {}
 
 
 @given(st.text(max_size=2000))
