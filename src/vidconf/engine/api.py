@@ -19,7 +19,7 @@ Source = Literal["microphone", "camera", "screen_share", "screen_share_audio"]
 SourceState = Literal["on", "muted", "off"]
 MediaState = Literal["idle", "connecting", "connected", "reconnecting", "closed"]
 PixelFormat = Literal["bgrx", "i420"]
-SoundName = Literal["knock", "called", "lost", "back", "muted"]
+SoundName = Literal["knock", "called", "lost", "back", "muted", "test"]
 """The program's own sounds, `resources/sounds`."""
 
 MAX_MESSAGE = 1 << 20
@@ -52,7 +52,8 @@ class Leave:
 @dataclass(frozen=True, slots=True)
 class OpenSource:
     """Open `device` for `source` (also switches device). `device`: an id of `Devices`, a file, `lavfi:…`, `default`,
-    or for screen_share the path of a page image. Opens before or in a session; the answer is `SourceChanged`."""
+    for screen_share an id of `Screens` or the path of a page image, for screen_share_audio `computer`.
+    Opens before or in a session; the answer is `SourceChanged`."""
 
     source: Source
     device: str = "default"
@@ -111,6 +112,17 @@ class SelectSpeaker:
 
 
 @dataclass(frozen=True, slots=True)
+class SetVoice:
+    """What is done to the microphone before it is sent, from now on. Files and drawn sounds are sent as they are."""
+
+    echo_cancellation: bool = True
+    noise_suppression: bool = True
+    gain_control: bool = True
+    dtx: bool = False
+    """Send next to nothing while nobody speaks."""
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """Write exactly what the loudspeaker plays to a WAV (48 kHz, 16 bit, mono), in real time, until `path` is None."""
 
@@ -126,7 +138,14 @@ class PlaySound:
 
 @dataclass(frozen=True, slots=True)
 class ListDevices:
-    """Answered by `Devices`."""
+    """Answered by `Devices`, at once and at every change from then on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListScreens:
+    """Answered by `Screens`, then a `Thumbnail` of each that has a picture. Windows of the process `except_pid` are left out."""
+
+    except_pid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,15 +224,45 @@ class LocalLevel:
 
 
 @dataclass(frozen=True, slots=True)
+class MicrophoneHint:
+    """`speaking_muted`: who sits before the muted microphone speaks. `silent`: nothing at all comes from the open one, as when it
+    is switched off at the device or kept from us by the system. `shown` False: no longer."""
+
+    hint: Literal["speaking_muted", "silent"]
+    shown: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class SourceChanged:
     """State of one's own source. `error` is a code when it could not open or died: `no_device`, `device_in_use`,
-    `no_permission`, `not_found`, `unreadable`, `device_lost`."""
+    `no_permission`, `not_found`, `unreadable`, `device_lost`; of a share also `window_closed`, `screen_gone` and
+    those of `Screens`. `waits`: it opens by itself, as it was chosen, when it can."""
 
     source: Source
     state: SourceState
     device: str = ""
     error: str = ""
     detail: str = ""
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSwitched:
+    """The device that was chosen (`device`) is away and `stand_in` is used instead (`why` lost), or it has come back and is used
+    again (back). Mute is what it was. Empty `stand_in`: there is none, or nobody knows which."""
+
+    kind: Literal["microphone", "camera", "speaker"]
+    why: Literal["lost", "back"]
+    device: str
+    stand_in: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerChanged:
+    """The loudspeaker in use. `error`: `no_speaker` (none opens) or `speaker_lost`; it is tried again by itself."""
+
+    device: str
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,15 +274,66 @@ class MutedByServer:
 
 @dataclass(frozen=True, slots=True)
 class Device:
+    """`id` stays over restarts and other orders of plugging; `node` is what the system calls it today, "" where that is the same."""
+
     id: str
     name: str
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Devices:
+    """What there is now: after `ListDevices`, and whenever it has changed. The defaults are ids, "" where the system does not say."""
+
     cameras: tuple[Device, ...] = ()
     microphones: tuple[Device, ...] = ()
     speakers: tuple[Device, ...] = ()
+    default_microphone: str = ""
+    default_speaker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shareable:
+    """A screen or a window, as an `OpenSource` of screen_share takes it by its `id`. `hidden`: it is minimised, and has no picture now."""
+
+    id: str
+    name: str
+    kind: Literal["screen", "window"]
+    left: int
+    top: int
+    width: int
+    height: int
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Screens:
+    """What can be shared. `trouble`: why nothing can (`wayland`, `no_display`, `no_permission`, `unsupported`), `sound`: why the
+    computer's sound cannot come with it (`no_sound_server`, `unsupported`); "" when it can."""
+
+    shareable: tuple[Shareable, ...] = ()
+    trouble: str = ""
+    sound: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A small picture of a shareable: a JPEG in base64."""
+
+    id: str
+    picture: str
+
+
+@dataclass(frozen=True, slots=True)
+class SharedArea:
+    """Where what is shared lies on the desktop, in its device pixels. Not `shown`: it is minimised; others see its last picture."""
+
+    device: str
+    left: int
+    top: int
+    width: int
+    height: int
+    shown: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +361,7 @@ class Failed:
 
 
 Command = (
-    Join | Leave | OpenSource | CloseSource | MuteSource | WatchTrack | Subscribe | SetVolume | SelectSpeaker | Record | PlaySound | ListDevices | Quit
+    Join | Leave | OpenSource | CloseSource | MuteSource | WatchTrack | Subscribe | SetVolume | SelectSpeaker | SetVoice | Record | PlaySound | ListDevices | ListScreens | Quit
 )
 EngineEvent = (
     StateChanged
@@ -274,9 +374,15 @@ EngineEvent = (
     | RingClosed
     | Speakers
     | LocalLevel
+    | MicrophoneHint
     | SourceChanged
+    | DeviceSwitched
+    | SpeakerChanged
     | MutedByServer
     | Devices
+    | Screens
+    | Thumbnail
+    | SharedArea
     | Quality
     | Stats
     | Failed
@@ -323,4 +429,6 @@ def decode(line: bytes) -> Command | EngineEvent:
 def _tuples(name: str, values: list[Any]) -> tuple[Any, ...]:
     if name in ("cameras", "microphones", "speakers"):
         return tuple(Device(**v) for v in values)
+    if name == "shareable":
+        return tuple(Shareable(**v) for v in values)
     return tuple(tuple(v) if isinstance(v, list) else v for v in values)

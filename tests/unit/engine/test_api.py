@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import typing
@@ -25,17 +26,25 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "MediaState": st.sampled_from(typing.get_args(api.MediaState)),
     "SoundName": st.sampled_from(typing.get_args(api.SoundName)),
     "PixelFormat": st.sampled_from(typing.get_args(api.PixelFormat)),
-    'Literal["audio", "video"]': st.sampled_from(["audio", "video"]),
-    "Literal['audio', 'video']": st.sampled_from(["audio", "video"]),
     "tuple[dict[str, Any], ...]": st.lists(st.dictionaries(st.text(max_size=5), st.integers()), max_size=3).map(tuple),
     "dict[str, Any]": st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
     "tuple[tuple[str, float], ...]": st.lists(st.tuples(st.text(max_size=5), st.floats(0, 1)), max_size=3).map(tuple),
+    "tuple[Shareable, ...]": st.lists(
+        st.builds(api.Shareable, *[st.text(max_size=5)] * 2, st.sampled_from(["screen", "window"]), *[st.integers(0, 9)] * 4, st.booleans()), max_size=3
+    ).map(tuple),
     "tuple[Device, ...]": st.lists(st.builds(api.Device, st.text(max_size=5), st.text(max_size=5)), max_size=3).map(tuple),
 }
 
 
+def values(written: str) -> st.SearchStrategy[Any]:
+    """What a field of that type may be; the words of a Literal are read from where it is written."""
+    if written.startswith("Literal["):
+        return st.sampled_from(ast.literal_eval(written.removeprefix("Literal")))
+    return VALUES[written]
+
+
 def any_message() -> st.SearchStrategy[Any]:
-    return st.sampled_from(MESSAGES).flatmap(lambda kind: st.builds(kind, **{f.name: VALUES[str(f.type)] for f in dataclasses.fields(kind)}))
+    return st.sampled_from(MESSAGES).flatmap(lambda kind: st.builds(kind, **{f.name: values(str(f.type)) for f in dataclasses.fields(kind)}))
 
 
 @given(any_message())

@@ -1,0 +1,181 @@
+"""What of this machine can be shared: its screens and its windows, with small pictures of them, and how one is grabbed.
+
+Any thread but the loop's: everything here may block for some milliseconds. One file a system does the work (`screen_x11`,
+`screen_windows`, `screen_macos`), all through FFmpeg's grabbers; this one tells them apart. A share is named `screen:<number>` (the
+primary is 0) or `window:<id>`; such a name is good for this session of the desktop.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import av
+
+from vidconf.engine.api import Screens, Shareable, Thumbnail
+from vidconf.engine.sources import SourceError
+
+log = logging.getLogger("vidconf.screen")
+
+MAX_SHAREABLE = 64
+MAX_NAME = 200
+THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT = 320, 200
+MAX_THUMBNAIL = 40_000
+"""Bytes of one; a picture that is still larger as a JPEG is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Where a share lies on the desktop, in its device pixels. `shown` False: it has no picture now (minimised, on another desktop)."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    shown: bool = True
+
+
+class Grab(Protocol):
+    """One screen or window that is looked at. Used by one thread."""
+
+    def look(self) -> Area:
+        """Where it is now. Raises SourceError(`window_closed` or `screen_gone`)."""
+
+    def open(self, area: Area, fps: int) -> Any:
+        """A container of pictures of it as it is at `area`, the pointer drawn; at most `fps` a second. Raises SourceError, av.FFmpegError."""
+
+    def close(self) -> None: ...
+
+
+class Desktop(Protocol):
+    """The screens and windows of one system, while somebody chooses among them."""
+
+    def listed(self, except_pid: int) -> tuple[Shareable, ...]: ...
+
+    def grab(self, id_: str) -> Grab:
+        """Raises SourceError."""
+
+    def close(self) -> None: ...
+
+
+def is_share(device: str) -> bool:
+    """Whether a device string names a screen or a window."""
+    return device.startswith(("screen:", "window:"))
+
+
+def number_of(id_: str) -> int:
+    """`window:77` -> 77. Raises SourceError for what is no such name."""
+    _, _, number = id_.partition(":")
+    if not number.isascii() or not number.isdigit() or len(number) > 20:
+        raise SourceError("not_found", "no such screen or window")
+    return int(number)
+
+
+def trouble() -> str:
+    """Why screens and windows cannot be shared here: a code, "" when they can."""
+    if sys.platform in ("win32", "darwin"):
+        return ""
+    if os.environ.get("WAYLAND_DISPLAY") or os.environ.get("XDG_SESSION_TYPE") == "wayland":
+        return "wayland"
+    return "" if os.environ.get("DISPLAY") else "no_display"
+
+
+def open_desktop() -> Desktop:
+    """Raises SourceError: `wayland`, `no_display`, `no_permission` or `unsupported`."""
+    code = trouble()
+    if code:
+        raise SourceError(code, "no screens to share")
+    try:
+        if sys.platform == "win32":
+            from vidconf.engine.screen_windows import WindowsDesktop
+
+            return WindowsDesktop()
+        if sys.platform == "darwin":
+            from vidconf.engine.screen_macos import MacDesktop
+
+            return MacDesktop()
+        from vidconf.engine.screen_x11 import X11Desktop
+
+        return X11Desktop()
+    except OSError as error:
+        raise SourceError("no_display", str(error)) from error
+
+
+def open_grabber(name: str, format_: str, options: dict[str, str]) -> Any:
+    """One of FFmpeg's grabbers. Raises SourceError, av.FFmpegError."""
+    try:
+        return av.open(name, format=format_, options=options)
+    except ValueError as error:     # this FFmpeg was built without it
+        raise SourceError("unsupported", str(error)) from error
+
+
+def clean_name(name: str) -> str:
+    """A window's title as it may be shown: whatever wrote it, it is one line, and turns no text around."""
+    kept = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in name if unicodedata.category(c) not in ("Cf", "Cs", "Co"))
+    return " ".join(kept.split())[:MAX_NAME]
+
+
+def listed(desktop: Desktop, except_pid: int, sound: str) -> Screens:
+    """What can be shared now; at most MAX_SHAREABLE, screens first. `sound`: why the computer's sound cannot, "" when it can."""
+    return Screens(desktop.listed(except_pid)[:MAX_SHAREABLE], "", sound)
+
+
+def thumbnails(desktop: Desktop, shareable: tuple[Shareable, ...]) -> Iterator[Thumbnail]:
+    """A small picture of each that has one now."""
+    for one in shareable:
+        if one.hidden:
+            continue
+        try:
+            picture = _snapshot(desktop, one.id)
+        except (SourceError, av.FFmpegError, OSError) as error:
+            log.info("no picture of %s: %s", one.id, error)
+            continue
+        if picture:
+            yield Thumbnail(one.id, base64.b64encode(picture).decode())
+
+
+def _snapshot(desktop: Desktop, id_: str) -> bytes:
+    """A JPEG of at most THUMBNAIL_WIDTH × THUMBNAIL_HEIGHT."""
+    grab = desktop.grab(id_)
+    try:
+        area = grab.look()
+        if not area.shown:
+            return b""
+        container = grab.open(area, 30)
+        try:
+            frame = next(container.decode(video=0), None)
+        finally:
+            container.close()
+    finally:
+        grab.close()
+    if frame is None:
+        return b""
+    scale = min(1.0, THUMBNAIL_WIDTH / frame.width, THUMBNAIL_HEIGHT / frame.height)
+    width, height = max(2, int(frame.width * scale) // 2 * 2), max(2, int(frame.height * scale) // 2 * 2)
+    small = frame.reformat(width=width, height=height, format="yuvj420p", interpolation="AREA", dst_color_range="JPEG")
+    jpeg = _jpeg(small)
+    return jpeg if len(jpeg) <= MAX_THUMBNAIL else b""
+
+
+def _jpeg(frame: av.VideoFrame) -> bytes:
+    encoder: Any = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj420p"
+    encoder.time_base = "1/25"
+    encoder.qmin, encoder.qmax = 3, 12
+    frame.pts = 0
+    return b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))
+
+
+def open_grab(device: str) -> Grab:
+    """For a share: the one screen or window that `device` names. Raises SourceError."""
+    desktop = open_desktop()
+    try:
+        return desktop.grab(device)
+    finally:
+        desktop.close()

@@ -1,0 +1,142 @@
+"""A shared screen or window: its pictures as they change, where it is, and when it is gone. One thread a share.
+
+Pictures come as often as something moves, up to the shape's rate, and STILL_FPS times a second while nothing does: what is equal to the
+picture before is neither converted nor scaled again (one comparison of memory, about a tenth of the cost). A window that has no picture
+now (minimised, on another desktop) goes on with its last one. Its new size, or a screen's new resolution, opens the grabber again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import av
+
+from vidconf.engine.capture import STILL_FPS, OnError, VideoCapture, fitted
+from vidconf.engine.screen import Area, Grab, is_share, open_grab
+
+log = logging.getLogger("vidconf.screen")
+
+LOOK_S = 0.2
+"""How soon a window that moves, hides or closes is noticed."""
+MAX_FAILURES = 10
+"""Grabs that fail one after another though the window is there; each is tried again LOOK_S later."""
+
+_memcmp = ctypes.CDLL("msvcrt" if hasattr(ctypes, "WinDLL") else None).memcmp
+_memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+
+OnArea = Callable[[Area], None]
+OnFrame = Callable[[av.VideoFrame, float], None]
+
+
+class ScreenCapture(VideoCapture):
+    """As `VideoCapture`, for `screen:<number>` and `window:<id>`; `on_area` tells where it is, at first and whenever that changes, on
+    the capture's thread. Errors besides a camera's: `window_closed`, `screen_gone`, and those of `screen.open_desktop`."""
+
+    def __init__(self, device: str, width: int, height: int, fps: int, on_frame: OnFrame, on_error: OnError, on_area: OnArea) -> None:
+        super().__init__(device, width, height, fps, on_frame, on_error)
+        self.name = "screen"
+        self._on_area = on_area
+        self._area: Area | None = None
+        self._grabbed: av.VideoFrame | None = None
+        """As it came from the screen …"""
+        self._shown: av.VideoFrame | None = None
+        """… and as it was last handed on."""
+        self._shown_at = 0.0
+
+    def _capture(self) -> None:
+        grab = open_grab(self.device)
+        try:
+            failures = 0
+            while not self._stopping.is_set():
+                area = self._look(grab)
+                if area.shown:
+                    try:
+                        self._follow(grab, area)
+                        failures = 0
+                    except (av.FFmpegError, OSError) as error:
+                        failures += 1
+                        log.info("a grab failed, tried again: %s", error)
+                        if failures > MAX_FAILURES:
+                            raise
+                self._repeat()
+                self._stopping.wait(LOOK_S)
+        finally:
+            grab.close()
+
+    def _look(self, grab: Grab) -> Area:
+        """Raises SourceError when it is gone."""
+        area = grab.look()
+        if area != self._area and not self._stopping.is_set():
+            self._area = area
+            self._on_area(area)
+        return area
+
+    def _follow(self, grab: Grab, area: Area) -> None:
+        """Its pictures, as long as it stays as large as it is, and shown. The grabber paces."""
+        container = grab.open(replace(area, width=area.width // 2 * 2, height=area.height // 2 * 2), self._fps)
+        try:
+            looked_at = time.monotonic()
+            stream = container.streams.video[0]
+            stream.thread_count = 1
+            for frame in self._live_frames(container.decode(stream)):
+                now = time.monotonic()
+                self._take(frame, now)
+                if now - looked_at >= LOOK_S:
+                    looked_at = now
+                    seen = self._look(grab)
+                    if (seen.width, seen.height, seen.shown) != (area.width, area.height, True) or self._moved_screen(seen, area):
+                        return
+        finally:
+            self._dead_at = float("inf")
+            container.close()
+
+    def _moved_screen(self, seen: Area, area: Area) -> bool:
+        """A screen is grabbed by where it lies."""
+        return self.device.startswith("screen:") and (seen.left, seen.top) != (area.left, area.top)
+
+    def _take(self, frame: av.VideoFrame, now: float) -> None:
+        before, self._grabbed = self._grabbed, frame
+        if before is not None and self._shown is not None and _same(before, frame):
+            if now - self._shown_at < 1 / STILL_FPS - 0.25 / self._fps:
+                return
+        else:
+            self._shown = self._scaled(frame)
+        self._shown_at = now
+        if not self._stopping.is_set():
+            self._on_frame(self._shown, now)
+
+    def _repeat(self) -> None:
+        """The last picture once more: who joins now must get one, too."""
+        if self._shown is not None and not self._stopping.is_set():
+            self._shown_at = time.monotonic()
+            self._on_frame(self._shown, self._shown_at)
+
+    def _scaled(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """At most as large as the shape; each pixel of a smaller one is the mean of those it stands for, which keeps thin strokes."""
+        width, height = fitted(frame.width, frame.height, *self._size)
+        if (width, height) == (frame.width, frame.height):
+            return frame.reformat(format="yuv420p")
+        return frame.reformat(width=width, height=height, format="yuv420p", interpolation="AREA")
+
+
+def _same(one: av.VideoFrame, other: av.VideoFrame) -> bool:
+    """Every byte of the only plane."""
+    if (one.width, one.height, one.format.name) != (other.width, other.height, other.format.name):
+        return False
+    a: Any = one.planes[0]
+    b: Any = other.planes[0]
+    if len(one.planes) != 1 or (a.line_size, a.buffer_size) != (b.line_size, b.buffer_size):
+        return False
+    return bool(_memcmp(a.buffer_ptr, b.buffer_ptr, min(a.buffer_size, a.line_size * one.height)) == 0)
+
+
+def picture_capture(device: str, width: int, height: int, fps: int, on_frame: OnFrame, on_error: OnError, on_area: OnArea) -> VideoCapture:
+    """For a camera, a file, a graph, a page image; or a screen or a window, which alone tells where it is."""
+    if is_share(device):
+        return ScreenCapture(device, width, height, fps, on_frame, on_error, on_area)
+    return VideoCapture(device, width, height, fps, on_frame, on_error)

@@ -1,0 +1,75 @@
+"""Screens of macOS, grabbed by FFmpeg's avfoundation. See `engine.screen`. It knows no windows: only whole screens can be shared.
+
+The system asks the user once whether this program may record the screen, and until it is answered gives a picture without windows;
+so nothing is shared before it says that it may.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from typing import Any
+
+from vidconf.engine.api import Shareable
+from vidconf.engine.screen import Area, number_of, open_grabber
+from vidconf.engine.sources import SourceError
+
+_MAX_SCREENS = 16
+
+
+class _Rect(ctypes.Structure):
+    _fields_ = [("left", ctypes.c_double), ("top", ctypes.c_double), ("width", ctypes.c_double), ("height", ctypes.c_double)]
+
+
+class MacDesktop:
+    """`screen.Desktop`. Raises OSError where CoreGraphics is not, SourceError(`no_permission`) until the user has allowed it."""
+
+    def __init__(self) -> None:
+        if platform.system() != "Darwin":
+            raise OSError("not macOS")
+        self._graphics = ctypes.CDLL("/System/Library/Frameworks/CoreGraphics.framework/CoreGraphics")
+        self._graphics.CGDisplayBounds.argtypes, self._graphics.CGDisplayBounds.restype = [ctypes.c_uint32], _Rect
+        for name in ("CGPreflightScreenCaptureAccess", "CGRequestScreenCaptureAccess"):
+            if hasattr(self._graphics, name):       # macOS 10.15 and later
+                getattr(self._graphics, name).restype = ctypes.c_bool
+        may = getattr(self._graphics, "CGPreflightScreenCaptureAccess", None)
+        if may is not None and not may():
+            self._graphics.CGRequestScreenCaptureAccess()
+            raise SourceError("no_permission", "screen recording is not allowed in the system's privacy settings")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def areas(self) -> list[Area]:
+        """Of each screen, in points, in the order in which avfoundation numbers them."""
+        screens, count = (ctypes.c_uint32 * _MAX_SCREENS)(), ctypes.c_uint32(0)
+        self._graphics.CGGetActiveDisplayList(_MAX_SCREENS, screens, ctypes.byref(count))
+        bounds = [self._graphics.CGDisplayBounds(screen) for screen in screens[: count.value]]
+        return [Area(int(b.left), int(b.top), int(b.width), int(b.height)) for b in bounds]
+
+    def listed(self, except_pid: int) -> tuple[Shareable, ...]:
+        return tuple(Shareable(f"screen:{n}", "", "screen", at.left, at.top, at.width, at.height) for n, at in enumerate(self.areas()))
+
+    def grab(self, id_: str) -> MacGrab:
+        if not id_.startswith("screen:"):
+            raise SourceError("unsupported", "windows cannot be shared on macOS")
+        return MacGrab(self, number_of(id_))
+
+
+class MacGrab:
+    """`screen.Grab` of a screen."""
+
+    def __init__(self, desktop: MacDesktop, number: int) -> None:
+        self._desktop, self._number = desktop, number
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def look(self) -> Area:
+        areas = self._desktop.areas()
+        if self._number >= len(areas):
+            raise SourceError("screen_gone", f"there are {len(areas)} screens")
+        return areas[self._number]
+
+    def open(self, area: Area, fps: int) -> Any:
+        return open_grabber(f"Capture screen {self._number}:none", "avfoundation", {"framerate": str(fps), "capture_cursor": "1"})

@@ -1,0 +1,163 @@
+"""Screens and windows of an X11 desktop, grabbed by FFmpeg's x11grab. See `engine.screen`.
+
+A window is grabbed by its id, not by where it lies: it may be moved and covered, and nothing else gets into the picture, because the
+server is asked to keep its picture by itself (`XDisplay.keep_picture`; a compositor has asked already). One that is minimised or on
+another desktop has no picture until it is back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vidconf.engine.api import Shareable
+from vidconf.engine.screen import Area, clean_name, number_of, open_grabber
+from vidconf.engine.sources import SourceError
+from vidconf.engine.x11 import BAD_DRAWABLE, BAD_WINDOW, Place, XDisplay, XError
+
+LEAST_SIDE = 32
+"""A window that is smaller holds nothing to show."""
+NOT_FOR_SHARING = ("DESKTOP", "DOCK", "TOOLBAR", "MENU", "SPLASH", "DROPDOWN_MENU", "POPUP_MENU", "TOOLTIP", "NOTIFICATION", "COMBO", "DND")
+
+
+class X11Desktop:
+    """`screen.Desktop`. Raises OSError where no X server answers."""
+
+    def __init__(self) -> None:
+        self._display = XDisplay()
+        self._kept: set[int] = set()
+        """Windows whose pictures are without what covers them, as long as somebody chooses."""
+
+    def close(self) -> None:
+        self._display.close()
+
+    def listed(self, except_pid: int) -> tuple[Shareable, ...]:
+        """Raises OSError when the server is gone."""
+        display = self._display
+        try:
+            screens = [
+                Shareable(f"screen:{number}", name, "screen", at.left, at.top, at.width, at.height)
+                for number, (name, at) in enumerate(display.monitors())
+            ]
+            windows = [found for window in self._windows() if (found := self._described(window, except_pid)) is not None]
+        except XError as error:
+            raise OSError(str(error)) from error
+        return (*screens, *windows)
+
+    def _windows(self) -> list[int]:
+        """Top-level windows, the uppermost first: the window manager's list, or without one all there are."""
+        display = self._display
+        for name in ("_NET_CLIENT_LIST_STACKING", "_NET_CLIENT_LIST"):
+            found = display.numbers(display.root, name)
+            if found:
+                return list(reversed(found))
+        return [window for window in reversed(display.children(display.root)) if self._stands_alone(window)]
+
+    def _stands_alone(self, window: int) -> bool:
+        try:
+            viewable, unmanaged, _ = self._display.attributes(window)
+        except XError as error:
+            return _gone(error)
+        return viewable and not unmanaged
+
+    def _described(self, window: int, except_pid: int) -> Shareable | None:
+        """None for what is not to be shared: a panel, a menu, our own window, one that has gone meanwhile."""
+        display = self._display
+        try:
+            viewable, unmanaged, drawable = display.attributes(window)
+            at = display.place(window)
+            types = {display.atom_name(atom) for atom in display.numbers(window, "_NET_WM_WINDOW_TYPE")}
+            states = {display.atom_name(atom) for atom in display.numbers(window, "_NET_WM_STATE")}
+            pid = display.numbers(window, "_NET_WM_PID")
+            title = display.property(window, "_NET_WM_NAME").decode("utf-8", "replace") or display.property(window, "WM_NAME").decode("latin-1")
+            program = display.property(window, "WM_CLASS").split(b"\0")
+        except XError as error:
+            _gone(error)
+            return None
+        if not drawable or unmanaged or min(at.width, at.height) < LEAST_SIDE or (except_pid and except_pid in pid[:1]):
+            return None
+        if any(f"_NET_WM_WINDOW_TYPE_{kind}" in types for kind in NOT_FOR_SHARING) or "_NET_WM_STATE_SKIP_TASKBAR" in states:
+            return None
+        name = clean_name(title) or clean_name(program[1].decode("latin-1") if len(program) > 1 else "")
+        hidden = not viewable or "_NET_WM_STATE_HIDDEN" in states
+        if not hidden:
+            self._keep_picture(window)
+        return Shareable(f"window:{window}", name, "window", at.left, at.top, at.width, at.height, hidden)
+
+    def _keep_picture(self, window: int) -> None:
+        if window in self._kept:
+            return
+        self._kept.add(window)
+        try:
+            self._display.keep_picture(window)
+        except XError as error:
+            _gone(error)
+
+    def grab(self, id_: str) -> X11Screen | X11Window:
+        """Raises SourceError where it is not (any more)."""
+        try:
+            return X11Screen(number_of(id_)) if id_.startswith("screen:") else X11Window(number_of(id_))
+        except OSError as error:
+            raise SourceError("no_display", str(error)) from error
+
+
+def _gone(error: XError) -> bool:
+    """False for a window that is not there any more; a connection that is gone raises on."""
+    if error.code == 0:
+        raise error
+    return False
+
+
+class X11Screen:
+    """`screen.Grab` of one monitor. Raises OSError."""
+
+    def __init__(self, number: int) -> None:
+        self._number, self._display = number, XDisplay()
+
+    def close(self) -> None:
+        self._display.close()
+
+    def look(self) -> Area:
+        try:
+            monitors = self._display.monitors()
+        except XError as error:
+            raise SourceError("screen_gone", str(error)) from error
+        if self._number >= len(monitors):
+            raise SourceError("screen_gone", f"there are {len(monitors)} screens")
+        at = monitors[self._number][1]
+        return Area(at.left, at.top, at.width, at.height)
+
+    def open(self, area: Area, fps: int) -> Any:
+        size = {"video_size": f"{area.width}x{area.height}", "framerate": str(fps), "draw_mouse": "1"}
+        return open_grabber(f"{self._display.name}+{area.left},{area.top}", "x11grab", size)
+
+
+class X11Window:
+    """`screen.Grab` of one window. Raises OSError."""
+
+    def __init__(self, window: int) -> None:
+        self._window, self._display = window, XDisplay()
+        self._kept = False
+        """Its picture is without what covers it."""
+
+    def close(self) -> None:
+        self._display.close()
+
+    def look(self) -> Area:
+        try:
+            if not self._kept:
+                self._kept = True
+                self._display.keep_picture(self._window)
+            at = self._display.place(self._window)
+            shown = self._display.viewable(self._window)
+        except XError as error:
+            code = "window_closed" if error.code in (BAD_WINDOW, BAD_DRAWABLE) else "screen_gone"
+            raise SourceError(code, str(error)) from error
+        return Area(at.left, at.top, at.width, at.height, shown and not _empty(at))
+
+    def open(self, area: Area, fps: int) -> Any:
+        size = {"video_size": f"{area.width}x{area.height}", "framerate": str(fps), "draw_mouse": "1"}
+        return open_grabber(self._display.name, "x11grab", {**size, "window_id": str(self._window)})
+
+
+def _empty(at: Place) -> bool:
+    return at.width < 2 or at.height < 2
