@@ -51,6 +51,7 @@ from vidconf.engine.frame_ring import Frame
 from vidconf.gui.stage.canvas import Format, Overlays, Shown, ground
 from vidconf.gui.stage.graphics import Trial
 from vidconf.gui.stage.pictures import Picture, Pictures
+from vidconf.gui.stage.shrinking import fits, shrunk
 from vidconf.gui.stage.yuv import FLOATS, VERTICES, crop, quad
 from vidconf.gui.theme import T
 from vidconf.resources import resource
@@ -70,6 +71,8 @@ class _Texture:
     bindings: QRhiShaderResourceBindings
     shape: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Width, height, stride and format of the picture in it."""
+    size: tuple[int, int] = (0, 0)
+    """Of the picture as it came: larger where the card takes none so large."""
     version: tuple[int, int] = (0, 0)
 
 
@@ -274,30 +277,34 @@ class GpuCanvas(QRhiWidget):
 
     def _upload(self, rhi: QRhi, batch: QRhiResourceUpdateBatch, track: str, picture: Picture, frame: Frame) -> bool:
         """Whether the track's texture holds `frame` afterwards."""
-        rows = frame.height + (frame.height + 1) // 2
-        if not picture.planar or max(frame.stride, rows) > self._most:
+        if not picture.planar:
             return False
-        shape = (frame.width, frame.height, frame.stride, frame.format)
         held = self._textures.get(track)
-        if held is not None and held.version == picture.version and held.shape == shape:
+        if held is not None and held.version == picture.version and held.size == (frame.width, frame.height):
             return True
-        pixels = QSize(frame.stride, rows)
+        width, height, stride, small = frame.width, frame.height, frame.stride, None
+        if not fits(width, height, stride, self._most):
+            small, width, height = shrunk(frame, self._most)
+            stride = small.width()
+        rows = height + (height + 1) // 2
+        shape = (width, height, stride, frame.format)
+        pixels = QSize(stride, rows)
         if held is None:
             texture = rhi.newTexture(QRhiTexture.Format.R8, pixels)
             if not texture.create():
-                raise RuntimeError(f"no texture of {frame.stride} × {rows}")
+                raise RuntimeError(f"no texture of {stride} × {rows}")
             held = self._textures[track] = _Texture(texture, self._bind(rhi, texture))
         elif held.pixels.pixelSize() != pixels:
             held.pixels.setPixelSize(pixels)  # what is bound follows by itself
             if not held.pixels.create():
-                raise RuntimeError(f"no texture of {frame.stride} × {rows}")
+                raise RuntimeError(f"no texture of {stride} × {rows}")
         # Borrowed, not copied: the ring keeps this slot for us until the next one is taken.
-        image = QImage(frame.data, frame.stride, rows, frame.stride, QImage.Format.Format_Grayscale8)
+        image = small or QImage(frame.data, stride, rows, stride, QImage.Format.Format_Grayscale8)
         upload = QRhiTextureUploadEntry(0, 0, QRhiTextureSubresourceUploadDescription(image))
         batch.uploadTexture(held.pixels, QRhiTextureUploadDescription(upload))
         if held.shape != shape:
             held.shape, self._moved = shape, True
-        held.version = picture.version
+        held.version, held.size = picture.version, (frame.width, frame.height)
         return True
 
     def _upload_over(self, batch: QRhiResourceUpdateBatch, size: QSize) -> None:
