@@ -137,7 +137,7 @@ def play(network: Network, packets: list[bytes], seed: int = 1) -> Result:
         while queue and queue[0][0] <= now:
             at, number, _, payload = heapq.heappop(queue)
             if number > highest:
-                asked += [(at + 0.02, missing, 0) for missing in range(highest + 1, number)] if network.rtt_s is not None else []
+                asked += [(at, missing, 0) for missing in range(highest + 1, number)] if network.rtt_s is not None else []
                 highest = number
             started = time.thread_time()
             _arrive(stream, network, packets, number, payload, at)
@@ -147,12 +147,12 @@ def play(network: Network, packets: list[bytes], seed: int = 1) -> Result:
             assert network.rtt_s is not None
             if due > now:
                 asked.append((due, number, tries))
-            elif stream.worth_asking(number & 0xFFFF, network.rtt_s, now):
+            elif stream.worth_asking(number & 0xFFFF, network.rtt_s, due):
                 if rnd.random() >= network.loss:
                     order += 1
-                    heapq.heappush(queue, (now + network.rtt_s, number, order, packets[number]))
+                    heapq.heappush(queue, (due + network.rtt_s, number, order, packets[number]))
                 elif tries < 9:
-                    asked.append((now + network.rtt_s, number, tries + 1))
+                    asked.append((due + network.rtt_s, number, tries + 1))
         started = time.thread_time()
         heard.append(stream.block(now) or bytes(BLOCK_BYTES))
         cpu += time.thread_time() - started

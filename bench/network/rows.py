@@ -114,10 +114,12 @@ def _mean(values: Sequence[float]) -> float | None:
 
 # ---- pictures
 async def pictures(server: Any, told: Told, folder: Path) -> AsyncIterator[Record]:
-    """720p30 with a voice: freezes, how old a picture is when it is handed over, what repairing costs."""
+    """720p30 with a voice, which pictures are shown together with: freezes, how old a picture is when it is handed over, what
+    repairing costs. The first of `reds` counts."""
     for words, rtt_ms, way in _ways(told):
-        condition = f"720p30, {words}"
-        plan = Plan(told.receivers, told.seconds, rtt_ms, [(0.0, way)], seed=told.seed, picture="1280x720", ages=True, settle_s=6.0)
+        red = told.reds[0]
+        condition = f"720p30, RED {'on' if red else 'off'}, {words}"
+        plan = Plan(told.receivers, told.seconds, rtt_ms, [(0.0, way)], seed=told.seed, red=red, picture="1280x720", ages=True, settle_s=6.0)
         try:
             watches = await _watched(server, plan, folder, told)
         except WatchError as error:

@@ -17,8 +17,10 @@ MAX_SOUND_HELD_S, MAX_PICTURE_HELD_S = 0.5, 0.3
 """More than that would cost the conversation more than the skew does."""
 STEP = 0.75
 """Part of the filtered skew that is corrected at once."""
-EARLY_S = 0.025
+EARLY_S = 0.028
 """A picture may be so early: nobody notices (ITU-R BT.1359: sound up to 125 ms late is not), and it is that much newer."""
+TOLERANCE_S = 0.006
+"""So much earlier still is let be: measurements tremble."""
 CLOCK_JUMP_S = 0.5
 
 
@@ -86,7 +88,7 @@ class LipSync:
         if before is None or before * skew <= 0:
             return False
         filtered = min(before, skew, key=abs)
-        if -LEAST_SKEW_S - EARLY_S / 8 < filtered < LEAST_SKEW_S:
+        if -EARLY_S - TOLERANCE_S < filtered < LEAST_SKEW_S:
             return False
         self._before_s = None       # what it does is seen in the next but one
         step = STEP * filtered if filtered > 0 else -filtered - EARLY_S
