@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -541,6 +541,12 @@ class Session:
 
     def subscriptions(self) -> Sequence[Subscription]:
         return list(self._subscriptions.values())
+
+    def drop_unnamed(self, named: Collection[str]) -> None:
+        """An offer names these tracks and no others. One that nobody has announced and no offer names any more was made by an offer
+        that was answered after its removal had been told."""
+        for sid in [s.sid for s in self._subscriptions.values() if not s.announced and s.sid not in named]:
+            self._remove_track(sid)
 
     def _remove_track(self, sid: str) -> None:
         subscription = self._subscriptions.pop(sid, None)

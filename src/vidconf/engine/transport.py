@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from livekit.protocol import models, rtc
@@ -53,6 +53,9 @@ class Owner(Protocol):
         """The subscription of a track; made when it is new."""
 
     def subscriptions(self) -> Sequence[Subscription]: ...
+
+    def drop_unnamed(self, named: Collection[str]) -> None:
+        """An offer names these tracks (sids) and no others."""
 
     def on_message(self, message: rtc.SignalResponse) -> None:
         """Everything of signalling that is about the room and not about the connection."""
@@ -276,6 +279,7 @@ class Connection:
         for gone in set(self._by_ssrc.values()) - set(table.values()):
             gone.unbind()
         self._by_ssrc, self._repairs = table, repairs
+        self.owner.drop_unnamed({subscription.sid for subscription in table.values()})
         self._told_ssrcs = tuple(sorted(table, key=lambda ssrc: table[ssrc].kind != "video"))
         self.feedback.asked(*feedback_asked(self._subscriber.remote))
 

@@ -144,6 +144,18 @@ async def test_a_server_that_tells_of_too_much_is_bounded(told: Told) -> None:
     assert len(told.session.subscriptions()) <= MAX_TRACKS
 
 
+async def test_a_track_whose_removal_came_before_its_offer_does_not_stay(told: Told) -> None:
+    told.update(person("PA_1", "ann", track("TR_1"), track("TR_2")))
+    told.update(person("PA_1", "ann", track("TR_2"), version=2))
+    told.session.subscription("TR_1", "video")      # as by the offer that was waiting
+    told.session.subscription("TR_3", "video")      # and by the one that is ahead of its announcement
+    told.session.drop_unnamed({"TR_1", "TR_3"})
+    assert [s.sid for s in told.session.subscriptions()] == ["TR_2", "TR_1", "TR_3"]
+    told.session.drop_unnamed({"TR_3"})
+    assert [s.sid for s in told.session.subscriptions()] == ["TR_2", "TR_3"], "announced, or named"
+    assert told.update(person("PA_1", "ann", track("TR_2"), track("TR_3"), version=3)) == [api.TrackAdded("TR_3", "ann", "camera", "video", False)]
+
+
 async def test_a_life_of_random_updates_stays_consistent(told: Told) -> None:
     """The tracks that the events tell of are the tracks that the last words of the server hold."""
     chance = random.Random(3)
