@@ -30,7 +30,8 @@ from vidconf.webrtc.description import (
     feedback_asked,
     remote_tracks,
 )
-from vidconf.webrtc.peer import Peer, ice_servers
+from vidconf.webrtc.peer import Peer
+from vidconf.webrtc.turn import turn_servers
 
 log = logging.getLogger("vidconf.transport")
 
@@ -100,7 +101,7 @@ class Connection:
             # LiveKit names public STUN servers when it has none of its own: an agency's client does not talk to those
             if not any("stun.l.google" in u or "twilio" in u for u in s.urls)
         ]
-        chosen = ice_servers([*servers, *offered][:4])
+        chosen = turn_servers([*servers, *offered])
         self._subscriber = Peer("subscriber", chosen, self._on_rtp, self._on_subscriber_rtcp)
         self._publisher = Peer("publisher", chosen, self._on_publisher_rtp, self._on_publisher_rtcp)
         for name, run in (

@@ -23,11 +23,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
-import psutil
 from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
 from pylibsrtp import Error as SrtpError
 
 from vidconf.webrtc import seams
+from vidconf.webrtc.addresses import local_addresses
 
 log = logging.getLogger("vidconf.transport")
 
@@ -265,21 +265,6 @@ class Port:
             await session.close()
         for transport in self._transports:
             transport.close()
-
-
-def local_addresses(host: str) -> list[str]:
-    """`host`, or all addresses of this machine for a wildcard: IPv4 for 0.0.0.0, both for `::`. No link-local IPv6."""
-    if host not in ("0.0.0.0", "::"):
-        return [host]
-    families = (socket.AF_INET,) if host == "0.0.0.0" else (socket.AF_INET, socket.AF_INET6)
-    found = [
-        entry.address
-        for entries in psutil.net_if_addrs().values()
-        for entry in entries
-        if entry.family in families and "%" not in entry.address and not entry.address.startswith("fe80:")
-    ]
-    # Loopback last: of use only to clients on this machine.
-    return sorted(dict.fromkeys(found), key=lambda a: ipaddress.ip_address(a).is_loopback) or ["127.0.0.1"]
 
 
 def _bind(addresses: list[str], port: int) -> list[socket.socket]:

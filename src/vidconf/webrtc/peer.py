@@ -12,63 +12,62 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 from aiortc import (
     RTCDataChannel,
     RTCDataChannelParameters,
-    RTCIceGatherer,
-    RTCIceServer,
     RTCIceTransport,
     RTCSctpCapabilities,
 )
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 
 from vidconf.webrtc.description import DescriptionError, Section, answer_to, offer_of, parse, transport_of
+from vidconf.webrtc.ice_agent import DIRECT_S, Agent
 from vidconf.webrtc.seams import (
     DataTransport,
     OnRtcp,
     OnRtp,
     PacketTransport,
     check_s,
+    gatherer_over,
     quiet_aioice,
     set_dtls_role,
     set_ice_controlling,
-    tap_datagrams,
 )
+from vidconf.webrtc.turn import TurnServer
 
 log = logging.getLogger("vidconf.transport")
 
 ANSWER_TIMEOUT_S = 15.0
-GATHER_TIMEOUT_S = 6.0
-"""aioice waits five seconds for a STUN server that does not answer."""
+GATHER_TIMEOUT_S = 2.0
 ANSWER_TRAVELS_S = 0.015
-PROBE_AFTER_S = 1.5
-PROBE_EVERY_S = 0.5
+PROBE_AFTER_S = 1.0
+PROBE_EVERY_S = 0.25
+"""Where nothing comes, so many checks are asked within the two seconds after which a way counts as silent that a bad one answers one."""
 RTT_EVERY_S = 1.0
 RTT_UP, RTT_DOWN = 0.6, 0.25
 """Weight of a new measurement. A queue that fills must be known of at once: who asks again too early fills it further."""
-LOST_AFTER_PROBES = 6
-"""Unanswered checks in a row, half a second each: with the quiet before them a dead way is known after four to eight seconds."""
+LOST_AFTER_S = 12.0
+"""Neither a packet nor an answer for so long, and the far end has given us up, or soon will. Until then the way may come back."""
 MAX_CANDIDATES = 64
 """A server that sends more is broken or hostile."""
 
 quiet_aioice()
 
 
-def ice_servers(entries: Sequence[dict[str, Any]]) -> list[RTCIceServer]:
-    """`{"urls", "username", "credential"}` as aiortc's; always a list, None would mean a public STUN server."""
-    return [RTCIceServer(list(e.get("urls", ())), e.get("username") or None, e.get("credential") or None) for e in entries]
-
-
 class Peer:
-    """One direction of a LiveKit session: the publisher (we offer) or the subscriber (the server offers)."""
+    """One direction of a LiveKit session: the publisher (we offer) or the subscriber (the server offers). `servers`, `relayed_only`
+    and `direct_s` as `ice_agent.Agent` takes them."""
 
-    def __init__(self, name: str, servers: list[RTCIceServer], on_rtp: OnRtp, on_rtcp: OnRtcp) -> None:
+    def __init__(
+        self, name: str, servers: Sequence[TurnServer], on_rtp: OnRtp, on_rtcp: OnRtcp, *, relayed_only: bool = False, direct_s: float = DIRECT_S
+    ) -> None:
         self.name = name
-        self.gatherer = RTCIceGatherer(iceServers=servers)
+        self.agent = Agent(servers, relayed_only=relayed_only, direct_s=direct_s)
+        self.gatherer = gatherer_over(self.agent)
         self.ice = RTCIceTransport(self.gatherer)
         self.dtls = PacketTransport(self.ice, on_rtp, on_rtcp)
+        self.agent.on_media, self.agent.on_garbage = self.dtls.take, self.dtls.note_garbage
         self.sctp = DataTransport(self.dtls)
         self.sections: list[Section] = []
         self.remote: SessionDescription | None = None
@@ -81,7 +80,8 @@ class Peer:
         self._start: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._gathering: asyncio.Task[None] | None = None
-        self._gathered = False
+        self._checks: set[asyncio.Task[None]] = set()
+        self._check_answered_at = float("-inf")
         self._answered: asyncio.Future[str] | None = None
         self._offer_id = 0
         self._candidates = 0
@@ -124,9 +124,9 @@ class Peer:
     async def add_candidate(self, line: str) -> None:
         """A trickled candidate (`candidate:…`). Raises DescriptionError.
 
-        The end-of-candidates mark is never passed on: aioice would ignore later ones. TCP candidates are skipped.
+        The end-of-candidates mark is never passed on: aioice would ignore later ones.
         """
-        if not line or " tcp " in line.lower() or self._candidates >= MAX_CANDIDATES or self.closed:
+        if not line or self._candidates >= MAX_CANDIDATES or self.closed:
             return
         self._candidates += 1
         try:
@@ -143,9 +143,17 @@ class Peer:
         """One RTP or RTCP packet, at once; False (and lost, as on any network) while the transport is not up."""
         return not self.closed and self.dtls.send_packet(packet)
 
-    def idle_s(self) -> float:
-        """Seconds since the last RTP or RTCP packet came."""
-        return time.monotonic() - self.dtls.last_packet_at
+    def silent_s(self) -> float:
+        """Seconds since the far end was last heard: a packet, or the answer to a check. 0 while it is not connected yet."""
+        if not self.connected.is_set():
+            return 0.0
+        return time.monotonic() - max(self.dtls.last_packet_at, self._check_answered_at)
+
+    @property
+    def way(self) -> str:
+        """By which it goes (`ice_agent.Way.kind`); "" without one."""
+        way = self.agent.way
+        return way.kind if way is not None else ""
 
     async def close(self) -> None:
         """Stop everything; never raises, safe to call twice."""
@@ -154,7 +162,7 @@ class Peer:
         self.closed = True
         if self._answered and not self._answered.done():
             self._answered.cancel()
-        for task in (self._watch, self._start):
+        for task in (self._watch, self._start, *self._checks):
             if task and not task.done():
                 task.cancel()
                 await asyncio.wait([task], timeout=1)
@@ -173,12 +181,8 @@ class Peer:
             raise ConnectionError("the peer is closed")
         if self._gathering is None:
             self._gathering = asyncio.create_task(self.gatherer.gather(), name=f"{self.name} gathers")
-        if not self._gathered:
-            # shielded: cut off in the middle, aioice would forget the sockets it has opened
-            await asyncio.shield(self._gathering)
-            if not self._gathered:
-                self._gathered = True
-                tap_datagrams(self.ice, self.dtls)
+        # shielded: cut off in the middle, the sockets that are open already would be forgotten
+        await asyncio.shield(self._gathering)
 
     def _begin(self, remote: SessionDescription, *, controlling: bool, role: str, delay_s: float = 0.0) -> None:
         if self._start is None and not self.closed:
@@ -191,7 +195,7 @@ class Peer:
         try:
             await asyncio.sleep(delay_s)
             for candidate in remote.media[0].ice_candidates[:MAX_CANDIDATES]:
-                if candidate.protocol.lower() == "udp":
+                with contextlib.suppress(ValueError):
                     await self.ice.addRemoteCandidate(candidate)
             await self.ice.start(ice)
             if self.ice.state != "completed":
@@ -214,26 +218,27 @@ class Peer:
         self._ice_changed()
 
     async def _watch_over(self) -> None:
-        """Measures the round trip, and sets `failed` when nothing comes any more: neither packets nor answers to checks."""
-        unanswered, measured_at = 0, float("-inf")
+        """Measures the round trip, asks where nothing comes, and sets `failed` when nothing has come for long."""
+        asked_at = float("-inf")
         while not self.closed:
-            idle, now = self.idle_s() >= PROBE_AFTER_S, time.monotonic()
-            if idle or now - measured_at >= RTT_EVERY_S:
-                measured_at = now
-                took_s = await check_s(self.ice)
-                if took_s is not None:
-                    known_s = took_s if self.rtt_s is None else self.rtt_s
-                    self.rtt_s = known_s + (RTT_UP if took_s > known_s else RTT_DOWN) * (took_s - known_s)
-                idle = idle and took_s is None
-            await asyncio.sleep(PROBE_EVERY_S)
-            if not idle:
-                unanswered = 0
-                continue
-            unanswered += 1
-            if unanswered >= LOST_AFTER_PROBES:
-                log.warning("%s: nothing has come for %.1f s", self.name, self.idle_s())
+            silent_s, now = self.silent_s(), time.monotonic()
+            if silent_s >= LOST_AFTER_S:
+                log.warning("%s: nothing has come for %.1f s", self.name, silent_s)
                 self.failed.set()
                 return
+            if silent_s >= PROBE_AFTER_S or now - asked_at >= RTT_EVERY_S:
+                asked_at = now
+                check = asyncio.create_task(self._check(), name=f"{self.name} is asked")
+                self._checks.add(check)
+                check.add_done_callback(self._checks.discard)
+            await asyncio.sleep(PROBE_EVERY_S)
+
+    async def _check(self) -> None:
+        took_s = await check_s(self.ice)
+        if took_s is not None:
+            self._check_answered_at = time.monotonic()
+            known_s = took_s if self.rtt_s is None else self.rtt_s
+            self.rtt_s = known_s + (RTT_UP if took_s > known_s else RTT_DOWN) * (took_s - known_s)
 
     def _ice_changed(self) -> None:
         if not self.closed and (self.ice.state in ("failed", "closed", "disconnected") or self.dtls.state in ("failed", "closed")):

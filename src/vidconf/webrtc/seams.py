@@ -1,4 +1,4 @@
-"""The only file that touches private names of aiortc and aioice. Debt by design.
+"""What touches private names of aiortc and aioice, with `ice_agent` and `turn`, and no other file. Debt by design.
 
 Each entry says the version it was read in, why it is needed, and the test that fails when it is no longer true
 (tests/unit/webrtc/test_peer.py, TestSeams). Loop's thread only.
@@ -15,10 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 from aioice import stun
-from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceTransport, RTCSctpTransport
+from aiortc import RTCCertificate, RTCDtlsTransport, RTCIceGatherer, RTCIceTransport, RTCSctpTransport
 from pylibsrtp import Error as SrtpError
 from pylibsrtp import Session
 from pylibsrtp._binding import ffi, lib
+
+from vidconf.webrtc.ice_agent import Agent
 
 log = logging.getLogger("vidconf.transport")
 
@@ -135,28 +137,11 @@ def quiet_aioice() -> None:
     logging.getLogger("aioice").setLevel(logging.ERROR)
 
 
-def tap_datagrams(ice: RTCIceTransport, dtls: PacketTransport) -> None:
-    """After gathering: SRTP goes from the socket straight to `dtls`, without two queues and a task; garbage stops here.
-
-    aioice 0.13.0: `StunProtocol.datagram_received` tries every datagram as STUN, lets struct.error out of a malformed one, and
-    hands an empty datagram on to aiortc 1.16.0, whose receive loop indexes it and closes the connection.
-    """
-    for protocol in ice._connection._protocols:
-        original = protocol.datagram_received
-
-        def received(data: Any, address: tuple[Any, ...], original: Callable[[Any, tuple[Any, ...]], None] = original) -> None:
-            first = data[0] if data else 255
-            if 128 <= first < 192:
-                dtls.take(data)
-            elif first < 64 and len(data) <= MAX_DATAGRAM:
-                try:
-                    original(data, address)
-                except Exception:
-                    dtls.malformed += 1
-            else:
-                dtls.malformed += 1
-
-        setattr(protocol, "datagram_received", received)  # noqa: B010 - a method by class, replaced on this object
+def gatherer_over(agent: Agent) -> RTCIceGatherer:
+    """aiortc 1.16.0: the gatherer makes a connection of its own and takes no other; RTCIceTransport takes it from there."""
+    gatherer = RTCIceGatherer(iceServers=[])
+    gatherer._connection = agent
+    return gatherer
 
 
 async def check_s(ice: RTCIceTransport) -> float | None:
@@ -181,7 +166,7 @@ class PacketTransport(RTCDtlsTransport):
     """DTLS-SRTP that hands every decrypted packet on as bytes, with its arrival in monotonic seconds.
 
     aiortc 1.16.0: `_handle_rtp_data` and `_handle_rtcp_data` are awaited in the receive loop and an exception in them
-    closes the transport; so the handlers are plain, short, and whatever they raise costs that packet only. `tap_datagrams`
+    closes the transport; so the handlers are plain, short, and whatever they raise costs that packet only. `ice_agent`
     goes round that loop; the overrides stay for what still comes through it.
     """
 
@@ -216,6 +201,10 @@ class PacketTransport(RTCDtlsTransport):
                 self._on_rtp(packet, now)
         except Exception:
             self._fault("RTCP" if control else "RTP")
+
+    def note_garbage(self) -> None:
+        """A datagram came that is no packet of any protocol here."""
+        self.malformed += 1
 
     async def _handle_rtp_data(self, data: bytes, arrival_time_ms: int) -> None:
         now = self.last_packet_at = time.monotonic()
@@ -268,8 +257,8 @@ class DataTransport(RTCSctpTransport):
 
 
 def send_datagram(ice: RTCIceTransport, data: bytes) -> bool:
-    """aioice 0.13.0: `Connection.sendto` takes the nominated pair and hands the datagram to its protocol; for a plain UDP
-    socket that is this one call. False when no pair is nominated (any longer)."""
+    """aioice 0.13.0: `Connection.sendto` takes the nominated pair and hands the datagram to its protocol; for each way of
+    `ice_agent` that is this one call. False when no pair is nominated (any longer)."""
     pair = ice._connection._nominated.get(1)
     if pair is None:
         return False

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from vidconf.relay import description
 from vidconf.rtp.packets import build_rtp
+from vidconf.webrtc.addresses import local_addresses
 from vidconf.webrtc.description import Section
 from vidconf.webrtc.ice_lite import (
     PROBES_PER_S,
@@ -21,7 +22,6 @@ from vidconf.webrtc.ice_lite import (
     Port,
     is_probe,
     is_signed,
-    local_addresses,
     read_check,
     write_answer,
     write_plain_answer,

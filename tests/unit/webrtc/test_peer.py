@@ -11,16 +11,18 @@ from typing import Any
 import aioice
 import aiortc
 import pytest
-from aiortc import RTCDtlsTransport, RTCIceGatherer, RTCIceTransport
+from aiortc import RTCDtlsTransport, RTCIceTransport
 from aiortc.rtcsctptransport import DataChunk
 from pylibsrtp import Error as SrtpError
 from pylibsrtp import Policy, Session
 
 from vidconf.rtp.packets import build_rtp, parse_rtp
 from vidconf.rtp.rtcp import Pli
+from vidconf.webrtc import peer as peer_module
 from vidconf.webrtc import seams
 from vidconf.webrtc.description import DescriptionError, Section
-from vidconf.webrtc.peer import Peer, ice_servers
+from vidconf.webrtc.ice_agent import Agent
+from vidconf.webrtc.peer import Peer
 
 PACKET = build_rtp(96, 1, 2, 3333, True, b"payload")
 
@@ -124,15 +126,35 @@ async def test_the_other_sides_farewell_is_noticed(pair: Pair) -> None:
 
 
 @pytest.mark.timeout(40)
-async def test_a_dead_way_is_noticed(pair: Pair) -> None:
-    """Nothing comes and nothing answers, as behind a pulled plug: both ends know within seconds."""
+async def test_a_dead_way_is_noticed(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes and nothing answers, as behind a pulled plug: the silence is counted from its beginning, and ends it at last."""
+    monkeypatch.setattr(peer_module, "LOST_AFTER_S", 4.0)
     await pair.connect()
+    await asyncio.sleep(2.5)
+    assert pair.subscriber.silent_s() < 1.6, "a quiet way is asked"
+    began = asyncio.get_running_loop().time()
     for peer in (pair.publisher, pair.subscriber):
         for protocol in peer.ice._connection._protocols:
             protocol.datagram_received = lambda data, address: None
-    began = asyncio.get_running_loop().time()
+    assert await settled(lambda: pair.subscriber.silent_s() > 2, 4)
+    assert 0.5 < asyncio.get_running_loop().time() - began < 2.3
+    assert not pair.subscriber.failed.is_set(), "it may come back"
     await asyncio.wait_for(pair.subscriber.failed.wait(), 12)
-    assert 2 < asyncio.get_running_loop().time() - began < 11
+    assert 2 < asyncio.get_running_loop().time() - began < 6
+
+
+async def test_a_way_that_comes_back_is_heard_again(pair: Pair) -> None:
+    await pair.connect()
+    held = pair.subscriber.ice._connection._protocols
+    for protocol in held:
+        protocol.datagram_received = lambda data, address: None
+    assert await settled(lambda: pair.subscriber.silent_s() > 2, 5)
+    for protocol in held:
+        del protocol.datagram_received
+    assert await settled(lambda: pair.subscriber.silent_s() < 0.5, 2)
+    pair.publisher.send(PACKET)
+    assert await settled(lambda: pair.rtp == [PACKET])
+    assert not pair.subscriber.failed.is_set()
 
 
 async def test_the_round_trip_of_the_medias_own_way_is_known(pair: Pair) -> None:
@@ -196,12 +218,6 @@ async def test_hostile_descriptions_and_candidates(pair: Pair) -> None:
     assert pair.subscriber._candidates <= 64
 
 
-def test_ice_servers_are_always_a_list() -> None:
-    assert ice_servers(()) == []
-    (server,) = ice_servers([{"urls": ["turn:h:1"], "username": "u", "credential": "c"}])
-    assert (server.urls, server.username, server.credential) == (["turn:h:1"], "u", "c")
-
-
 class TestSeams:
     """Each fails when a new aiortc or aioice no longer is what `seams` was written for."""
 
@@ -210,7 +226,9 @@ class TestSeams:
         assert aioice.__version__.startswith("0.13.")
 
     async def test_private_names(self) -> None:
-        ice = RTCIceTransport(RTCIceGatherer(iceServers=[]))
+        agent = Agent()
+        ice = RTCIceTransport(seams.gatherer_over(agent))
+        assert ice._connection is agent
         seams.set_ice_controlling(ice, True)
         assert ice.role == "controlling"
         seams.set_ice_controlling(ice, False)

@@ -1,0 +1,76 @@
+"""A small real HTTP proxy: CONNECT, Basic credentials, a log of where it was asked to. Streams only, as agencies' proxies are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from base64 import b64encode
+
+
+class ConnectProxy:
+    """`async with ConnectProxy(credentials="name:word") as proxy:`; `asked` holds (target, answered status)."""
+
+    def __init__(self, credentials: str = "", refuse: int = 0) -> None:
+        self.credentials, self.refuse = credentials, refuse
+        self.asked: list[tuple[str, int]] = []
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        name = f"{self.credentials}@" if self.credentials else ""
+        return f"http://{name}127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> ConnectProxy:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._tunnel(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass        # whoever asked has gone
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        verb, target, *_ = head.split()
+        wanted = f"Proxy-Authorization: Basic {b64encode(self.credentials.encode()).decode()}"
+        status = 405 if verb != "CONNECT" else 407 if self.credentials and wanted not in head else self.refuse or 200
+        self.asked.append((target, status))
+        if status != 200:
+            writer.write(f"HTTP/1.1 {status} no\r\nContent-Length: 0\r\n\r\n".encode())
+            await writer.drain()
+            return
+        host, _, port = target.rpartition(":")
+        there_reader, there = await asyncio.open_connection(host.strip("[]"), int(port))
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        both = [asyncio.create_task(_copy(reader, there)), asyncio.create_task(_copy(there_reader, writer))]
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in both:
+                one.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+            there.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()

@@ -1,0 +1,38 @@
+"""What an operator may write as a TURN server, and what of it is used. Real servers are asked in tests/e2e/test_other_ways.py."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidconf.webrtc.turn import MAX_SERVERS, TurnServer, read_url, turn_servers
+
+
+def test_urls() -> None:
+    assert read_url("turn:turn.example") == TurnServer("turn.example", 3478, "udp")
+    assert read_url("turn:turn.example:5000?transport=tcp", "u", "c") == TurnServer("turn.example", 5000, "tcp", "u", "c")
+    assert read_url("turns:turn.example") == TurnServer("turn.example", 5349, "tls")
+    assert read_url("turns:[2001:db8::5]:443?transport=tcp") == TurnServer("2001:db8::5", 443, "tls")
+    for wrong in ("stun:turn.example", "turn:", "turn:h:0", "turn:h:70000", "turns:h?transport=udp", "turn:h?transport=quic", "turn:u@h", "http://h", ""):
+        assert read_url(wrong) is None, wrong
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    for url in (text, f"turn:{text}", f"turns:{text}"):
+        server = read_url(url)
+        assert server is None or (server.host and 0 < server.port < 65536)
+
+
+def test_order_and_bounds() -> None:
+    entries = [
+        {"urls": ["turns:a:443", "turn:a", "stun:a", "nonsense"], "username": "u", "credential": "c"},
+        {"urls": "turn:b?transport=tcp"},
+        {"urls": None}, {"urls": 5}, {},
+        {"urls": ["turn:a"], "username": "u", "credential": "c"},
+    ]  # fmt: skip
+    assert turn_servers(entries) == [
+        TurnServer("a", 3478, "udp", "u", "c"), TurnServer("b", 3478, "tcp"), TurnServer("a", 443, "tls", "u", "c"),
+    ]  # fmt: skip
+    assert len(turn_servers([{"urls": [f"turn:h{n}" for n in range(50)]}])) == MAX_SERVERS
+    assert turn_servers(()) == []
