@@ -14,6 +14,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol
 
 import av
@@ -23,6 +24,8 @@ from vidconf.engine.sources import SourceError
 
 log = logging.getLogger("vidconf.screen")
 
+MAX_NUMBER = 0xFFFFFFFF
+"""X11's window ids have 32 bits; Windows keeps to as many of a handle's."""
 MAX_SHAREABLE = 64
 MAX_NAME = 200
 THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT = 320, 200
@@ -72,7 +75,7 @@ def is_share(device: str) -> bool:
 def number_of(id_: str) -> int:
     """`window:77` -> 77. Raises SourceError for what is no such name."""
     _, _, number = id_.partition(":")
-    if not number.isascii() or not number.isdigit() or len(number) > 20:
+    if not number.isascii() or not number.isdigit() or len(number) > 20 or int(number) > MAX_NUMBER:
         raise SourceError("not_found", "no such screen or window")
     return int(number)
 
@@ -133,8 +136,8 @@ def thumbnails(desktop: Desktop, shareable: tuple[Shareable, ...]) -> Iterator[T
             continue
         try:
             picture = _snapshot(desktop, one.id)
-        except (SourceError, av.FFmpegError, OSError) as error:
-            log.info("no picture of %s: %s", one.id, error)
+        except Exception as error:      # it closes, shrinks or hides at any moment: the others have theirs all the same
+            log.info("no picture of %s: %r", one.id, error)
             continue
         if picture:
             yield Thumbnail(one.id, base64.b64encode(picture).decode())
@@ -166,7 +169,7 @@ def _snapshot(desktop: Desktop, id_: str) -> bytes:
 def _jpeg(frame: av.VideoFrame) -> bytes:
     encoder: Any = av.CodecContext.create("mjpeg", "w")
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj420p"
-    encoder.time_base = "1/25"
+    encoder.time_base = Fraction(1, 25)
     encoder.qmin, encoder.qmax = 3, 12
     frame.pts = 0
     return b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))

@@ -84,7 +84,7 @@ class XDisplay:
         self._xcb = _library()
         self.name = os.environ.get("DISPLAY", "")
         screen = ctypes.c_int(0)
-        self._connection = self._xcb.xcb_connect(None, ctypes.byref(screen))
+        self._connection = self._xcb.xcb_connect(self.name.encode() or None, ctypes.byref(screen))
         if self._xcb.xcb_connection_has_error(self._connection):
             self.close()
             raise OSError(f"no X server at {self.name or 'DISPLAY'}")
