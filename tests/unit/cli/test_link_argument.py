@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from vidconf.cli import link_argument as module
 
 SECRET = "kh0ng-noi-voi-ai-thu-ky-biet"
 LINK = f"https://hop.example.gov.vn/m/abcd-efgh-jkmn#k={SECRET}"
@@ -39,6 +43,24 @@ def test_the_secret_is_wiped_and_the_rest_stays(program: Path) -> None:
     assert link == LINK, "the program has it still"
     wiped = LINK.partition("#")[0] + "#" + "*" * (len(SECRET) + 2)
     assert words.split("\0")[2:] == [wiped, "--language", "vi", f"again {wiped}", ""]
+
+
+def test_on_a_mac_it_is_wiped_where_dyld_keeps_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With words of our own in the place of `main`'s."""
+    words = [ctypes.create_string_buffer(word.encode()) for word in ("vidconf", LINK, "--language", f"again {LINK}")]
+    argv = ctypes.pointer((ctypes.c_void_p * 5)(*(ctypes.addressof(word) for word in words), None))
+    count = ctypes.pointer(ctypes.c_int(len(words)))
+    pointer = ctypes.POINTER(ctypes.POINTER(ctypes.c_void_p))
+    held = ctypes.cast(argv, ctypes.POINTER(ctypes.c_void_p))
+    system = SimpleNamespace(_NSGetArgc=lambda: count, _NSGetArgv=lambda: ctypes.cast(ctypes.pointer(held), pointer))
+    monkeypatch.setattr(module.ctypes, "CDLL", lambda name: system)
+    monkeypatch.setattr(module.sys, "platform", "darwin")
+    secret = LINK.partition("#")[2]
+    assert module.conceal(secret)
+    wiped = LINK.replace(secret, "*" * len(secret))
+    assert [word.value.decode() for word in words] == ["vidconf", wiped, "--language", f"again {wiped}"]
+    monkeypatch.setattr(module.ctypes, "CDLL", lambda name: SimpleNamespace())
+    assert not module.conceal(secret), "another C library is no reason to fail"
 
 
 def test_a_link_without_a_secret_is_left_alone(program: Path) -> None:
