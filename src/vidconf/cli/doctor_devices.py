@@ -111,11 +111,16 @@ def graphics_cards() -> list[str]:
 
 def camera(put: Put, told: Mapping[str, Any]) -> None:
     """The chosen camera gives a picture."""
+    from vidconf.engine.cameras import cameras
     from vidconf.engine.capture import VideoCapture
-    from vidconf.engine.sources import cameras
+    from vidconf.engine.device_listings import find
 
     device = str(told.get("camera") or "default")
-    names = [name for _, name in cameras()] if sys.platform == "linux" else []
+    try:
+        listed = cameras()
+    except OSError:
+        listed = ()     # opening one says why
+    names, chosen = [one.name for one in listed], find(listed, device)
     shown: dict[str, Any] = {}
     trouble: list[tuple[str, str]] = []
     settled = threading.Event()
@@ -133,7 +138,7 @@ def camera(put: Put, told: Mapping[str, Any]) -> None:
     settled.wait(PICTURE_S)
     capture.stop()
     capture.join(1.0)
-    detail = {"device": device, "devices": names, **shown}
+    detail = {"device": chosen.name if chosen is not None else device, "devices": names, **shown}
     if shown:
         put(Finding("doctor.camera", "ok", "works", detail))
     else:
@@ -149,16 +154,15 @@ def sound(put: Put, told: Mapping[str, Any]) -> None:
     if hint is not None:
         put(hint)
     put(_speaker(str(told.get("speaker") or "default"), {device.id: device.name for device in devices.speakers}))
-    put(_microphone(str(told.get("microphone") or "default"), [device.name for device in devices.microphones]))
+    put(_microphone(str(told.get("microphone") or "default"), {device.id: device.name for device in devices.microphones}))
 
 
 def sound_server_hint() -> Finding | None:
     """A sound server that runs and cannot be reached: two packages a distribution may leave out."""
+    from vidconf.engine import pulse
     from vidconf.engine.alsa import has_plugin
 
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    runs = bool(os.environ.get("PULSE_SERVER")) or bool(runtime and (Path(runtime) / "pulse" / "native").exists())
-    if sys.platform != "linux" or not runs:
+    if sys.platform != "linux" or not pulse.runs():
         return None
     if not has_plugin("pulse"):
         return Finding("doctor.sound", "warning", "no_plugin", {"package": "libasound2-plugins"})
@@ -193,7 +197,7 @@ def _speaker(device: str, listed: Mapping[str, str]) -> Finding:
     return Finding("doctor.speaker", "ok", "works", detail)
 
 
-def _microphone(device: str, names: list[str]) -> Finding:
+def _microphone(device: str, listed: Mapping[str, str]) -> Finding:
     from vidconf.engine.capture import MicrophoneCapture
 
     blocks: list[bytes] = []
@@ -214,7 +218,7 @@ def _microphone(device: str, names: list[str]) -> Finding:
         time.sleep(LISTENS_S)
     capture.stop()
     capture.join(1.0)
-    detail: dict[str, Any] = {"device": device, "devices": names}
+    detail: dict[str, Any] = {"device": listed.get(device, device), "devices": list(listed.values())}
     heard = list(blocks)
     if not heard:
         return _trouble("doctor.microphone", trouble, detail)
@@ -238,4 +242,5 @@ def _trouble(code: str, trouble: list[tuple[str, str]], detail: Mapping[str, Any
     result, reason = trouble[0] if trouble else ("device_lost", "nothing came")
     if result not in ("no_device", "not_found", "no_permission", "device_in_use", "device_lost") or (result == "no_device" and detail["devices"]):
         result = "unreadable"  # ALSA says the same of a device that is not there and of one that does not work
-    return Finding(code, "warning" if result == "no_device" else "failure", result, {**detail, "reason": reason})
+    away = result == "not_found" and detail["devices"]      # the meeting is held with another, and says so
+    return Finding(code, "warning" if result == "no_device" or away else "failure", result, {**detail, "reason": reason})

@@ -1,89 +1,95 @@
-"""Cameras, microphones and loudspeakers of this machine. `listed` blocks for some milliseconds: call it in an executor.
+"""Cameras, microphones and loudspeakers of this machine. `listed` blocks for some milliseconds: call it off the loop.
 
 Never raises: a sound system that does not answer has no devices. On Linux sound goes through ALSA; where PulseAudio or PipeWire
 serves it, each of their sources and sinks is a device of its own, `pulse:<name>`, when `pactl` to list them and ALSA's plugin
-to reach them are installed.
+to reach them are installed. What the lists mean: `engine.device_listings`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
-import subprocess
+import os
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import av
 
-from vidconf.engine.alsa import has_plugin, in_turn, prepare_alsa
+from vidconf.engine import pulse
+from vidconf.engine.alsa import in_turn, prepare_alsa
 from vidconf.engine.api import Device, Devices
+from vidconf.engine.cameras import NODES, SYSTEM, cameras
+from vidconf.engine.device_listings import alsa_devices, avfoundation_devices, dshow_devices
 from vidconf.engine.portaudio_output import outputs
-from vidconf.engine.sources import cameras
 
 log = logging.getLogger("vidconf.devices")
 
-PACTL_TIMEOUT_S = 2.0
+CARDS = Path("/proc/asound/cards")
 
 
 def listed() -> Devices:
     """What there is now. `default` always works as an id besides."""
-    return Devices(cameras=_cameras(), microphones=_microphones(), speakers=_speakers())
+    source, sink = pulse.defaults()
+    microphones, speakers = _microphones(), _speakers()
+    if sys.platform == "linux":
+        defaults = (_one_of(microphones, f"pulse:{source}"), _one_of(speakers[0], f"pulse:{sink}"))
+    else:
+        defaults = ("", speakers[1])
+    return Devices(_cameras(), microphones, speakers[0], *defaults)
+
+
+def signature() -> tuple[Any, ...]:
+    """Changes when a camera or a card comes or goes, or may be used by us now: cheap enough for every second (Linux; elsewhere always
+    the same). Sound servers tell of themselves (`pulse.subscribe`)."""
+    if sys.platform != "linux":
+        return ()
+    nodes = sorted(path.name for path in SYSTEM.glob("video*"))
+    usable = [(name, os.access(NODES / name, os.R_OK | os.W_OK)) for name in nodes]
+    try:
+        cards = CARDS.read_text()
+    except OSError:
+        cards = ""
+    return (usable, cards, pulse.runs())
 
 
 def _cameras() -> tuple[Device, ...]:
     try:
-        return tuple(Device(node, name) for node, name in cameras())
+        return cameras()
     except OSError as error:
         log.info("cameras cannot be listed: %s", error)
         return ()
 
 
 def _microphones() -> tuple[Device, ...]:
-    if sys.platform != "linux":
-        return ()
-    found = [Device(f"pulse:{name}", words) for name, words in _pulse("sources") if not name.endswith(".monitor")]
-    if found:
-        return tuple(found)
-    return _cards("microphones", av.enumerate_input_devices)
-
-
-def _speakers() -> tuple[Device, ...]:
-    found = [Device(f"pulse:{name}", words) for name, words in _pulse("sinks")]
-    if found:
-        return tuple(found)
     if sys.platform == "linux":
-        return _cards("loudspeakers", av.enumerate_output_devices)
+        return pulse.devices("sources") or alsa_devices(_enumerated("microphones", av.enumerate_input_devices, "alsa"))
+    if sys.platform == "win32":
+        return dshow_devices(_enumerated("microphones", av.enumerate_input_devices, "dshow"), "audio")
+    return avfoundation_devices(_enumerated("microphones", av.enumerate_input_devices, "avfoundation"), "audio")
+
+
+def _speakers() -> tuple[tuple[Device, ...], str]:
+    """The loudspeakers, and which is the default where PortAudio lists them."""
+    if sys.platform == "linux":
+        return pulse.devices("sinks") or alsa_devices(_enumerated("loudspeakers", av.enumerate_output_devices, "alsa")), ""
     try:
-        return tuple(Device(number, name) for number, name in outputs())
+        return outputs()
     except OSError as error:        # without a list the default still plays
         log.info("loudspeakers cannot be listed: %s", error)
-        return ()
+        return (), ""
 
 
-def _cards(what: str, enumerated: Callable[[str], Iterable[Any]]) -> tuple[Device, ...]:
-    """ALSA's own."""
+def _enumerated(what: str, enumerate_: Callable[[str], Iterable[Any]], way: str) -> list[Any]:
     prepare_alsa()
     try:
         with in_turn():
-            names = list(enumerated("alsa"))
+            return list(enumerate_(way))
     except (av.FFmpegError, ValueError, OSError) as error:
         log.info("%s cannot be listed: %s", what, error)
-        return ()
-    # each card comes under several names; this is the one that takes any format. The rest are filters, and `default` is implied.
-    return tuple(Device(f"alsa:{d.name}", " ".join((d.description or d.name).split())) for d in names if d.name.startswith("plughw:"))
+        return []
 
 
-def _pulse(kind: str) -> list[tuple[str, str]]:
-    """(name, description) of PulseAudio's `sources` or `sinks`; none where it is not, or does not answer."""
-    program = shutil.which("pactl") if sys.platform == "linux" else None
-    if program is None or not has_plugin("pulse"):
-        return []
-    try:
-        done = subprocess.run([program, "--format=json", "list", kind], capture_output=True, timeout=PACTL_TIMEOUT_S, check=True)
-        entries: Any = json.loads(done.stdout)
-        return [(str(e["name"]), str(e.get("description") or e["name"])) for e in entries]
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.info("PulseAudio's %s cannot be listed: %s", kind, type(error).__name__)
-        return []
+def _one_of(devices: Iterable[Device], id_: str) -> str:
+    """The id where it is listed: a sound server's default may be what it only pretends to have."""
+    return id_ if any(device.id == id_ for device in devices) else ""

@@ -58,6 +58,7 @@ class EngineHost:
         self._wanted: dict[str, api.OpenSource] = {}
         self._volumes: dict[str | None, api.SetVolume] = {}
         self._select: api.SelectSpeaker | None = None
+        self._watching_devices = False
         self._previews: dict[str, api.WatchTrack] = {}
         self._tracks: set[str] = set()
         self._rings: dict[str, str] = {}
@@ -122,6 +123,8 @@ class EngineHost:
                 self._volumes[identity] = command
             case api.SelectSpeaker():
                 self._select = command
+            case api.ListDevices():
+                self._watching_devices = True
             case api.WatchTrack(track) if track.startswith("local:"):
                 self._previews[track] = command
             case api.Join():
@@ -255,6 +258,8 @@ class EngineHost:
         for volume in self._volumes.values():
             self._write(volume)
         early, self._early = self._early, []
+        if self._watching_devices and not any(isinstance(c, api.ListDevices) for c in early):
+            self._write(api.ListDevices())
         for command in early:
             self._write(command)
         if again and not any(isinstance(c, api.Join) for c in early):

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import logging
 import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+from vidconf.engine.api import Device
 from vidconf.engine.codecs.opus import BLOCK, RATE_HZ
+from vidconf.engine.device_listings import find, portaudio_outputs
 
 log = logging.getLogger("vidconf.playout")
 
@@ -27,7 +30,7 @@ _alive = 0
 
 
 class PortAudioOutput:
-    """48 kHz mono, 16 bit, `latency_s` of it ahead of what is heard. `device`: a number of `outputs`, a name, or `default`.
+    """48 kHz mono, 16 bit, `latency_s` of it ahead of what is heard. `device`: an id of `outputs`, a number, a name, or `default`.
     Raises OSError."""
 
     def __init__(self, device: str, latency_s: float) -> None:
@@ -46,7 +49,7 @@ class PortAudioOutput:
 
     @staticmethod
     def _open(sounddevice: Any, device: str, latency_s: float) -> Any:
-        chosen = None if device == "default" else int(device) if device.isdecimal() else device
+        chosen = None if device == "default" else _number(sounddevice, device)
         stream = sounddevice.RawOutputStream(
             samplerate=RATE_HZ, blocksize=BLOCK, channels=1, dtype="int16", device=chosen, latency=latency_s
         )
@@ -75,11 +78,29 @@ class PortAudioOutput:
             log.warning("a loudspeaker stays open: %s", error)
 
 
-def outputs() -> list[tuple[str, str]]:
-    """(number, name) of each loudspeaker. Raises OSError."""
+def outputs() -> tuple[tuple[Device, ...], str]:
+    """The loudspeakers, and the default one's id ("" where there is none). PortAudio knows those there were when it was started: it is
+    started anew, but not under an open stream. Raises OSError."""
     with _guarded() as sounddevice:
-        entries = enumerate(sounddevice.query_devices())
-        return [(str(number), str(entry["name"])) for number, entry in entries if entry["max_output_channels"] > 0]
+        if not _alive:
+            sounddevice._terminate()
+            sounddevice._initialize()
+        entries, interfaces = list(sounddevice.query_devices()), list(sounddevice.query_hostapis())
+        devices = portaudio_outputs(entries, interfaces)
+        standard = sounddevice.default.device[1]
+        name = str(entries[standard]["name"]) if 0 <= standard < len(entries) else ""
+        # an older way to the same loudspeaker has the first letters of its name
+        return devices, next((device.id for device in devices if name and device.id.removeprefix("portaudio:").startswith(name)), "")
+
+
+def _number(sounddevice: Any, device: str) -> int | str:
+    """PortAudio's own number of an id; names and old numbers as they are."""
+    if device.startswith("portaudio:"):
+        found = find(portaudio_outputs(list(sounddevice.query_devices()), list(sounddevice.query_hostapis())), device)
+        if found is None:
+            raise OSError(errno.ENOENT, "no such loudspeaker")
+        return int(found.node)
+    return int(device) if device.isdecimal() else device
 
 
 @contextlib.contextmanager

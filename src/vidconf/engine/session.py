@@ -203,6 +203,12 @@ class Session:
         if self._connection is not None:
             self._connection.publishing.changed()
 
+    def switch_device(self, source: str, device: str) -> None:
+        """The same source from another device; whether it is muted is not asked and not changed."""
+        publication = self.publications.get(source)
+        if publication is not None and not publication.closed:
+            publication.switch(device)
+
     def _close_publication(self, publication: Publication) -> None:
         if self.publications.get(publication.source) is publication:
             del self.publications[publication.source]

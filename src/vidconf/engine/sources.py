@@ -2,7 +2,7 @@
 
 Called on capture threads (opening may block). Everything is read through PyAV, on every system. Failures become SourceError
 with the codes of `api.SourceChanged`. On Linux a microphone is an ALSA name; `pulse:<source>` is one too (ALSA's plugin for
-PulseAudio, which PipeWire serves as well): PyAV's wheel has no PulseAudio input of its own.
+PulseAudio, which PipeWire serves as well): PyAV's wheel has no PulseAudio input of its own. Cameras: `engine.cameras`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from urllib.parse import unquote
 
 import av
 
+from vidconf.engine import pulse
 from vidconf.engine.alsa import in_turn, pcm_names, prepare_alsa
+from vidconf.engine.cameras import open_camera
+from vidconf.engine.device_listings import avfoundation_devices, dshow_devices, find, is_device
 
 log = logging.getLogger("vidconf.capture")
 
+OPENS_S = 5.0
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FILE_SUFFIXES = (*IMAGE_SUFFIXES, ".mp4", ".mkv", ".webm", ".mov", ".avi", ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
 
@@ -73,7 +77,7 @@ def open_source(device: str, kind: str, width: int, height: int, fps: int) -> Op
         path = _file_of(device)
         if path is not None:
             return _open_file(path, kind, epoch)
-        return Opened(_open_camera(device, width, height, fps) if kind == "video" else _open_microphone(device), live=True)
+        return Opened(open_camera(device, width, height, fps) if kind == "video" else _open_microphone(device), live=True)
     except (av.FFmpegError, OSError) as error:
         raise _explain(error, device) from error
     except ValueError as error:
@@ -84,7 +88,7 @@ def _file_of(device: str) -> Path | None:
     """The file a device string names, there or not; None for the name of a device."""
     if device.startswith("file://"):
         return Path(unquote(device.removeprefix("file://")))
-    if device == "default" or device.startswith(("/dev/", "pulse:", "alsa:")):
+    if is_device(device):
         return None
     path = Path(device)
     return path if path.suffix.lower() in FILE_SUFFIXES or "/" in device or path.is_file() else None
@@ -114,51 +118,36 @@ def _open_file(path: Path, kind: str, epoch: float | None) -> Opened:
     return Opened(container, live=False, duration_s=(container.duration or 0) / av.time_base, epoch=epoch)
 
 
-def _open_camera(device: str, width: int, height: int, fps: int) -> Any:
-    if sys.platform != "linux":
-        raise SourceError("no_device", f"cameras of {sys.platform} are not supported in this version")
-    if device == "default":
-        nodes = cameras()
-        if not nodes:
-            raise SourceError("no_device", "no camera")
-        device = nodes[0][0]
-    elif not device.startswith("/dev/"):
-        found = [node for node, name in cameras() if name == device]
-        if not found:
-            raise SourceError("not_found", f"no camera called {device}")
-        device = found[0]
-    wanted = {"video_size": f"{width}x{height}", "framerate": str(fps)}
-    # Most cameras have the large pictures at full speed as JPEG only; one without JPEG, or of other sizes, says so by EINVAL.
-    for options in ({"input_format": "mjpeg", **wanted}, wanted, {}):
-        try:
-            return av.open(device, format="v4l2", options=options, timeout=5.0)
-        except (av.FFmpegError, OSError) as error:
-            if getattr(error, "errno", 0) not in (errno.EINVAL, errno.EIO) or not options:
-                raise
-    raise AssertionError("the last attempt returns or raises")
-
-
-def cameras() -> list[tuple[str, str]]:
-    """(device node, name) of each camera on Linux; a camera's further nodes (metadata) are left out."""
-    found = []
-    for node in sorted(Path("/sys/class/video4linux").glob("video*"), key=lambda p: (len(p.name), p.name)):
-        try:
-            if (node / "index").read_text().strip() == "0":
-                found.append((f"/dev/{node.name}", (node / "name").read_text().strip()))
-        except OSError as error:
-            log.info("camera %s cannot be read: %s", node.name, error)
-    return found
-
-
 def _open_microphone(device: str) -> Any:
-    if sys.platform != "linux":
-        raise SourceError("no_device", f"microphones of {sys.platform} are not supported in this version")
+    """Raises SourceError, OSError, av.FFmpegError."""
+    if sys.platform == "linux":
+        return _open_alsa(device)
+    windows = sys.platform == "win32"
+    listed = av.enumerate_input_devices("dshow" if windows else "avfoundation")
+    there = dshow_devices(listed, "audio") if windows else avfoundation_devices(listed, "audio")
+    if not there:
+        raise OSError(errno.ENODEV, "no microphone")
+    if not windows and device == "default":
+        return av.open("none:default", format="avfoundation", options={}, timeout=OPENS_S)
+    microphone = there[0] if device == "default" else find(there, device)
+    if microphone is None:
+        raise OSError(errno.ENOENT, f"no microphone called {device}")
+    if windows:
+        # without the option, blocks of half a second
+        name = microphone.id.removeprefix("dshow:")
+        return av.open(f"audio={name}", format="dshow", options={"audio_buffer_size": "20"}, timeout=OPENS_S)
+    return av.open(f"none:{microphone.id.removeprefix('avfoundation:')}", format="avfoundation", options={}, timeout=OPENS_S)
+
+
+def _open_alsa(device: str) -> Any:
     prepare_alsa()
+    if device == "default" and pulse.hears_only_itself():
+        raise SourceError("no_device", "the sound server has loudspeakers only")
     problem: Exception = OSError(errno.ENODEV, "no microphone")
     for name in pcm_names(device):
         try:
             with in_turn():
-                return av.open(name, format="alsa", options={"sample_rate": "48000", "channels": "1"}, timeout=5.0)
+                return av.open(name, format="alsa", options={"sample_rate": "48000", "channels": "1"}, timeout=OPENS_S)
         except (av.FFmpegError, OSError) as error:
             problem = error
             if getattr(error, "errno", 0) in (errno.EBUSY, errno.EACCES, errno.EPERM):
@@ -169,6 +158,17 @@ def _open_microphone(device: str) -> Any:
     raise problem
 
 
+def opens(device: str, kind: str) -> bool:
+    """Whether it could be opened now, and is closed again at once: to know when a device that was in use is free. Blocks."""
+    try:
+        opened = open_source(device, kind, 640, 360, 30)
+    except SourceError as error:
+        log.debug("%s still does not open: %s", kind, error)
+        return False
+    opened.container.close()
+    return True
+
+
 def _explain(error: Exception, device: str) -> SourceError:
     number = getattr(error, "errno", 0) or 0
     if number == errno.EBUSY:
@@ -177,4 +177,9 @@ def _explain(error: Exception, device: str) -> SourceError:
         return SourceError("no_permission", str(error))
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         return SourceError("no_device" if device == "default" else "not_found", str(error))
+    if number == errno.EIO and sys.platform == "win32":
+        # DirectShow tells FFmpeg no more than that the graph did not start: another program has the device, or privacy settings close it
+        return SourceError("device_in_use", str(error))
+    if number == errno.EIO and sys.platform == "darwin":
+        return SourceError("no_permission", str(error))     # AVFoundation's answer where the user has not allowed it
     return SourceError("unreadable" if device.startswith("lavfi:") or _file_of(device) else "no_device", str(error))

@@ -180,21 +180,21 @@ def test_who_will_paint_is_asked_as_the_window_asks(chosen: str, code: str, name
 
 
 def test_a_microphone_that_hears_something() -> None:
-    finding = _microphone("lavfi:sine=frequency=440:sample_rate=48000", ["A", "B"])
+    finding = _microphone("lavfi:sine=frequency=440:sample_rate=48000", {"a": "A", "b": "B"})
     assert (finding.status, finding.result, finding.detail["devices"]) == ("ok", "works", ["A", "B"])
     assert -24 < finding.detail["level_db"] < -18
 
 
 def test_a_microphone_that_is_turned_low_and_one_that_is_switched_off() -> None:
-    finding = _microphone("lavfi:sine=frequency=440:sample_rate=48000,volume=0.01", [])
+    finding = _microphone("lavfi:sine=frequency=440:sample_rate=48000,volume=0.01", {})
     assert (finding.status, finding.result) == ("ok", "quiet")
-    finding = _microphone("lavfi:anullsrc=r=48000:cl=mono", [])
+    finding = _microphone("lavfi:anullsrc=r=48000:cl=mono", {})
     assert (finding.status, finding.result) == ("warning", "silent")
     assert finding.help()
 
 
 def test_microphones_that_are_not_there() -> None:
-    finding = _microphone("alsa:no such card", [])
+    finding = _microphone("alsa:no such card", {})
     assert (finding.status, finding.result) == ("failure", "not_found")
     assert finding.text() == words.text("device.microphone.not_found")
     assert finding.help() == words.text("device.help.not_found")
@@ -204,7 +204,7 @@ def test_a_microphone_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(doctor_devices, "OPENS_S", 0.3)
     monkeypatch.setattr("vidconf.engine.capture.open_source", hanging(1.5))
     began = time.monotonic()
-    finding = _microphone("default", ["A"])
+    finding = _microphone("default", {"a": "A"})
     assert (finding.status, finding.result) == ("failure", "device_lost")
     assert time.monotonic() - began < 4
 
@@ -216,6 +216,8 @@ def test_a_microphone_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         ([("no_device", "EIO")], ["A"], "failure", "unreadable"),
         ([("device_in_use", "EBUSY")], ["A"], "failure", "device_in_use"),
         ([("no_permission", "EACCES")], [], "failure", "no_permission"),
+        ([("not_found", "gone")], ["A"], "warning", "not_found"),
+        ([("not_found", "gone")], [], "failure", "not_found"),
         ([("of_a_newer_version", "")], [], "failure", "unreadable"),
         ([], [], "failure", "device_lost"),
     ],

@@ -15,7 +15,8 @@ import av
 import pytest
 from unit.engine.media import film, tone
 
-from vidconf.engine import capture, sources
+from vidconf.engine import cameras, capture, sources
+from vidconf.engine.api import Device
 from vidconf.engine.capture import BLOCK_BYTES, MicrophoneCapture, VideoCapture, fitted
 from vidconf.engine.sound import level
 from vidconf.engine.sources import SourceError, open_source, split_epoch
@@ -222,7 +223,7 @@ def test_a_file_that_is_none_has_a_code(seen: Seen, tmp_path: Path) -> None:
 
 
 def test_without_a_camera_the_default_says_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "cameras", list)
+    monkeypatch.setattr(cameras, "cameras", tuple)
     with pytest.raises(SourceError) as raised:
         open_source("default", "video", 640, 360, 30)
     assert raised.value.code == "no_device"
@@ -236,7 +237,7 @@ def test_what_the_system_says_becomes_a_code(monkeypatch: pytest.MonkeyPatch, nu
     def refuse(*args: object, **kwargs: object) -> None:
         raise OSError(number, "refused")
 
-    monkeypatch.setattr(sources, "cameras", lambda: [("/dev/video0", "Camera")])
+    monkeypatch.setattr(cameras, "cameras", lambda: (Device("v4l2:a", "Camera", "/dev/video0"),))
     monkeypatch.setattr(sources.av, "open", refuse)
     with pytest.raises(SourceError) as raised:
         open_source("default", "video", 640, 360, 30)

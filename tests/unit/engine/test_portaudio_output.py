@@ -12,7 +12,10 @@ import pytest
 from unit.engine.hearing import until
 
 from vidconf.engine import portaudio_output
+from vidconf.engine.api import Device
 from vidconf.engine.portaudio_output import PortAudioOutput, outputs
+
+ONE_LISTED = ((Device("portaudio:speakers", "speakers", "1"),), "portaudio:speakers")
 
 
 class PortAudio:
@@ -43,6 +46,12 @@ class PortAudio:
     def query_devices(self) -> list[dict[str, Any]]:
         self._pass("list")
         return [{"name": "microphone", "max_output_channels": 0}, *({"name": name, "max_output_channels": 2} for name in self.known)]
+
+    def query_hostapis(self) -> list[dict[str, Any]]:
+        return [{"name": "Core Audio"}]
+
+    class default:
+        device = (0, 1)
 
     def _terminate(self) -> None:
         self.told.append("terminate")
@@ -105,7 +114,20 @@ def test_a_loudspeaker_is_opened_written_and_closed(library: PortAudio) -> None:
         output.write(bytes(1920))
         output.close()
     assert library.told == [step for device in ("None", "1", "speakers") for step in (f"open {device}", "start", "write", "close")]
-    assert outputs() == [("1", "speakers")]
+    assert outputs() == ONE_LISTED
+    library.told.clear()
+    PortAudioOutput("portaudio:speakers", 0.06).close()
+    assert library.told == ["list", "open 1", "start", "close"], "an id is the number that its name has now"
+    with pytest.raises(OSError, match="no such loudspeaker"):
+        PortAudioOutput("portaudio:gone", 0.06)
+
+
+def test_what_was_plugged_in_is_listed_unless_a_stream_is_open(library: PortAudio) -> None:
+    library.plugged = ["speakers", "headset"]
+    output = PortAudioOutput("speakers", 0.06)
+    assert outputs() == ONE_LISTED
+    output.close()
+    assert [device.name for device in outputs()[0]] == ["speakers", "headset"]
 
 
 def test_portaudio_is_started_anew_for_a_device_it_does_not_know(library: PortAudio) -> None:
@@ -163,7 +185,7 @@ def test_who_hangs_in_it_stops_nobody_for_long_and_nothing_is_started_anew(
     thread.join(10)
     if where in ("open speakers", "start"):
         hung[0].close()
-    assert outputs() == [("1", "speakers")]
+    assert outputs() == ONE_LISTED
     assert portaudio_output._alive == 0
 
 
