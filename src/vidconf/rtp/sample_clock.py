@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import deque
 
 WINDOW_S = 1.0
-SLIDE = 0.002
-"""Seconds a second: twenty times the drift of a bad crystal."""
+SLIDE = 0.0005
+"""Seconds a second: several times the drift of a bad crystal."""
 JUMP_S = 0.06
 """What is further off, for a whole window, is no drift: samples were lost, or the device stood still."""
 

@@ -132,7 +132,7 @@ class _PyAvOpusEncoder:
 
 
 @functools.cache
-def _library() -> ctypes.CDLL | None:
+def _library() -> Any:
     """libopus of PyAV's wheel, ABI checked by decoding nothing; None where it cannot be used."""
     folder = Path(av.__file__).parent
     places = [folder.parent / "av.libs", folder / ".dylibs", folder]
@@ -140,7 +140,7 @@ def _library() -> ctypes.CDLL | None:
     for path in (p for place in places for name in names for p in sorted(place.glob(name))):
         try:
             # PyDLL: a decode takes 24 µs, less than giving up the interpreter and getting it back beside busy threads
-            library = ctypes.PyDLL(str(path))
+            library: Any = ctypes.PyDLL(str(path))
             library.opus_decoder_create.restype = ctypes.c_void_p
             library.opus_decoder_create.argtypes = [ctypes.c_int32, ctypes.c_int, ctypes.POINTER(ctypes.c_int)]
             library.opus_decoder_destroy.argtypes = [ctypes.c_void_p]
