@@ -13,6 +13,7 @@ from vidconf.engine.api import LocalLevel, Source
 from vidconf.engine.capture import MicrophoneCapture
 from vidconf.engine.codecs import CodecError
 from vidconf.engine.codecs.opus import BLOCK, OpusEncoder
+from vidconf.engine.computer_sound import COMPUTER, ComputerSound
 from vidconf.engine.publication import Owner, Publication
 from vidconf.engine.sound import level
 
@@ -44,11 +45,15 @@ class AudioPublication(Publication):
         self._generation += 1
         generation = self._generation
         self.error = ""
-        self._capture = MicrophoneCapture(
-            self.device,
-            lambda pcm, at: self._captured(generation, pcm, at),
-            lambda code, detail: self._post(self._failed, generation, code, detail),
-        )
+
+        def heard(pcm: bytes, at: float) -> None:
+            self._captured(generation, pcm, at)
+
+        def failed(code: str, detail: str) -> None:
+            self._post(self._failed, generation, code, detail)
+
+        shared = self.source == "screen_share_audio" and self.device == COMPUTER
+        self._capture = ComputerSound(heard, failed) if shared else MicrophoneCapture(self.device, heard, failed)
         self._capture.start()
         self.announce()
 
@@ -88,7 +93,8 @@ class AudioPublication(Publication):
         loudness = level(pcm)
         self._levels.append(loudness)
         if len(self._levels) >= LEVEL_BLOCKS:
-            self._post(self.owner.emit, LocalLevel(round(max(self._levels), 4)))
+            if self.source == "microphone":
+                self._post(self.owner.emit, LocalLevel(round(max(self._levels), 4)))
             self._levels.clear()
         if self.muted or self.stream is None or self._in_flight >= MAX_AUDIO_IN_FLIGHT:
             return
