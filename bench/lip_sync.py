@@ -46,7 +46,7 @@ WAYS = {"even": (0.0, 0.0), "picture 150 ms late": (0.15, 0.0), "sound 150 ms la
 
 def flashes() -> list[bytes]:
     """One second of pictures; the first are white."""
-    encoder = Vp8Encoder(WIDTH, HEIGHT, 30, 400_000)
+    encoder = Vp8Encoder(WIDTH, HEIGHT, 30, 400_000, screen=True)
     made = []
     for number in range(30):
         picture = av.VideoFrame(WIDTH, HEIGHT, "yuv420p")

@@ -34,7 +34,7 @@ DELAY_MS = 25.0
 
 def film(seconds: int = 2) -> list[bytes]:
     """640 × 360 at about a megabit, the first frame a keyframe."""
-    encoder, found = Vp8Encoder(640, 360, 30, 1_000_000), []
+    encoder, found = Vp8Encoder(640, 360, 30, 1_000_000, screen=True), []
     for n in range(30 * seconds):
         data = encoder.encode(noisy(n), n == 0)
         assert data is not None

@@ -18,7 +18,7 @@ from vidconf.engine import stamp
 from vidconf.engine.api import Source
 from vidconf.engine.capture import VideoCapture
 from vidconf.engine.codecs import CodecError
-from vidconf.engine.codecs.vp8 import Vp8Encoder
+from vidconf.engine.codecs.encoders import VideoEncoder, encoder_for
 from vidconf.engine.publication import Owner, Publication
 from vidconf.engine.scaling import TileWriter
 from vidconf.rtp.vp8 import packetize
@@ -159,7 +159,7 @@ class VideoPublication(Publication):
 
     # encoder thread
     def _encode(self) -> None:
-        encoder: Vp8Encoder | None = None
+        encoder: VideoEncoder | None = None
         last_keyframe = 0.0
         while True:
             with self._wake:
@@ -181,7 +181,7 @@ class VideoPublication(Publication):
                 if encoder is None or (encoder.width, encoder.height) != (frame.width, frame.height):
                     self.width, self.height = frame.width, frame.height
                     rate = min(self.ceiling_bps, self._target_bps or self.ceiling_bps)
-                    encoder = Vp8Encoder(frame.width, frame.height, self.shape.fps, rate, screen=self.source == "screen_share")
+                    encoder = encoder_for("vp8", frame.width, frame.height, self.shape.fps, rate, screen=self.source == "screen_share")
                 elif self._target_bps:
                     encoder.set_bitrate(min(self.ceiling_bps, self._target_bps))
                 now = time.monotonic()

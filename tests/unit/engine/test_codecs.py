@@ -14,7 +14,7 @@ from unit.engine.media import difference, picture, steepest, tone
 
 from vidconf.engine.codecs import CodecError, opus
 from vidconf.engine.codecs.opus import BLOCK_BYTES, OpusDecoder, OpusEncoder
-from vidconf.engine.codecs.vp8 import Vp8Decoder, Vp8Encoder
+from vidconf.engine.codecs.vp8 import PyAvVp8Encoder, Vp8Decoder, Vp8Encoder
 from vidconf.engine.sound import level
 from vidconf.rtp.vp8 import is_keyframe
 
@@ -33,10 +33,11 @@ def test_vp8_one_frame_in_one_frame_out() -> None:
 
 
 @pytest.mark.parametrize("rate", [150_000, 300_000, 600_000])
-def test_vp8_keeps_near_its_rate(monkeypatch: pytest.MonkeyPatch, rate: int) -> None:
+@pytest.mark.parametrize("kind", [Vp8Encoder, PyAvVp8Encoder])
+def test_vp8_keeps_near_its_rate(monkeypatch: pytest.MonkeyPatch, kind: type[Vp8Encoder | PyAvVp8Encoder], rate: int) -> None:
     clock = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: clock)
-    encoder, sizes = Vp8Encoder(320, 180, 30, rate), []
+    encoder, sizes = kind(320, 180, 30, rate), []
     with av.open("testsrc2=s=320x180:r=15", format="lavfi") as source:     # half as fast as was said
         for frame in itertools.islice(source.decode(video=0), 90):
             sizes.append(len(encoder.encode(frame) or b""))
@@ -44,8 +45,8 @@ def test_vp8_keeps_near_its_rate(monkeypatch: pytest.MonkeyPatch, rate: int) -> 
     assert 0.6 * rate < 8 * sum(sizes[15:]) / 5 < 1.25 * rate
 
 
-def test_vp8_follows_a_changed_rate_with_a_keyframe_and_not_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = Vp8Encoder(320, 180, 30, 500_000)
+def test_ffmpegs_vp8_follows_a_changed_rate_with_a_keyframe_and_not_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = PyAvVp8Encoder(320, 180, 30, 500_000)
     assert encoder.encode(picture())
     encoder.set_bitrate(1_000_000)
     assert encoder.bitrate_bps == 500_000, "too soon"
@@ -60,13 +61,13 @@ def test_vp8_follows_a_changed_rate_with_a_keyframe_and_not_often(monkeypatch: p
     assert is_keyframe(data)
 
 
-def test_vp8_encoder_refuses_what_it_cannot_do_and_scales_what_it_can() -> None:
+def test_ffmpegs_vp8_encoder_refuses_what_it_cannot_do() -> None:
     with pytest.raises(CodecError):
-        Vp8Encoder(0, 0, 30, 500_000)
-    encoder = Vp8Encoder(320, 180, 30, 500_000)
-    shown = Vp8Decoder().decode(encoder.encode(picture(640, 360)) or b"")
-    assert shown is not None
-    assert (shown.width, shown.height) == (320, 180)
+        PyAvVp8Encoder(0, 0, 30, 500_000)
+    encoder = PyAvVp8Encoder(320, 180, 30, 500_000)
+    with pytest.raises(CodecError):
+        encoder.encode(picture(640, 360))
+    assert encoder.encode(picture())
 
 
 @given(st.binary(max_size=400))

@@ -56,7 +56,7 @@ class Film:
     """VP8 packets as a publisher sends them."""
 
     def __init__(self, ssrc: int = 1000, width: int = 160, height: int = 90) -> None:
-        self.encoder = Vp8Encoder(width, height, 30, 300_000)
+        self.encoder = Vp8Encoder(width, height, 30, 300_000, screen=True)      # leaves no picture out
         self.picture = av.VideoFrame(width, height, "yuv420p")
         self.ssrc, self.sequence, self.number = ssrc, random.randrange(65_536), 0
 
