@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 
 from vidconf.engine.api import EngineEvent, Source, SourceChanged, SourceState
-from vidconf.engine.outgoing import OutgoingStream, Pacer
+from vidconf.engine.outgoing import OutgoingStream
+from vidconf.engine.pacer import Pacer
 
 log = logging.getLogger("vidconf.publication")
 

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from livekit.protocol import models, rtc
 
-from vidconf.engine.outgoing import OutgoingStream, Pacer, TransportNumbers
+from vidconf.engine.outgoing import OutgoingStream, TransportNumbers
+from vidconf.engine.pacer import Pacer
 from vidconf.engine.publication import Publication
 from vidconf.engine.video_publication import VideoPublication
 from vidconf.protocol.livekit import SOURCE_NUMBERS
@@ -249,7 +250,7 @@ class Publishing:
             case Nack(_, media, numbers):
                 entry = self.streams.get(media)
                 if entry and not entry[1].muted:
-                    entry[0].repeat(numbers, now)
+                    self._pacer.repair(entry[0], numbers)
             case Pli(_, media):
                 self._keyframe_asked(media)
             case Fir(_, entries):

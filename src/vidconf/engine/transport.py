@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 from livekit.protocol import models, rtc
 
-from vidconf.engine.outgoing import Pacer, TransportNumbers
+from vidconf.engine.outgoing import OutgoingStream
 from vidconf.engine.publication import Publication
 from vidconf.engine.publishing import Publishing
+from vidconf.engine.send_control import SendControl
 from vidconf.engine.signalling import SignalError, Signalling
 from vidconf.engine.subscription import OWN_SSRC, Subscription
 from vidconf.engine.video_publication import VideoPublication
-from vidconf.rtp.congestion import SimpleRate
 from vidconf.rtp.packets import PacketError, parse_rtp
 from vidconf.rtp.receiver_feedback import MIN_REPORT_S, ReceiverFeedback
 from vidconf.rtp.rtcp import ReceiverReport, Sdes, SenderReport, TransportFeedback, parse_rtcp
@@ -41,8 +41,6 @@ TICK_S = 0.02
 REPORT_S = 1.0
 MAX_WAITING_OFFERS = 64
 MAX_REPORT_BLOCKS = 31
-START_BPS = 1_000_000
-FLOOR_BPS = 150_000
 
 
 class Owner(Protocol):
@@ -73,12 +71,10 @@ class Connection:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.join: rtc.JoinResponse | None = None
         self.unrouted = self.malformed = 0
-        self.rate: SimpleRate | None = None
-        self.numbers = TransportNumbers()
+        self.send_control = SendControl(lambda: self.publishing.overflowed(), self._sending, self._share_rate)
         self._subscriber: Peer | None = None
         self._publisher: Peer | None = None
-        self._pacer = Pacer(self._pacer_overflowed)
-        self.publishing = Publishing(owner, self._pacer, self.numbers, send=self.send, bound=self._share_rate)
+        self.publishing = Publishing(owner, self.send_control.pacer, self.send_control.numbers, send=self.send, bound=self._share_rate)
         self._offers: asyncio.Queue[rtc.SessionDescription] = asyncio.Queue(MAX_WAITING_OFFERS)
         self.feedback = ReceiverFeedback(OWN_SSRC)
         """What the server is told of our downlink."""
@@ -140,7 +136,7 @@ class Connection:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1)
-        self._pacer.close()
+        self.send_control.close()
         leave = rtc.SignalRequest(leave=rtc.LeaveRequest(reason=models.DisconnectReason.CLIENT_INITIATED))
         peers = [p.close() for p in (self._subscriber, self._publisher) if p]
         await asyncio.gather(self.signalling.close(leave if farewell else None), *peers, return_exceptions=True)
@@ -325,32 +321,25 @@ class Connection:
             return
         for packet in packets:
             if isinstance(packet, TransportFeedback):
-                self._on_feedback(packet, now)
+                self.send_control.on_feedback(packet, now)
             else:
                 self.publishing.on_rtcp(packet, now)
 
-    def _on_feedback(self, feedback: TransportFeedback, now: float) -> None:
-        results = self.numbers.report(feedback)
-        if not results:
-            return
-        if self.rate is None:
-            # begin with the first feedback, not with the first packet: before it the server does not know the stream
-            self.rate = SimpleRate(START_BPS, FLOOR_BPS, 4_000_000)
-        self.rate.on_report(results, now)
-        self._share_rate()
+    def _sending(self) -> list[OutgoingStream]:
+        """What may send just now: padding, too, must not show what is muted."""
+        return [stream for stream, publication in self.publishing.streams.values() if not publication.muted and not publication.closed]
 
     def _share_rate(self) -> None:
         """Split the rate among the pictures that are sent, by what each could use."""
         sending = [p for p in self.publishing.publications if isinstance(p, VideoPublication) and p.stream is not None and not p.muted]
         total = sum(p.ceiling_bps for p in sending)
-        if not total or self.rate is None:
+        if not total:
             return
-        self.rate.ceiling_bps = max(FLOOR_BPS, int(total * 1.2))
+        self.send_control.allow(total)
+        if not self.send_control.governs:
+            return
         for publication in sending:
-            publication.set_target(self.rate.target_bps * publication.ceiling_bps // total)
-
-    def _pacer_overflowed(self) -> None:
-        self.publishing.overflowed()
+            publication.set_target(self.send_control.media_bps * publication.ceiling_bps // total)
 
     @property
     def rtt_s(self) -> float:
@@ -364,6 +353,7 @@ class Connection:
         while True:
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
+            self.send_control.tick(now)
             rtt_s = self.rtt_s
             for subscription in self._by_ssrc.values():
                 subscription.tick(now, rtt_s)

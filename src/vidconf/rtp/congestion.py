@@ -1,84 +1,136 @@
-"""A simple send rate that follows the feedback: loss backs off, a rising queue backs off, quiet grows.
+"""How much may be sent: delay, loss and probes joined into one target, from transport-wide feedback. Pure; one thread an object.
 
-Pure; one thread an object. Additive increase, multiplicative decrease with a guard on one-way delay; small on purpose: a
-delay-based estimator after libwebrtc's replaces it behind the same two methods.
+Times in monotonic seconds, rates in bits a second. The order of things is that of libwebrtc's goog_cc_network_control.cc: what
+arrives, then the probes, then the delay, then the losses, then whether to probe again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vidconf.rtp.acknowledged_rate import AcknowledgedRate, ApplicationLimited
+from vidconf.rtp.delay_rate import DelayRate
 from vidconf.rtp.feedback import SentPacket
+from vidconf.rtp.loss_rate import LossRate
+from vidconf.rtp.probing import Probe, ProbePlan, ProbeResults
+from vidconf.rtp.receive_rate import Queue
 
-WINDOW_S = 0.5
-LOSS_HIGH, LOSS_LOW = 0.10, 0.02
-QUEUE_HIGH_S = 0.08
-"""Extra one-way delay over the smallest seen of late that counts as a filling queue."""
-LEAST_WINDOW_S = 5.0
-"""The smallest delay is looked for in the last one to two of these."""
+PRESUMED_RTT_S = 0.2
+SILENT_S, SILENT_EVERY_S, SILENT_CUT = 2.0, 0.5, 0.8
+"""While something is sent and nothing comes back about it, the target shrinks: the way may be gone, or its queue endless."""
 
 
-class SimpleRate:
-    """`target_bps` moves at most once in WINDOW_S. Feed it with transport-wide reports, or with receiver reports' loss. It does
-    not grow beyond twice what is really being sent: a still picture proves nothing about the network."""
-
-    __slots__ = (
-        "_delays", "_floor", "_least", "_least_before", "_least_since", "_lost", "_octets", "_sent", "_target", "_window_at",
-        "ceiling_bps",
-    )  # fmt: skip
+class SendRate:
+    """`target_bps` is between `floor_bps` and `ceiling_bps` at all times. `sent` every packet that carries a transport-wide number,
+    give `on_report` the feedback, ask `probes` at least every 50 ms while something is sent."""
 
     def __init__(self, start_bps: int, floor_bps: int, ceiling_bps: int) -> None:
         self._floor, self.ceiling_bps = floor_bps, ceiling_bps
-        self._target = float(start_bps)
-        self._window_at: float | None = None
-        self._sent = self._lost = self._octets = 0
-        self._delays: list[float] = []
-        self._least = self._least_before = float("inf")
-        """Smallest one-way delay of this window and of the one before."""
-        self._least_since = float("-inf")
+        start = float(max(floor_bps, min(start_bps, ceiling_bps)))
+        self._delay, self._loss = DelayRate(start, floor_bps), LossRate(floor_bps)
+        self._acknowledged, self._application = AcknowledgedRate(), ApplicationLimited(start)
+        self._plan, self._results = ProbePlan(), ProbeResults()
+        self._rtt_s = PRESUMED_RTT_S
+        self._heard_at: float | None = None
+        self._sent_at = float("-inf")
+        self._silent_at = float("-inf")
+        self._answer: float | None = None
 
     @property
     def target_bps(self) -> int:
-        return int(max(self._floor, min(self._target, self.ceiling_bps)))
+        """What may be sent, all told: first packets, repairs and headers of what is numbered."""
+        return int(max(self._floor, min(self._delay.estimate_bps, self._loss.estimate_bps, self.ceiling_bps)))
+
+    @property
+    def heard(self) -> bool:
+        """A report has come."""
+        return self._heard_at is not None
+
+    @property
+    def queue(self) -> Queue:
+        return self._delay.queue
+
+    @property
+    def overuses(self) -> int:
+        return self._delay.overuses
+
+    @property
+    def loss(self) -> float:
+        """Share lost of late, 0…1."""
+        return self._loss.average
+
+    @property
+    def limited_by_loss(self) -> bool:
+        return self._loss.bound
+
+    @property
+    def idle(self) -> bool:
+        """The application sends much less than it may."""
+        return self._application.limited
+
+    @property
+    def arriving_bps(self) -> int | None:
+        """What the far end acknowledges; None for the first half second."""
+        return self._acknowledged.bps
+
+    @property
+    def rtt_s(self) -> float:
+        """From sending to hearing of it, smoothed: the way there, back, and the wait for the next report."""
+        return self._rtt_s
+
+    def sent(self, size: int, now: float) -> None:
+        """A numbered packet leaves."""
+        self._sent_at = now
+        self._application.sent(size, now)
 
     def on_report(self, results: Sequence[SentPacket], now: float) -> None:
-        """Results of one transport-wide report."""
-        for result in results:
-            self._sent += 1
-            if result.received_at is None:
-                self._lost += 1
-                continue
-            self._octets += result.size
-            delay = result.received_at - result.sent_at
-            if now - self._least_since > LEAST_WINDOW_S:
-                self._least_before, self._least, self._least_since = self._least, delay, now
-            self._least = min(self._least, delay)
-            self._delays.append(delay)
-        self._step(now)
-
-    def on_receiver_report(self, fraction_lost: float, now: float) -> None:
-        """0…1 since the last one; used where the section has no transport-wide numbers."""
-        self._sent += 100
-        self._lost += round(100 * fraction_lost)
-        self._step(now)
-
-    def _step(self, now: float) -> None:
-        if self._window_at is None:
-            self._window_at = now
-        if now - self._window_at < WINDOW_S or self._sent < 10:
+        """Results of one transport-wide report, in the order they left."""
+        if not results:
             return
-        loss = self._lost / self._sent
-        queue_s = 0.0
-        if self._delays:
-            queue_s = sorted(self._delays)[len(self._delays) // 2] - min(self._least, self._least_before)
-        if loss > LOSS_HIGH:
-            self._target *= 1 - loss / 2
-        elif queue_s > QUEUE_HIGH_S:
-            self._target *= 0.85
-        elif loss < LOSS_LOW:
-            elapsed_s = now - self._window_at
-            grown = self._target * 1.08**elapsed_s + 20_000 * elapsed_s
-            proven = 16 * self._octets / elapsed_s if self._octets else grown
-            self._target = max(self._target, min(grown, proven))
-        self._target = max(self._floor, min(self._target, self.ceiling_bps))
-        self._window_at, self._sent, self._lost, self._octets, self._delays = now, 0, 0, 0, []
+        self._heard_at = now
+        idle = self._application.look(now)
+        newest: SentPacket | None = None
+        for result in results:
+            if result.received_at is not None:
+                newest = result
+                self._acknowledged.add(result.size, result.received_at, idle=idle)
+        if newest is not None:
+            self._rtt_s += (max(0.0, now - newest.sent_at) - self._rtt_s) / 8
+        probed = self._results.on_report(results)
+        arriving = self._acknowledged.bps
+        self._delay.on_report(results, now)
+        self._delay.update(arriving, self._rtt_s, self.ceiling_bps, now, recent_bps=self._acknowledged.recent_bps, idle=idle, probed_bps=probed)
+        self._loss.on_report(results, self._delay.estimate_bps, arriving, self.ceiling_bps, idle=idle)
+        if probed is not None and self._delay.queue is not Queue.FILLING:
+            self._answer = probed
+        self._moved(now)
+
+    def probes(self, now: float) -> list[Probe]:
+        """Probes to begin now, usually none. Also where silence is noticed."""
+        self._notice_silence(now)
+        if self._heard_at is None:
+            return []
+        idle = self._application.look(now)
+        probes: list[Probe] = []
+        if self._answer is not None:
+            probes = self._plan.answered(self._answer, self.ceiling_bps, now)
+            self._answer = None
+        probes = probes or self._plan.due(
+            self.target_bps, self.ceiling_bps, now, idle=idle, steady_s=self._delay.steady_s(now), held_back=self._loss.bound and not self._loss.rising
+        )
+        for probe in probes:
+            self._results.began(probe)
+        return probes
+
+    def _notice_silence(self, now: float) -> None:
+        heard = self._heard_at
+        if heard is None or now - heard < SILENT_S or now - self._sent_at > SILENT_S or now - self._silent_at < SILENT_EVERY_S:
+            return
+        self._silent_at = now
+        self._delay.estimate_bps = max(self._floor, SILENT_CUT * self.target_bps)
+        self._moved(now)
+
+    def _moved(self, now: float) -> None:
+        target = self.target_bps
+        self._application.target(target)
+        self._plan.estimated(target, now)

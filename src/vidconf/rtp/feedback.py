@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vidconf.rtp.rtcp import MAX_FEEDBACK_PACKETS, TransportFeedback
-from vidconf.rtp.statistics import sequence_unwrapper
+from vidconf.rtp.statistics import Unwrapper, sequence_unwrapper
 
 _MAX_DELTA_US = 32767 * 250
 
@@ -76,38 +76,55 @@ class TransportFeedbackBuilder:
 
 @dataclass(frozen=True, slots=True)
 class SentPacket:
-    """What became of one packet: `received_at` is on the receiver's clock, in seconds, None where it did not come."""
+    """What became of one packet: `received_at` is on the receiver's clock, in seconds, None where it did not come. `probe`: the
+    cluster it was sent in, 0 for none (`vidconf.rtp.probing`)."""
 
     sequence: int
     size: int
     sent_at: float
     received_at: float | None
+    probe: int = 0
+
+
+class _Sent:
+    __slots__ = ("at", "missing", "probe", "size")
+
+    def __init__(self, size: int, at: float, probe: int) -> None:
+        self.size, self.at, self.probe, self.missing = size, at, probe, False
 
 
 class TransportFeedbackReader:
     """Remembers what was sent under which transport-wide number and joins it with the reports."""
 
-    __slots__ = ("_capacity", "_sent")
+    __slots__ = ("_capacity", "_reference", "_sent")
 
     def __init__(self, capacity: int = 4096) -> None:
-        self._sent: dict[int, tuple[int, float]] = {}
+        self._sent: dict[int, _Sent] = {}
         self._capacity = capacity
+        self._reference = Unwrapper(24)
 
-    def sent(self, sequence: int, size: int, now: float) -> None:
+    def sent(self, sequence: int, size: int, now: float, probe: int = 0) -> None:
+        """A packet of `size` octets leaves under the number (16 bit)."""
         self._sent.pop(sequence & 0xFFFF, None)
-        self._sent[sequence & 0xFFFF] = (size, now)
+        self._sent[sequence & 0xFFFF] = _Sent(size, now, probe)
         if len(self._sent) > self._capacity:
             del self._sent[next(iter(self._sent))]
 
     def report(self, feedback: TransportFeedback) -> list[SentPacket]:
-        """Packets the report speaks of and we know, in order. A packet that came is reported once."""
+        """Packets the report speaks of and we know, in order. A packet that came is told once, one that did not come too; it is
+        told again only when a later report says that it has come after all. Arrival times grow for ever: the reference, which
+        wraps every twelve days, is unwrapped."""
         results = []
-        at_us = feedback.reference_64ms * 64_000
+        at_us = self._reference.unwrap(feedback.reference_64ms & 0xFFFFFF) * 64_000
         for k, delta in enumerate(feedback.packets):
             number = (feedback.base + k) & 0xFFFF
+            known = self._sent.get(number)
             if delta is not None:
                 at_us += delta
-            known = self._sent.get(number) if delta is None else self._sent.pop(number, None)
-            if known:
-                results.append(SentPacket(number, known[0], known[1], None if delta is None else at_us / 1e6))
+                if known is not None:
+                    del self._sent[number]
+                    results.append(SentPacket(number, known.size, known.at, at_us / 1e6, known.probe))
+            elif known is not None and not known.missing:
+                known.missing = True
+                results.append(SentPacket(number, known.size, known.at, None, known.probe))
         return results

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 
 from vidconf.rtp.statistics import sequence_unwrapper
 
@@ -29,6 +30,8 @@ UNHEARD = 0.35
 PROBE_EVERY = 16
 """When first questions wait, every so many gaps one is asked at once, to see whether that is still needed."""
 NEVER = float("inf")
+PADDING_CHOICE = 32
+"""Of so many packets sent last one is repeated where octets are wanted."""
 
 
 class _Missing:
@@ -204,6 +207,20 @@ class SendHistory:
             return None
         kept.again = now
         return kept.packet
+
+    def padding(self, now: float) -> bytes | None:
+        """A packet of late that may as well be sent once more where only octets are wanted; None when there is none that is fresh.
+        They take turns: what was sent again least recently of the last PADDING_CHOICE."""
+        chosen: _Kept | None = None
+        for kept in islice(reversed(self._sent.values()), PADDING_CHOICE):
+            if now - kept.at > self._max_age_s:
+                break
+            if chosen is None or kept.again < chosen.again:
+                chosen = kept
+        if chosen is None:
+            return None
+        chosen.again = now
+        return chosen.packet
 
     def __len__(self) -> int:
         return len(self._sent)

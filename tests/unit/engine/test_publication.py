@@ -13,11 +13,11 @@ import pytest
 
 from vidconf.engine import api, stamp
 from vidconf.engine.audio_publication import AudioPublication
-from vidconf.engine.outgoing import BURST, MAX_PACED, OutgoingStream, Pacer, TransportNumbers
+from vidconf.engine.outgoing import OutgoingStream, TransportNumbers
+from vidconf.engine.pacer import Pacer
 from vidconf.engine.publication import Publication
 from vidconf.engine.video_publication import VideoPublication, VideoShape, _stamped
 from vidconf.rtp.packets import RtpPacket, parse_rtp
-from vidconf.rtp.rtcp import ReportBlock, TransportFeedback, parse_rtcp
 from vidconf.rtp.vp8 import starts_keyframe
 
 SINE = "lavfi:sine=frequency=440:sample_rate=48000"
@@ -243,44 +243,3 @@ def test_a_stamp_is_painted_into_a_copy() -> None:
     assert code is not None
     assert 80 < stamp.age_ms(code) < 120 + 1000 * (time.monotonic() - began)
     assert not any(bytes(frame.planes[0])), "the decoder's own picture is untouched"
-
-
-async def test_a_burst_is_spread_and_a_flood_let_go() -> None:
-    wire, overflows = Wire(), []
-    pacer = Pacer(lambda: overflows.append(1))
-    stream = wire.stream()
-    pacer.push(stream, [stream.packet(b"x", 1, marker=False) for _ in range(60)])
-    assert len(wire.packets) == BURST
-    assert await settled(lambda: len(wire.packets) == 60)
-    assert [p.sequence for p in wire.packets] == list(range(wire.packets[0].sequence, wire.packets[0].sequence + 60))
-    pacer.push(stream, [stream.packet(b"x", 1, marker=False) for _ in range(MAX_PACED + BURST + 1)])
-    assert overflows == [1]
-    pacer.push(stream, [stream.packet(b"x", 1, marker=False) for _ in range(40)])
-    pacer.drop(stream)
-    count = len(wire.packets)
-    await asyncio.sleep(0.05)
-    assert len(wire.packets) == count
-    pacer.close()
-
-
-async def test_numbers_history_and_reports() -> None:
-    wire = Wire(number_id=3)
-    stream = wire.stream()
-    assert stream.sender_report(time.monotonic()) is None
-    for k in range(5):
-        stream.transmit(stream.packet(bytes((k,)), 960 * k, marker=False), time.monotonic())
-    numbers = [int.from_bytes(p.extensions[3], "big") for p in wire.packets]
-    assert numbers == list(range(numbers[0], numbers[0] + 5))
-    stream.repeat([wire.packets[2].sequence, 4242], time.monotonic())
-    again = wire.packets[-1]
-    assert (again.sequence, again.payload) == (wire.packets[2].sequence, b"\x02")
-    assert int.from_bytes(again.extensions[3], "big") == numbers[0] + 5, "a repetition has a number of its own"
-    results = wire.numbers.report(TransportFeedback(1, 2, numbers[0], 10, 0, (0, None, 250)))
-    assert [r.received_at is None for r in results] == [False, True, False]
-    assert 1 in again.extensions
-    stream.note_report(ReportBlock(stream.ssrc, 64, 3, 5, 7))
-    assert stream.fraction_lost == 0.25
-    assert 1 not in parse_rtp(bytes(stream.packet(b"", 0, marker=False))).extensions, "once it is known, mid need not travel"
-    report = stream.sender_report(time.monotonic())
-    assert report is not None
-    assert parse_rtcp(report)[0].packets == 5  # type: ignore[union-attr]

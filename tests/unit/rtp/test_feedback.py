@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.rtp.congestion import SimpleRate
-from vidconf.rtp.feedback import SentPacket, TransportFeedbackBuilder, TransportFeedbackReader
+from vidconf.rtp.feedback import TransportFeedbackBuilder, TransportFeedbackReader
 from vidconf.rtp.nack import MAX_TRIES, NackScheduler, SendHistory
 from vidconf.rtp.rtcp import TransportFeedback, parse_rtcp
 from vidconf.rtp.statistics import ReceiverStatistics, ntp_time, round_trip_s, sequence_unwrapper, timestamp_unwrapper
@@ -164,51 +164,35 @@ def test_history_answers_what_is_fresh_and_not_twice_at_once() -> None:
     assert history.get(4, 0.11) is None
     assert history.get(4, 0.2) == b"\4"
     assert history.get(4, 1.5) is None
+    assert history.padding(1.5) is None
+    assert {history.padding(0.9 + k / 100) for k in range(3)} == {b"\2", b"\3", b"\4"}, "they take turns"
 
 
-def feed(rate: SimpleRate, seconds: float, loss: float = 0.0, queue_growth_s: float = 0.0, start: float = 0.0) -> float:
-    now, lost, delay = start, 0.0, 0.02
-    while now < start + seconds:
-        now += 0.1
-        delay += queue_growth_s * 0.1
-        lost += 10 * loss
-        dropped, lost = int(lost), lost - int(lost)
-        rate.on_report([SentPacket(k, 1000, now - 0.05, None if k < dropped else now - 0.05 + delay) for k in range(10)], now)
-    return now
+def test_what_does_not_come_is_told_once_and_again_only_when_it_has_come_after_all() -> None:
+    reader = TransportFeedbackReader()
+    for number in range(3):
+        reader.sent(number, 100, 1.0)
+    told = [r.received_at is None for r in reader.report(TransportFeedback(1, 2, 0, 10, 0, (0, None, 250)))]
+    assert told == [False, True, False]
+    assert reader.report(TransportFeedback(1, 2, 0, 10, 1, (0, None, 250))) == [], "it was told"
+    (late,) = reader.report(TransportFeedback(1, 2, 1, 10, 2, (1000,)))
+    assert late.sequence == 1
+    assert late.received_at == pytest.approx(0.641)
+    assert reader.report(TransportFeedback(1, 2, 1, 10, 3, (1000,))) == []
 
 
-def test_rate_grows_when_quiet_and_never_leaves_its_bounds() -> None:
-    rate = SimpleRate(500_000, 100_000, 1_500_000)
-    feed(rate, 60)
-    assert rate.target_bps == 1_500_000
-
-
-def test_rate_backs_off_from_loss_and_from_a_filling_queue() -> None:
-    rate = SimpleRate(1_000_000, 100_000, 2_000_000)
-    end = feed(rate, 5, loss=0.3)
-    assert rate.target_bps < 600_000
-    feed(rate, 60, loss=0.5, start=end)
-    assert rate.target_bps == 100_000
-    rate = SimpleRate(1_000_000, 100_000, 2_000_000)
-    feed(rate, 3, queue_growth_s=0.2)
-    assert rate.target_bps < 800_000
-
-
-def test_rate_does_not_grow_on_a_still_picture() -> None:
-    rate = SimpleRate(500_000, 100_000, 2_000_000)
-    for k in range(600):
-        now = k * 0.1
-        rate.on_report([SentPacket(k, 200, now - 0.05, now - 0.03)], now)
-    assert rate.target_bps == 500_000
-
-
-def test_a_queue_that_stays_is_not_taken_for_the_way() -> None:
-    rate = SimpleRate(1_000_000, 100_000, 2_000_000)
-    end = feed(rate, 3)
-    for k in range(80):
-        now = end + k * 0.1
-        rate.on_report([SentPacket(n, 1000, now - 0.05, now + 0.2) for n in range(10)], now)
-    assert rate.target_bps < 300_000
+def test_arrival_times_go_on_when_the_reference_wraps() -> None:
+    reader, last = TransportFeedbackReader(), (1 << 24) - 1
+    for number in range(3):
+        reader.sent(number, 100, 1.0)
+    before = reader.report(TransportFeedback(1, 2, 0, last, 0, (250,)))[0].received_at
+    after = reader.report(TransportFeedback(1, 2, 1, 0, 1, (250,)))[0].received_at
+    late = reader.report(TransportFeedback(1, 2, 2, last, 2, (500,)))[0].received_at
+    assert before is not None
+    assert after is not None
+    assert late is not None
+    assert after - before == pytest.approx(0.064)
+    assert late - before == pytest.approx(0.00025), "a report of before that comes late is of before"
 
 
 @given(st.lists(st.tuples(st.integers(0, 65535), st.floats(0, 1)), max_size=300))
