@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 from vidconf.engine.api import EngineEvent, Source, SourceChanged, SourceState
@@ -59,8 +59,8 @@ class Publication:
         if muted == self.muted or self.closed:
             return
         self.muted = muted
-        if muted and self.stream is not None and self.pacer is not None:
-            self.pacer.drop(self.stream)
+        if muted:
+            self._drop()
         self._mute_changed()
         self.owner.publication_changed(self)
         self.announce()
@@ -70,7 +70,19 @@ class Publication:
         self.stream, self.pacer = stream, pacer
         self._bound()
 
+    @property
+    def streams(self) -> Sequence[OutgoingStream]:
+        """All that it sends through."""
+        return () if self.stream is None else (self.stream,)
+
+    def _drop(self) -> None:
+        """What waits to leave does not."""
+        for stream in self.streams:
+            if self.pacer is not None:
+                self.pacer.drop(stream)
+
     def unbind(self) -> None:
+        self._drop()
         self.stream, self.pacer = None, None
         self.wanted = True
 
@@ -107,7 +119,7 @@ class Publication:
     def close(self) -> None:
         raise NotImplementedError
 
-    def request_keyframe(self) -> None:
+    def request_keyframe(self, ssrc: int = 0) -> None:
         """Nothing to do but for pictures."""
 
     def _mute_changed(self) -> None:

@@ -1,4 +1,4 @@
-"""What of ours is published over one connection: asked for, given a section and a stream, taken back. Made by `transport`.
+"""What of ours is published over one connection: asked for, given a section and streams, taken back. Made by `transport`.
 
 Loop's thread only. One negotiation at a time: what changes meanwhile goes into the next. Whether anything leaves is not decided
 here but in the publication (`engine.publication`).
@@ -9,25 +9,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from livekit.protocol import models, rtc
 
+from vidconf.engine.allocation import Allocator, Need, useful_bps
+from vidconf.engine.ladder import Layer
 from vidconf.engine.outgoing import OutgoingStream, TransportNumbers
 from vidconf.engine.pacer import Pacer
 from vidconf.engine.publication import Publication
 from vidconf.engine.video_publication import VideoPublication
 from vidconf.protocol.livekit import SOURCE_NUMBERS
 from vidconf.rtp.rtcp import Fir, Nack, Pli, ReceiverReport, RtcpPacket, SenderReport
-from vidconf.webrtc.description import LEVEL, MID, OPUS, TRANSPORT_CC, VP8, Section, extension_ids
+from vidconf.webrtc.description import LEVEL, MID, REPAIRED_RID, RID, TRANSPORT_CC, Accepted, Section, accepted
 from vidconf.webrtc.peer import Peer
 
 log = logging.getLogger("vidconf.transport")
 
 CONNECT_TIMEOUT_S = 10.0
 PUBLISH_TIMEOUT_S = 10.0
+SOUND_BPS = 64_000
+"""Kept for each sound whose packets the target covers, with what it sends twice (RED) and the packets around it."""
+CODECS = {"audio": "opus", "video": "vp8"}
+CLOCK_HZ = {"audio": 48_000, "video": 90_000}
 
 
 @dataclass
@@ -36,7 +42,13 @@ class _Published:
     cid: str
     sid: str = ""
     muted: bool = False
-    """What the server was last told."""
+    """What the server was last told …"""
+    size: tuple[int, int] = (0, 0)
+    """… of pictures too."""
+    layers: tuple[Layer, ...] = ()
+    """As they were asked for; none for sound."""
+    ssrcs: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """rid -> SSRC and the one that repairs it, for as long as this connection lasts."""
     section: Section | None = None
 
 
@@ -60,6 +72,9 @@ class Publishing:
         self._published: dict[Publication, _Published] = {}
         self._waiting: dict[str, asyncio.Future[models.TrackInfo]] = {}
         self._refused: set[Publication] = set()
+        self._resting: set[str] = set()
+        """Sections (by mid) that the server knows to be idle: only those can be used for another track."""
+        self._allocator = Allocator()
         self._changed = asyncio.Event()
         self._changed.set()
 
@@ -93,12 +108,19 @@ class Publishing:
         self._refused.clear()
         self._changed.set()
 
-    def mute_changed(self, publication: Publication) -> None:
-        """Tell the server what the publication already does."""
+    def state_changed(self, publication: Publication) -> None:
+        """Tell the server what the publication already does: its mute, the size of its pictures."""
         published = self._published.get(publication)
-        if published is not None and published.sid and published.muted != publication.muted:
+        if published is None or not published.sid:
+            return
+        if published.muted != publication.muted:
             published.muted = publication.muted
             self._send(mute=rtc.MuteTrackRequest(sid=published.sid, muted=publication.muted))
+        if isinstance(publication, VideoPublication):
+            if published.size != (size := (publication.width, publication.height)):
+                published.size = size
+                self._send(update_video_track=rtc.UpdateLocalVideoTrack(track_sid=published.sid, width=size[0], height=size[1]))
+            self._told_bound()
 
     def insist_on_mute(self, publication: Publication) -> None:
         """The server believes that it may open us. It may not."""
@@ -115,25 +137,26 @@ class Publishing:
         for publication, published in list(self._published.items()):
             if publication.closed or publication not in self._owner.publications.values():
                 del self._published[publication]
-                publication.unbind()
-                if published.section is not None:
-                    published.section.active = False
-                    self.streams.pop(published.section.ssrc, None)
-                    changed = True
+                self._withdraw(published)
+                changed = changed or published.section is not None
         wanted = [p for p in self._owner.publications.values() if not p.closed and p not in self._published and p not in self._refused]
         added = [p for p in await asyncio.gather(*(self._announce(p) for p in wanted)) if p is not None]
         for published in added:
             self._place(published, peer.sections)
         if not added and not changed:
             return
-        await peer.offer(self._send_offer)
+        answer = await peer.offer(self._send_offer)
+        self._resting = {section.mid for section in peer.sections if not section.active}
         if added:
-            await self._bind(peer, added)
+            await self._bind(peer, added, accepted(answer))
 
     async def _announce(self, publication: Publication) -> _Published | None:
         """AddTrack, and the server's word for it. The mute goes with it: the server never believes us open when we are not."""
         published = _Published(publication, f"{publication.source}-{random.getrandbits(48):012x}", muted=publication.muted)
         video = isinstance(publication, VideoPublication)
+        if isinstance(publication, VideoPublication):
+            published.layers, published.size = publication.plan(), (publication.width, publication.height)
+        published.ssrcs = {rid: (_ssrc(), _ssrc() if video else 0) for rid in [layer.rid for layer in published.layers] or [""]}
         request = rtc.AddTrackRequest(
             cid=published.cid,
             name=publication.source,
@@ -141,11 +164,11 @@ class Publishing:
             source=SOURCE_NUMBERS[publication.source],  # type: ignore[arg-type]
             muted=publication.muted,
         )
-        if isinstance(publication, VideoPublication):
-            width, height = publication.width or publication.shape.width, publication.height or publication.shape.height
-            request.width, request.height = width, height
-            request.layers.append(
-                models.VideoLayer(quality=models.VideoQuality.HIGH, width=width, height=height, bitrate=publication.shape.max_bps)
+        request.width, request.height = published.size
+        for layer in published.layers:
+            request.layers.add(
+                quality=layer.quality, width=layer.width, height=layer.height, bitrate=layer.most_bps, ssrc=published.ssrcs[layer.rid][0],
+                rid=layer.rid,
             )
         future: asyncio.Future[models.TrackInfo] = asyncio.get_running_loop().create_future()
         self._waiting[published.cid] = future
@@ -162,43 +185,103 @@ class Publishing:
         published.sid = info.sid
         self._published[publication] = published
         # the intent may have changed while the server thought about it
-        self.mute_changed(publication)
+        self.state_changed(publication)
         return published
 
     def _place(self, published: _Published, sections: list[Section]) -> None:
-        """A section for it: one that lies fallow, else a new one. Sections never go away."""
+        """A section for it: one that lies fallow, else a new one. Sections never go away. One that became idle in this very round is
+        not taken: the server would see another track in it and never that the first one ended (pion/webrtc#2899)."""
         publication = published.publication
-        section = next((s for s in sections if not s.active and s.kind == publication.kind), None)
+        section = next((s for s in sections if not s.active and s.kind == publication.kind and s.mid in self._resting), None)
         if section is None:
             section = Section(publication.kind, str(len(sections) + 1))
             sections.append(section)
-        section.cid, section.ssrc, section.active = published.cid, random.randrange(1 << 16, 1 << 32), True
+        (section.ssrc, section.repair_ssrc), *_ = published.ssrcs.values()
+        section.rids = tuple(published.ssrcs) if len(published.ssrcs) > 1 else ()
+        section.cid, section.active = published.cid, True
         published.section = section
 
     async def _send_offer(self, sdp: str, offer_id: int) -> None:
         self._send(offer=rtc.SessionDescription(type="offer", sdp=sdp, id=offer_id))
 
-    async def _bind(self, peer: Peer, added: Sequence[_Published]) -> None:
-        """When the way is up, let the publications send."""
-        assert peer.remote is not None
-        ids = extension_ids(peer.remote)
+    async def _bind(self, peer: Peer, added: Sequence[_Published], answered: dict[str, Accepted]) -> None:
+        """When the way is up, let the publications send what the server takes of them."""
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await peer.connected.wait()
         for published in added:
             publication, section = published.publication, published.section
             if publication.closed or section is None or self._published.get(publication) is not published:
                 continue
-            known = ids.get(section.mid, {})
-            video = publication.kind == "video"
-            stream = OutgoingStream(
-                send=peer.send, payload_type=VP8 if video else OPUS, clock_hz=90_000 if video else 48_000, mid=section.mid,
-                mid_id=known.get(MID, 0), level_id=known.get(LEVEL, 0), number_id=known.get(TRANSPORT_CC, 0), numbers=self._numbers,
-                ssrc=section.ssrc,
-            )
-            self.streams[section.ssrc] = (stream, publication)
-            publication.bind(stream, self._pacer)
+            taken = answered.get(section.mid)
+            if taken is None or CODECS[publication.kind] not in taken.types:
+                log.warning("%s: the server takes none of our codecs", publication.source)
+                self._refuse(published, "not_published")
+                continue
+            streams = self._streams(peer, published, section, taken)
+            self.streams |= {stream.ssrc: (stream, publication) for _, stream in streams}
+            if isinstance(publication, VideoPublication):
+                publication.bind_layers(streams, self._pacer)
+            else:
+                publication.bind(streams[0][1], self._pacer)
         self._told_bound()
 
+    def _streams(self, peer: Peer, published: _Published, section: Section, taken: Accepted) -> list[tuple[str, OutgoingStream]]:
+        """One for each layer that the server takes, smallest first, with its rid. A server that names none knows no simulcast, and gets
+        one without a name (RFC 8853 §5.3.2); one that names a single layer gets the picture in that."""
+        kind = published.publication.kind
+        payload_type, ids = taken.types[CODECS[kind]], taken.extensions
+        rids = [rid for rid in section.rids if rid in taken.rids] or [""]
+        unnamed = next(iter(published.ssrcs))
+        streams = []
+        for rid in rids:
+            ssrc, repair = published.ssrcs[rid or unnamed]
+            rtx = taken.repairs.get(payload_type, 0)
+            streams.append((rid, OutgoingStream(
+                send=peer.send, payload_type=payload_type, clock_hz=CLOCK_HZ[kind], mid=section.mid, mid_id=ids.get(MID, 0),
+                level_id=ids.get(LEVEL, 0), number_id=ids.get(TRANSPORT_CC, 0), numbers=self._numbers, ssrc=ssrc, rid=rid,
+                rid_id=ids.get(RID, 0), repaired_rid_id=ids.get(REPAIRED_RID, 0), rtx_ssrc=repair if rtx else 0, rtx_payload_type=rtx,
+                redundant_payload_type=taken.types.get("red", 0) if kind == "audio" else 0,
+            )))  # fmt: skip
+        return streams
+
+    def _withdraw(self, published: _Published) -> None:
+        """Nothing of it leaves any more, and its section is idle from the next offer on."""
+        publication = published.publication
+        publication.unbind()
+        self.streams = {ssrc: entry for ssrc, entry in self.streams.items() if entry[1] is not publication}
+        if published.section is not None:
+            published.section.active = False
+
+    def _refuse(self, published: _Published, code: str) -> None:
+        self._published.pop(published.publication, None)
+        self._withdraw(published)
+        self._refused.add(published.publication)
+        self._owner.publication_refused(published.publication, code)
+
+    # ---- the rate
+    def useful_bps(self) -> int:
+        """The most that would make a difference to what is sent now, sound included; 0 where nothing is."""
+        needs = self._needs()
+        return useful_bps(list(needs.values())) + self._sound_bps() if needs else 0
+
+    def share(self, budget_bps: int | None, now: float) -> None:
+        """Tell each layer what it may use of what the way carries; None: as much as is of use."""
+        needs = self._needs()
+        if budget_bps is None:
+            budget_bps = useful_bps(list(needs.values())) + self._sound_bps()
+        for publication, rates in self._allocator.share(budget_bps - self._sound_bps(), needs, now).items():
+            assert isinstance(publication, VideoPublication)
+            publication.set_rates(rates)
+
+    def _needs(self) -> dict[Hashable, Need]:
+        videos = (p for p in self._published if isinstance(p, VideoPublication))
+        return {publication: need for publication in videos if (need := publication.need()) is not None}
+
+    def _sound_bps(self) -> int:
+        sounds = (p for p in self._published if p.kind == "audio" and not p.muted)
+        return SOUND_BPS * sum(any(stream.numbered for stream in p.streams) for p in sounds)
+
+    # ---- what the server says
     def answered(self, cid: str, info: models.TrackInfo) -> None:
         future = self._waiting.get(cid)
         if future is not None and not future.done():
@@ -211,32 +294,23 @@ class Publishing:
         if future is not None and not future.done():
             future.set_exception(PermissionError(response.message))
 
-    # ---- what the server says
     def unpublished(self, sid: str) -> None:
         """The server took one of ours away (the right to publish it is gone)."""
         publication = self.publication_of(sid)
         if publication is None:
             return
-        published = self._published.pop(publication)
-        publication.unbind()
-        if published.section is not None:
-            published.section.active = False
-            self.streams.pop(published.section.ssrc, None)
-        self._refused.add(publication)
-        self._owner.publication_refused(publication, "not_allowed")
+        self._refuse(self._published[publication], "not_allowed")
 
     def quality_wanted(self, update: rtc.SubscribedQualityUpdate) -> None:
-        """All layers off: nobody watches, encoding stops."""
+        """Which layers anybody takes. None: encoding stops."""
         publication = self.publication_of(update.track_sid)
-        if publication is None:
+        if not isinstance(publication, VideoPublication):
             return
-        if update.subscribed_codecs:
-            wanted = any(q.enabled for codec in update.subscribed_codecs for q in codec.qualities)
-        else:
-            wanted = any(q.enabled for q in update.subscribed_qualities)
-        if wanted and not publication.wanted:
-            publication.request_keyframe()
-        publication.wanted = wanted
+        codecs = list(update.subscribed_codecs)
+        ours = [c for c in codecs if c.codec.lower().removeprefix("video/") == CODECS["video"]] or codecs
+        qualities = [q for codec in ours for q in codec.qualities] or list(update.subscribed_qualities)
+        publication.want({q.quality for q in qualities if q.enabled})
+        self._told_bound()
 
     # ---- what the receivers say
     def on_rtcp(self, packet: RtcpPacket, now: float) -> None:
@@ -260,12 +334,12 @@ class Publishing:
     def _keyframe_asked(self, ssrc: int) -> None:
         entry = self.streams.get(ssrc)
         if entry:
-            entry[1].request_keyframe()
+            entry[1].request_keyframe(ssrc)
 
     def overflowed(self) -> None:
         """The pacer has let go of what waited."""
-        for _, publication in self.streams.values():
-            publication.request_keyframe()
+        for stream, publication in self.streams.values():
+            publication.request_keyframe(stream.ssrc)
 
     def reports(self, now: float) -> list[bytes]:
         """A sender report for everything that is sent."""
@@ -273,11 +347,21 @@ class Publishing:
         return [report for report in reports if report]
 
     def sent(self) -> dict[str, Any]:
-        """What leaves, for the report's `sent`."""
-        return {
-            publication.source: {
-                "packets": stream.packets, "octets": stream.octets, "repeated": stream.repeated,
-                "fraction_lost": round(stream.fraction_lost, 3), "rtt_ms": None if stream.rtt_s is None else round(1000 * stream.rtt_s, 1),
-            }
-            for stream, publication in self.streams.values()
-        }
+        """What leaves, for the report's `sent`: the layers of a source together, and each of a picture's by itself."""
+        found: dict[str, Any] = {}
+        for publication in self._published:
+            streams = publication.streams
+            if not streams:
+                continue
+            trips = [stream.rtt_s for stream in streams if stream.rtt_s is not None]
+            entry: dict[str, Any] = {name: sum(getattr(stream, name) for stream in streams) for name in ("packets", "octets", "repeated")}
+            entry["fraction_lost"] = round(max(stream.fraction_lost for stream in streams), 3)
+            entry["rtt_ms"] = round(1000 * min(trips), 1) if trips else None
+            if isinstance(publication, VideoPublication):
+                entry |= {"width": publication.width, "height": publication.height, "layers": [s.report() for s in publication.senders]}
+            found[publication.source] = entry
+        return found
+
+
+def _ssrc() -> int:
+    return random.randrange(1 << 16, 1 << 32)

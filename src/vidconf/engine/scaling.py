@@ -67,6 +67,22 @@ class Scaler:
         return self._convert.reformat(frame, format="yuv420p", threads=1)
 
 
+class Shrinker:
+    """The same picture smaller, for those who get it as a thumbnail; keeps swscale's contexts. One thread at a time."""
+
+    def __init__(self) -> None:
+        self._resize: dict[tuple[int, int], VideoReformatter] = {}
+
+    def shrink(self, frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+        """`frame` as yuv420p of this (even) size, each pixel the mean of those it stands for; itself where nothing is to be done."""
+        if (frame.width, frame.height, frame.format.name) == (width, height, "yuv420p"):
+            return frame
+        if len(self._resize) > 8:       # of sizes that are gone
+            self._resize.clear()
+        resize = self._resize.setdefault((width, height), VideoReformatter())
+        return resize.reformat(frame, width, height, "yuv420p", interpolation=Interpolation.AREA, threads=1)
+
+
 TOO_LARGE = 8
 """Times what is needed."""
 

@@ -224,7 +224,7 @@ class Session:
         if publication.closed:
             self._connection.publishing.changed()
         else:
-            self._connection.publishing.mute_changed(publication)
+            self._connection.publishing.state_changed(publication)
 
     def publication_refused(self, publication: Publication, code: str) -> None:
         """The server does not let us send this."""

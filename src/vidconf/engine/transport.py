@@ -21,7 +21,6 @@ from vidconf.engine.publishing import Publishing
 from vidconf.engine.send_control import SendControl
 from vidconf.engine.signalling import SignalError, Signalling
 from vidconf.engine.subscription import OWN_SSRC, Subscription
-from vidconf.engine.video_publication import VideoPublication
 from vidconf.rtp.packets import PacketError, parse_rtp
 from vidconf.rtp.receiver_feedback import MIN_REPORT_S, ReceiverFeedback
 from vidconf.rtp.rtcp import ReceiverReport, Sdes, SenderReport, TransportFeedback, parse_rtcp
@@ -330,16 +329,12 @@ class Connection:
         return [stream for stream, publication in self.publishing.streams.values() if not publication.muted and not publication.closed]
 
     def _share_rate(self) -> None:
-        """Split the rate among the pictures that are sent, by what each could use."""
-        sending = [p for p in self.publishing.publications if isinstance(p, VideoPublication) and p.stream is not None and not p.muted]
-        total = sum(p.ceiling_bps for p in sending)
-        if not total:
+        """What the way carries, shared among the layers that are sent; where nobody reports about them each has what it can use."""
+        useful_bps = self.publishing.useful_bps()
+        if not useful_bps:
             return
-        self.send_control.allow(total)
-        if not self.send_control.governs:
-            return
-        for publication in sending:
-            publication.set_target(self.send_control.media_bps * publication.ceiling_bps // total)
+        self.send_control.allow(useful_bps)
+        self.publishing.share(self.send_control.media_bps if self.send_control.governs else None, time.monotonic())
 
     @property
     def rtt_s(self) -> float:

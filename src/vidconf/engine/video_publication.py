@@ -1,7 +1,7 @@
-"""One's own pictures: camera or share -> encoder -> packets. Muted: the device is closed.
+"""One's own pictures: camera or share -> the sizes it is sent in -> encoders -> packets. Muted: the device is closed.
 
 Methods on the loop's thread; capture and encoding run on threads of their own, with one picture between them. The valve is
-`_send_frame` (see `engine.publication`).
+`_send_frame` (see `engine.publication`), for all layers alike.
 """
 
 from __future__ import annotations
@@ -10,25 +10,30 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 import av
 
 from vidconf.engine import stamp
-from vidconf.engine.api import Source
+from vidconf.engine.allocation import Need
+from vidconf.engine.api import SharedArea, Source
 from vidconf.engine.capture import VideoCapture
 from vidconf.engine.codecs import CodecError
-from vidconf.engine.codecs.encoders import VideoEncoder, encoder_for
+from vidconf.engine.ladder import HIGH, LOW, MAX_LAYERS, MEDIUM, Layer, layers
+from vidconf.engine.layer_encoder import MAX_IN_FLIGHT, LayerEncoder
+from vidconf.engine.outgoing import OutgoingStream
+from vidconf.engine.pacer import Pacer
 from vidconf.engine.publication import Owner, Publication
-from vidconf.engine.scaling import TileWriter
+from vidconf.engine.scaling import Shrinker, TileWriter
+from vidconf.engine.screen import Area
+from vidconf.engine.screen_capture import picture_capture
 from vidconf.rtp.vp8 import packetize
 
 log = logging.getLogger("vidconf.publication")
 
-KEYFRAME_GAP_S = 0.3
-"""Requests closer together are put off, not dropped."""
-MAX_VIDEO_IN_FLIGHT = 3
-"""Encoded frames the loop has not taken yet; more and the encoder leaves pictures out."""
+ALL = frozenset((LOW, MEDIUM, HIGH))
+QUALITIES = {1: (HIGH,), 2: (LOW, MEDIUM), 3: (LOW, MEDIUM, HIGH)}
+"""What the server calls the layers of a track that has so many."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,13 +47,17 @@ class VideoShape:
 
 
 SHAPES: dict[str, VideoShape] = {
-    "camera": VideoShape(1280, 720, 30, 1_700_000),
-    "screen_share": VideoShape(1920, 1080, 10, 2_000_000),
+    "camera": VideoShape(1280, 720, 30, 2_500_000),
+    "screen_share": VideoShape(1920, 1080, 15, 2_500_000),
 }
 
 
 class VideoPublication(Publication):
-    """Camera or share: a capture thread, an encoder thread with one picture between them. Muted: the device is closed."""
+    """Camera or share: a capture thread, an encoder thread with one picture between them. Muted: the device is closed.
+
+    How many layers there are is settled with the connection; which of them are sent, by who watches (`want`), by the rate
+    (`set_rates`) and by how large the picture is: a small one has fewer (`ladder`).
+    """
 
     kind = "video"
 
@@ -59,19 +68,20 @@ class VideoPublication(Publication):
         self.stamped = stamped
         self.preview = TileWriter(on_ring or (lambda name: None))
         self.frames = 0
-        """Encoded and handed to the connection."""
+        """Encoded and handed to the connection, in all sizes together."""
         self.left_out = 0
-        self.width = self.height = 0
+        """Pictures that came while the one before was still being encoded."""
+        self.width, self.height = self.shape.width, self.shape.height
+        """Of the source; until it has shown a picture, what it was asked for."""
+        self.senders: tuple[LayerEncoder, ...] = ()
+        """Those of the present connection, smallest first."""
+        self.ladder: tuple[Layer, ...] = self.plan()
+        """Those of the present picture: the first so many of `senders`."""
         self._capture: VideoCapture | None = None
         self._encoder_thread: threading.Thread | None = None
         self._slot: tuple[int, av.VideoFrame, float] | None = None
         self._wake = threading.Condition()
-        self._in_flight = 0
-        self._keyframe_wanted = False
-        self._broken = True
-        """What was encoded last has not left, or nothing has: only a keyframe may follow, throttle or not."""
-        self._target_bps = 0
-        self._picture_id = 0
+        self._enabled: frozenset[int] = ALL
         self._old: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -102,30 +112,101 @@ class VideoPublication(Publication):
         self.owner.publication_changed(self)
         self.announce()
 
-    def set_target(self, bits_per_second: int) -> None:
-        """What the rate control allows."""
-        self._target_bps = bits_per_second
+    # ---- layers
+    def plan(self) -> tuple[Layer, ...]:
+        """The layers that a picture of the present size should be sent in."""
+        return self._steps(self.width, self.height, MAX_LAYERS)
 
-    def request_keyframe(self) -> None:
-        """A viewer needs one. Answered with the next picture, at most every KEYFRAME_GAP_S."""
-        self._keyframe_wanted = True
+    def bind_layers(self, streams: Sequence[tuple[str, OutgoingStream]], pacer: Pacer) -> None:
+        """The connection is up: send through these from now on, smallest first, each with its rid."""
+        self.senders = tuple(LayerEncoder(stream, rid, screen=self.source == "screen_share") for rid, stream in streams)
+        self._fit()
+        self._want()
+        super().bind(streams[0][1], pacer)
+
+    def bind(self, stream: OutgoingStream, pacer: Pacer) -> None:
+        self.bind_layers([("", stream)], pacer)
+
+    def unbind(self) -> None:
+        super().unbind()
+        self.senders, self._enabled = (), ALL
 
     @property
-    def ceiling_bps(self) -> int:
-        """The most that is useful at the present size."""
-        if not self.width:
-            return self.shape.max_bps
-        return min(self.shape.max_bps, max(150_000, int(0.075 * self.width * self.height * self.shape.fps)))
+    def streams(self) -> Sequence[OutgoingStream]:
+        return [sender.stream for sender in self.senders]
 
+    def want(self, enabled: Collection[int]) -> None:
+        """The qualities that anybody takes (LiveKit's dynacast); none: nothing is encoded."""
+        self._enabled = frozenset(enabled)
+        self._want()
+
+    def _want(self) -> None:
+        qualities = QUALITIES.get(len(self.senders), ())
+        top = len(self.ladder) - 1
+        for k, (sender, quality) in enumerate(zip(self.senders, qualities, strict=True)):
+            # the largest there is stands for those that would be larger; one alone for all
+            sender.wanted = quality in self._enabled or bool(self._enabled and (len(qualities) == 1 or (k >= top and max(self._enabled) > quality)))
+        self._let_go()
+        self.wanted = bool(self._enabled)
+
+    def need(self) -> Need | None:
+        """What rate is of use; None while nothing is sent."""
+        senders = self.senders[: len(self.ladder)]
+        if self.muted or self.closed or self.stream is None or len(senders) < len(self.ladder):
+            return None
+        return Need(self.ladder, tuple(sender.wanted for sender in senders), self.source == "screen_share")
+
+    def set_rates(self, rates: Sequence[int]) -> None:
+        """What the rate control allows each layer, bits a second; 0: it is not sent."""
+        for sender, rate in zip(self.senders, rates, strict=False):
+            sender.rate_bps = rate
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """What still waits of layers that are no longer sent stands in the way of the others."""
+        for sender in self.senders:
+            if not sender.sends:
+                sender.broken = True
+                if self.pacer is not None:
+                    self.pacer.drop(sender.stream)
+
+    def request_keyframe(self, ssrc: int = 0) -> None:
+        """Somebody needs a picture of this stream, or of all, that stands alone."""
+        for sender in self.senders:
+            if ssrc in (0, sender.stream.ssrc):
+                sender.request_keyframe()
+
+    def _fit(self) -> None:
+        """Another size of the picture, or another number of layers."""
+        self.ladder = self._steps(self.width, self.height, len(self.senders))
+
+    def _steps(self, width: int, height: int, at_most: int) -> tuple[Layer, ...]:
+        return layers(width, height, screen=self.source == "screen_share", most_bps=self.shape.max_bps, at_most=max(1, at_most))
+
+    def _resized(self, width: int, height: int) -> None:
+        """The source shows another size (loop's thread)."""
+        if not self.closed and (self.width, self.height) != (width, height):
+            self.width, self.height = width, height
+            self._fit()
+            self._want()
+            self.owner.publication_changed(self)
+
+    # ---- capture
     def _start_capture(self) -> None:
         self._generation += 1
         generation = self._generation
-        self._capture = VideoCapture(
+        self._capture = picture_capture(
             self.device, self.shape.width, self.shape.height, self.shape.fps,
             lambda frame, at: self._captured(generation, frame, at),
             lambda code, detail: self._post(self._failed, generation, code, detail),
+            lambda area: self._post(self._lies, generation, area),
         )
         self._capture.start()
+
+    def _lies(self, generation: int, area: Area) -> None:
+        """Where a shared screen or window is now (loop's thread)."""
+        if generation == self._generation and not self.closed:
+            self.owner.emit(SharedArea(self.device, area.left, area.top, area.width, area.height, area.shown))
 
     def _stop_capture(self) -> None:
         self._generation += 1
@@ -140,12 +221,16 @@ class VideoPublication(Publication):
         if self.muted:
             self._stop_capture()
         else:
-            self._broken = True
+            self._break()
             self.error = ""
             self._start_capture()
 
     def _bound(self) -> None:
-        self._broken = True
+        self._break()
+
+    def _break(self) -> None:
+        for sender in self.senders:
+            sender.broken = True
 
     # capture thread
     def _captured(self, generation: int, frame: av.VideoFrame, at: float) -> None:
@@ -159,61 +244,77 @@ class VideoPublication(Publication):
 
     # encoder thread
     def _encode(self) -> None:
-        encoder: VideoEncoder | None = None
-        last_keyframe = 0.0
+        mine: tuple[LayerEncoder, ...] = ()
+        shrinker, size = Shrinker(), (0, 0)
         while True:
             with self._wake:
                 while self._slot is None and not self.closed:
                     self._wake.wait()
-                if self.closed or self._slot is None:
-                    return
-                (generation, frame, at), self._slot = self._slot, None
+                taken, self._slot = self._slot, None
+            senders = self.senders if taken is not None and not self.closed else ()
+            if senders is not mine:
+                for sender in mine:
+                    sender.rest()
+                mine = senders
+            if taken is None or self.closed:
+                return
+            generation, frame, at = taken
             try:
                 if self.stamped:
                     frame = _stamped(frame, at)
                 self.preview.show(frame)
-                if self.muted or self.stream is None or not self.wanted:
-                    encoder = None if self.stream is None else encoder
-                    continue
-                if self._in_flight >= MAX_VIDEO_IN_FLIGHT:
-                    self.left_out += 1
-                    continue
-                if encoder is None or (encoder.width, encoder.height) != (frame.width, frame.height):
-                    self.width, self.height = frame.width, frame.height
-                    rate = min(self.ceiling_bps, self._target_bps or self.ceiling_bps)
-                    encoder = encoder_for("vp8", frame.width, frame.height, self.shape.fps, rate, screen=self.source == "screen_share")
-                elif self._target_bps:
-                    encoder.set_bitrate(min(self.ceiling_bps, self._target_bps))
-                now = time.monotonic()
-                keyframe = self._broken or (self._keyframe_wanted and now - last_keyframe >= KEYFRAME_GAP_S)
-                if keyframe:
-                    self._broken, self._keyframe_wanted, last_keyframe = False, False, now
-                data = encoder.encode(frame, keyframe)
-            except CodecError as error:
-                encoder = None
-                self._post(self._failed, generation, "encoder_failed", str(error))
-                continue
+                if size != (frame.width, frame.height):
+                    size = frame.width, frame.height
+                    self._post(self._resized, *size)
+                self._encode_layers(senders, shrinker, generation, frame, at)
             except Exception as error:      # whatever it is, it costs this picture and not the thread
-                encoder = None
                 log.exception("%s: a picture could not be encoded", self.source)
                 self._post(self._failed, generation, "encoder_failed", repr(error))
+
+    def _encode_layers(
+        self, senders: Sequence[LayerEncoder], shrinker: Shrinker, generation: int, frame: av.VideoFrame, at: float
+    ) -> None:
+        """The smallest first: it is done soonest, and who sees a thumbnail need not wait for the others."""
+        steps = self._steps(frame.width, frame.height, len(senders))[: len(senders)]
+        sending = [not self.muted and sender.sends for sender in senders[: len(steps)]]
+        for sender, sends in zip(senders, [*sending, *[False] * (len(senders) - len(steps))], strict=True):
+            if not sends and not sender.resting:
+                sender.rest()
+        pictures: list[av.VideoFrame] = []
+        larger = frame
+        for step, sends in zip(reversed(steps), reversed(sending), strict=True):
+            if sends:
+                larger = shrinker.shrink(larger, step.width, step.height)
+            pictures.insert(0, larger)
+        for sender, step, picture, sends in zip(senders, steps, pictures, sending, strict=False):
+            if not sends:
+                continue
+            if sender.in_flight >= MAX_IN_FLIGHT:
+                sender.left_out += 1
+                continue
+            try:
+                data = sender.encode(picture, step, self.shape.fps, time.monotonic())
+            except CodecError as error:
+                sender.rest()
+                self._post(self._failed, generation, "encoder_failed", str(error))
                 continue
             if data:
                 with self._wake:
-                    self._in_flight += 1
-                self._post(self._send_frame, generation, data, at)
+                    sender.in_flight += 1
+                self._post(self._send_frame, generation, sender, data, at)
 
     # loop
-    def _send_frame(self, generation: int, data: bytes, at: float) -> None:
+    def _send_frame(self, generation: int, sender: LayerEncoder, data: bytes, at: float) -> None:
         with self._wake:
-            self._in_flight -= 1
-        stream, pacer = self.stream, self.pacer
-        if self.muted or self.closed or stream is None or pacer is None or generation != self._generation:
-            self._broken = True
+            sender.in_flight -= 1
+        pacer = self.pacer
+        if self.muted or self.closed or pacer is None or generation != self._generation or sender not in self.senders:
+            sender.broken = True
             return
-        self._picture_id = (self._picture_id + 1) & 0x7FFF
+        sender.picture_id = (sender.picture_id + 1) & 0x7FFF
+        sender.frames += 1
         self.frames += 1
-        payloads = packetize(data, self._picture_id)
+        stream, payloads = sender.stream, packetize(data, sender.picture_id)
         timestamp = stream.timestamp(at)
         last = len(payloads) - 1
         pacer.push(stream, [stream.packet(p, timestamp, marker=k == last) for k, p in enumerate(payloads)])

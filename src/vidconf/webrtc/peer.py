@@ -21,7 +21,7 @@ from aiortc import (
 )
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 
-from vidconf.webrtc.description import DescriptionError, Section, answer_to, offer_of, parse, transport_of
+from vidconf.webrtc.description import Description, DescriptionError, Section, answer_to, offer_of, parse, transport_of
 from vidconf.webrtc.ice_agent import DIRECT_S, Agent
 from vidconf.webrtc.seams import (
     DataTransport,
@@ -102,7 +102,7 @@ class Peer:
             self._begin(remote, controlling=lite, role="client", delay_s=0.0 if lite else ANSWER_TRAVELS_S)
 
     # ---- we offer (publisher)
-    async def offer(self, send: Callable[[str, int], Awaitable[None]]) -> SessionDescription:
+    async def offer(self, send: Callable[[str, int], Awaitable[None]]) -> Description:
         """Offer `sections` by `send(sdp, id)` and wait until `accept` brings the answer. Raises DescriptionError, TimeoutError."""
         async with self._turn:
             await self._gather()

@@ -18,10 +18,11 @@ from vidconf.engine.pacer import Pacer
 from vidconf.engine.publication import Publication
 from vidconf.engine.video_publication import VideoPublication, VideoShape, _stamped
 from vidconf.rtp.packets import RtpPacket, parse_rtp
-from vidconf.rtp.vp8 import starts_keyframe
+from vidconf.rtp.vp8 import keyframe_size, parse_descriptor, starts_keyframe
 
 SINE = "lavfi:sine=frequency=440:sample_rate=48000"
 PICTURE = "lavfi:testsrc2=size=160x90:rate=25"
+LARGE = "lavfi:testsrc2=size=1280x720:rate=25"
 SHAPE = VideoShape(160, 90, 25, 300_000)
 
 
@@ -155,6 +156,101 @@ async def test_the_valve(owner: Owner, seed: int) -> None:
     await end(picture)
 
 
+def three(wire: Wire) -> list[tuple[str, OutgoingStream]]:
+    return [(rid, wire.stream(90_000)) for rid in ("q", "h", "f")]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_the_valve_holds_for_all_layers(owner: Owner, seed: int) -> None:
+    """Mutes, rates, viewers and connections come and go as they like: of a muted camera nothing leaves, in no size."""
+    chance = random.Random(seed)
+    camera = VideoPublication(owner, "camera", LARGE, muted=True)
+    camera.start()
+    wires = []
+    for _ in range(60):
+        match chance.randrange(7):
+            case 0:
+                camera.set_muted(True)
+            case 1 | 2:
+                camera.set_muted(False)
+            case 3:
+                wires.append(Wire())
+                wires[-1].publication = camera
+                camera.bind_layers(three(wires[-1]), wires[-1].pacer)
+            case 4:
+                camera.set_rates([chance.choice((0, 100_000, 900_000)) for _ in range(3)])
+            case 5:
+                camera.want(chance.sample(range(3), chance.randrange(4)))
+            case _:
+                camera.request_keyframe()
+        await asyncio.sleep(chance.choice((0, 0.01, 0.05)))
+    assert sum(wire.leaks for wire in wires) == 0
+    last = Wire()
+    last.publication = camera
+    camera.set_muted(True)
+    camera.want((0, 1, 2))
+    camera.bind_layers(three(last), last.pacer)
+    await asyncio.sleep(0.2)
+    assert last.packets == []
+    camera.set_muted(False)
+    assert await settled(lambda: len({p.ssrc for p in last.packets}) == 3)
+    camera.set_muted(True)
+    count = len(last.packets)
+    await asyncio.sleep(0.2)
+    assert len(last.packets) == count
+    assert last.leaks == 0
+    await end(camera)
+
+
+async def test_one_picture_leaves_in_three_sizes_as_far_as_they_are_wanted(owner: Owner) -> None:
+    wire = Wire()
+    camera = VideoPublication(owner, "camera", LARGE, muted=False)
+    camera.start()
+    streams = three(wire)
+    camera.bind_layers(streams, wire.pacer)
+    ssrcs = [stream.ssrc for _, stream in streams]
+
+    def sizes(ssrc: int) -> list[tuple[int, int]]:
+        return [keyframe_size(p.payload[parse_descriptor(p.payload)[1] :]) for p in wire.packets if p.ssrc == ssrc and starts_keyframe(p.payload)]
+
+    def count(ssrc: int) -> int:
+        return sum(p.ssrc == ssrc for p in wire.packets)
+
+    assert await settled(lambda: all(sizes(ssrc) for ssrc in ssrcs))
+    assert [sizes(ssrc) for ssrc in ssrcs] == [[(320, 180)], [(640, 360)], [(1280, 720)]]
+    camera.set_rates((100_000, 300_000, 0))     # no room for the largest
+    assert await settled(lambda: camera.senders[2].resting)
+    before = [count(ssrc) for ssrc in ssrcs]
+    assert await settled(lambda: count(ssrcs[0]) > before[0] + 5 and count(ssrcs[1]) > before[1] + 5)
+    assert count(ssrcs[2]) == before[2]
+    camera.want((0,))       # only thumbnails are looked at
+    assert await settled(lambda: camera.senders[1].resting)
+    before = [count(ssrc) for ssrc in ssrcs]
+    assert await settled(lambda: count(ssrcs[0]) > before[0] + 5)
+    assert count(ssrcs[1]) == before[1]
+    camera.want((0, 1, 2))
+    camera.set_rates((100_000, 300_000, 900_000))
+    assert await settled(lambda: len(sizes(ssrcs[1])) > 1 and len(sizes(ssrcs[2])) > 1), "each begins anew with a picture that stands alone"
+    camera.request_keyframe(ssrcs[1])
+    assert await settled(lambda: len(sizes(ssrcs[1])) > 2)
+    assert len(sizes(ssrcs[2])) == 2, "the others go on as they are"
+    assert len(sizes(ssrcs[0])) == 1
+    await end(camera)
+
+
+async def test_a_small_picture_uses_the_smaller_layers_only(owner: Owner) -> None:
+    wire = Wire()
+    camera = VideoPublication(owner, "camera", "lavfi:testsrc2=size=640x360:rate=25", muted=False)
+    camera.start()
+    streams = three(wire)
+    camera.bind_layers(streams, wire.pacer)
+    assert await settled(lambda: camera.frames > 20)
+    assert {p.ssrc for p in wire.packets} == {streams[0][1].ssrc, streams[1][1].ssrc}
+    assert [(s.width, s.height) for s in camera.senders] == [(320, 180), (640, 360), (0, 0)]
+    assert ("camera", False) in owner.changes, "the connection was told that it is another size"
+    await end(camera)
+
+
 async def test_muted_from_the_start_still_shows_a_level(owner: Owner) -> None:
     wire = Wire()
     microphone = AudioPublication(owner, "microphone", SINE, muted=True)
@@ -182,9 +278,9 @@ async def test_pictures_and_keyframes_on_request(owner: Owner) -> None:
     assert await settled(lambda: sum(starts_keyframe(p.payload) for p in wire.packets) > 1)
     assert sum(starts_keyframe(p.payload) for p in wire.packets) - 1 <= stormed / 0.3 + 2
     frames = camera.frames
-    camera.wanted = False
+    camera.want(())
     assert await still(lambda: camera.frames), "nobody watches, nothing is encoded"
-    camera.wanted = True
+    camera.want((0, 1, 2))
     assert await settled(lambda: camera.frames > frames + 5)
     await end(camera)
 
