@@ -1,6 +1,7 @@
 """One's own sound: microphone -> encoder -> packets. The device stays open while muted, and nothing leaves.
 
-Methods on the loop's thread, capture and encoding on the capture's. The valve is `_send_block` (see `engine.publication`).
+Methods on the loop's thread; what is done to each block (`engine.voice_path`) on the capture's. The valve is `_send_block` (see
+`engine.publication`).
 """
 
 from __future__ import annotations
@@ -9,45 +10,61 @@ import math
 import threading
 import time
 
-from vidconf.engine.api import LocalLevel, Source
+from vidconf.engine.api import EngineEvent, MicrophoneHint, SetVoice, Source
 from vidconf.engine.capture import MicrophoneCapture
 from vidconf.engine.codecs import CodecError
-from vidconf.engine.codecs.opus import BLOCK, OpusEncoder
+from vidconf.engine.codecs.opus import BLOCK
 from vidconf.engine.computer_sound import COMPUTER, ComputerSound
+from vidconf.engine.far_end import FarEnd
 from vidconf.engine.publication import Owner, Publication
-from vidconf.engine.sound import level
+from vidconf.engine.voice_path import Spoken, Steering, VoicePath
+from vidconf.rtp.opus import is_silence
+from vidconf.rtp.red import Copies
+from vidconf.webrtc.description import OPUS
 
 MAX_AUDIO_IN_FLIGHT = 25
-LEVEL_BLOCKS = 5
-"""Blocks of 20 ms in one `LocalLevel`."""
-VOICE_LEVEL = 0.01
-RESYNC_SAMPLES = 9600
-"""0.2 s: sound that is further from its clock begins anew."""
+LEAST_LOSS, MOST_LOSS = 5, 30
+"""Per cent of loss that the FEC is made for: a little always, for those whose own line loses; more takes too much of the voice."""
+LOSS_FADES = 0.98
+"""What is left of a reported loss a block of 20 ms later, while less is reported: a third in a second."""
+BURSTY_LOSS = 0.1
+"""From this share on each packet is repeated twice: losses come in runs then."""
 
 
 class AudioPublication(Publication):
-    """Microphone: the device stays open while muted (for the level, and to be back at once), but nothing is encoded or sent."""
+    """Microphone: the device stays open while muted (for the level, and to be back at once), but nothing is encoded or sent.
+    `far`: what the loudspeaker beside it plays."""
 
     kind = "audio"
 
-    def __init__(self, owner: Owner, source: Source, device: str, *, muted: bool) -> None:
+    def __init__(
+        self, owner: Owner, source: Source, device: str, *, muted: bool, far: FarEnd | None = None, settings: SetVoice | None = None
+    ) -> None:
         super().__init__(owner, source, device, muted=muted)
-        self._capture: MicrophoneCapture | None = None
-        self._encoder: OpusEncoder | None = None
+        self._far = far
+        self._steering = Steering(settings or SetVoice(), muted)
+        self._capture: MicrophoneCapture | ComputerSound | None = None
         self._in_flight = 0
-        self._levels: list[float] = []
-        self._talking = False
-        self._next_timestamp = 0
         self._lock = threading.Lock()
         self._old: list[threading.Thread] = []
+        self._hints: set[str] = set()
+        # what follows is about the present stream
+        self._copies: Copies | None = None
+        self._zero: int | None = None
+        """The RTP timestamp of the device's sample 0."""
+        self._last = 0
+        self._talking = self._pausing = False
+        self._loss = 0.0
 
     def start(self) -> None:
         self._generation += 1
         generation = self._generation
         self.error = ""
+        self._zero = None
+        path = VoicePath(self._steering, self._far, is_microphone=self.source == "microphone")
 
         def heard(pcm: bytes, at: float) -> None:
-            self._captured(generation, pcm, at)
+            self._captured(generation, path, pcm, at)
 
         def failed(code: str, detail: str) -> None:
             self._post(self._failed, generation, code, detail)
@@ -61,6 +78,10 @@ class AudioPublication(Publication):
         self._stop_capture()
         self.device = device
         self.start()
+
+    def set_voice(self, settings: SetVoice) -> None:
+        """Other processing, from the next block on."""
+        self._steering.settings = settings
 
     def threads(self) -> list[threading.Thread]:
         return [t for t in self._old if t.is_alive()]
@@ -79,51 +100,102 @@ class AudioPublication(Publication):
             self._capture.stop()
             self._old = [t for t in (*self._old, self._capture) if t.is_alive()]
             self._capture = None
+        self._take_hints_back()
+
+    def _failed(self, generation: int, code: str, detail: str) -> None:
+        super()._failed(generation, code, detail)
+        if generation == self._generation:
+            self._take_hints_back()
 
     def _mute_changed(self) -> None:
+        self._steering.muted = self.muted
         self._talking = False
 
     def _bound(self) -> None:
-        self._talking = False
+        stream = self.stream
+        assert stream is not None
+        self._copies = Copies(OPUS) if stream.redundant_payload_type else None
+        self._zero, self._last = None, 0
+        self._talking = self._pausing = False
+        self._loss = 0.0
+        self._look()
+
+    def unbind(self) -> None:
+        super().unbind()
+        self._steering.sending = False
 
     # capture thread
-    def _captured(self, generation: int, pcm: bytes, at: float) -> None:
+    def _captured(self, generation: int, path: VoicePath, pcm: bytes, at: float) -> None:
         if generation != self._generation:
             return
-        loudness = level(pcm)
-        self._levels.append(loudness)
-        if len(self._levels) >= LEVEL_BLOCKS:
-            if self.source == "microphone":
-                self._post(self.owner.emit, LocalLevel(round(max(self._levels), 4)))
-            self._levels.clear()
-        if self.muted or self.stream is None or self._in_flight >= MAX_AUDIO_IN_FLIGHT:
-            return
         try:
-            if self._encoder is None:
-                self._encoder = OpusEncoder()
-            payload = self._encoder.encode(pcm)
+            told, spoken = path.block(pcm, at, live=self._is_live())
         except CodecError as error:
-            self._encoder = None
-            self._post(self._failed, generation, "encoder_failed", str(error))
+            self._post(self._broken, generation, str(error))
             return
-        if payload:
-            with self._lock:
-                self._in_flight += 1
-            self._post(self._send_block, generation, payload, loudness, at)
+        if told:
+            self._post(self._tell, generation, told)
+        if spoken is None:
+            return
+        with self._lock:
+            if self._in_flight >= MAX_AUDIO_IN_FLIGHT:
+                return
+            self._in_flight += 1
+        self._post(self._send_block, generation, spoken)
+
+    def _is_live(self) -> bool:
+        capture = self._capture
+        return isinstance(capture, MicrophoneCapture) and capture.live
 
     # loop
-    def _send_block(self, generation: int, payload: bytes, loudness: float, at: float) -> None:
+    def _broken(self, generation: int, detail: str) -> None:
+        """The encoder gave up: without it the device is of no use."""
+        if generation == self._generation and not self.closed:
+            self._stop_capture()
+            self._failed(self._generation, "encoder_failed", detail)
+
+    def _tell(self, generation: int, told: list[EngineEvent]) -> None:
+        if generation != self._generation or self.closed:
+            return
+        for event in told:
+            if isinstance(event, MicrophoneHint):
+                (self._hints.add if event.shown else self._hints.discard)(event.hint)
+            self.owner.emit(event)
+
+    def _take_hints_back(self) -> None:
+        """Who is told must also be told that it is over."""
+        for hint in sorted(self._hints):
+            self.owner.emit(MicrophoneHint("silent" if hint == "silent" else "speaking_muted", shown=False))
+        self._hints.clear()
+
+    def _look(self) -> None:
+        """What the far end last said of this stream, for the blocks to come."""
+        stream = self.stream
+        if stream is not None:
+            self._loss = max(stream.fraction_lost, self._loss * LOSS_FADES)
+            self._steering.expected_loss = max(LEAST_LOSS, min(MOST_LOSS, math.ceil(20 * self._loss) * 5))
+            self._steering.sending = True
+
+    def _send_block(self, generation: int, spoken: Spoken) -> None:
         with self._lock:
             self._in_flight -= 1
         stream = self.stream
         if self.muted or self.closed or stream is None or generation != self._generation:
             return
-        decibels = 127 if loudness <= 0 else min(127, max(0, round(-20 * math.log10(loudness))))
-        due, actual = self._next_timestamp, stream.timestamp(at)
-        # blocks follow each other by the sample; only after a pause is the clock read again
-        timestamp = due if self._talking and abs(actual - due) < RESYNC_SAMPLES else actual
-        self._next_timestamp = timestamp + BLOCK
-        voice = 0x80 if loudness > VOICE_LEVEL else 0
-        packet = stream.packet(payload, timestamp, marker=not self._talking, level=decibels | voice)
-        self._talking = True
+        self._look()
+        quiet = is_silence(spoken.payload)
+        if quiet and self._pausing:
+            return      # said once; the far end makes its own silence till the next
+        now_there = stream.timestamp(spoken.at)
+        if self._zero is None:
+            self._zero = max(now_there, self._last + BLOCK if self._last else now_there) - spoken.sample
+        # one block follows another by the device's own count; what that differs from our clock by is told with the reports
+        timestamp = self._zero + spoken.sample
+        stream.ahead = timestamp - now_there
+        self._last = timestamp
+        payload = spoken.payload
+        if self._copies is not None:
+            payload = self._copies.wrap(timestamp, payload, 2 if self._loss >= BURSTY_LOSS else 1)
+        packet = stream.packet(payload, timestamp, marker=not self._talking, level=spoken.level, redundant=self._copies is not None)
+        self._talking, self._pausing = not quiet, quiet
         stream.transmit(packet, time.monotonic())

@@ -201,9 +201,12 @@ class MicrophoneCapture(_Capture):
     def __init__(self, device: str, on_block: Callable[[bytes, float], None], on_error: OnError) -> None:
         super().__init__("microphone", device, on_error)
         self._on_block = on_block
+        self.live = False
+        """It is a device, not a file or a drawn sound: true before its first block."""
 
     def _capture(self) -> None:
         opened = self._open("audio")
+        self.live = opened.live
         try:
             if opened.live:
                 self._live(opened)

@@ -58,6 +58,7 @@ class EngineHost:
         self._wanted: dict[str, api.OpenSource] = {}
         self._volumes: dict[str | None, api.SetVolume] = {}
         self._select: api.SelectSpeaker | None = None
+        self._voice: api.SetVoice | None = None
         self._watching_devices = False
         self._previews: dict[str, api.WatchTrack] = {}
         self._tracks: set[str] = set()
@@ -82,7 +83,7 @@ class EngineHost:
             return
         self._remember(command)
         if self._writer is None:
-            if len(self._early) < 1000 and not isinstance(command, (api.OpenSource, api.CloseSource, api.MuteSource, api.SelectSpeaker)):
+            if len(self._early) < 1000 and not isinstance(command, (api.OpenSource, api.CloseSource, api.MuteSource, api.SelectSpeaker, api.SetVoice)):
                 self._early.append(command)
             return
         self._write(command)
@@ -123,6 +124,8 @@ class EngineHost:
                 self._volumes[identity] = command
             case api.SelectSpeaker():
                 self._select = command
+            case api.SetVoice():
+                self._voice = command
             case api.ListDevices():
                 self._watching_devices = True
             case api.WatchTrack(track) if track.startswith("local:"):
@@ -251,6 +254,8 @@ class EngineHost:
     def _replay(self, *, again: bool) -> None:
         if self._select is not None:
             self._write(self._select)
+        if self._voice is not None:
+            self._write(self._voice)
         for preview in self._previews.values():
             self._write(preview)
         for opened in self._wanted.values():

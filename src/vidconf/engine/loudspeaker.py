@@ -17,6 +17,7 @@ from typing import Protocol
 from vidconf.engine import portaudio_output
 from vidconf.engine.alsa_output import AlsaOutput
 from vidconf.engine.codecs.opus import BLOCK, RATE_HZ
+from vidconf.engine.far_end import FarEnd
 from vidconf.engine.portaudio_output import PortAudioOutput
 
 log = logging.getLogger("vidconf.playout")
@@ -76,7 +77,9 @@ class Loudspeaker:
     latency_s = LATENCY_S + QUEUE * BLOCK_S
     """From a block's making to its first sample in the air, the card's own converters left out."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, far: FarEnd | None = None) -> None:
+        """`far` is told what the card took, when it took it."""
+        self._far = far
         self.dropped = 0
         self.opened = False
         self._device = device
@@ -134,6 +137,8 @@ class Loudspeaker:
                     self._taken_at = time.monotonic()
                     self._changed.notify_all()
                 output.write(pcm)
+                if self._far is not None:
+                    self._far.played(pcm, time.monotonic())
                 played_until = max(played_until + BLOCK_S / FASTEST, time.monotonic())
                 ahead = played_until - time.monotonic() - MAX_AHEAD_S
                 if ahead > 0:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from vidconf.engine.audio_stream import AudioStream
 from vidconf.engine.codecs.opus import BLOCK_BYTES
+from vidconf.engine.far_end import FarEnd
 from vidconf.engine.loudspeaker import BLOCK_S, Loudspeaker, NoLoudspeaker
 from vidconf.engine.recording import SoundFile
 from vidconf.engine.sound import Mixer, Part
@@ -40,6 +41,8 @@ class Playout:
         self._once: list[bytes] = []
         self._lock = threading.Lock()
         self._mixer = Mixer()
+        self.far = FarEnd()
+        """What the loudspeaker was given, for the echo canceller."""
         self._gain = 1.0
         self._wav: SoundFile | None = None
         self._wav_lock = threading.Lock()
@@ -127,7 +130,7 @@ class Playout:
             self._thread.join(timeout_s)
 
     def _open(self) -> NoLoudspeaker | Loudspeaker:
-        return NoLoudspeaker() if self._device == "none" else Loudspeaker(self._device)
+        return NoLoudspeaker() if self._device == "none" else Loudspeaker(self._device, self.far)
 
     def _rests(self) -> bool:
         """Whether the thread ends now: it was told to rest, and for a while there has been nothing to play, for what is in the

@@ -104,6 +104,7 @@ class Session:
         self._speaking: dict[str, float] = {}
         self._watched: dict[str, api.WatchTrack] = {}
         self._gains: dict[str, float] = {}
+        self._voice = api.SetVoice()
         self._wanted: dict[str, bool] = {}
         """Identity -> whether its tracks are taken, where that was said."""
         self._connection: Connection | None = None
@@ -148,6 +149,8 @@ class Session:
                 self._set_volume(identity, gain)
             case api.SelectSpeaker(device):
                 self.playout.select(device)
+            case api.SetVoice():
+                self._set_voice(command)
             case api.Record(path):
                 self._record(path)
             case api.PlaySound(sound):
@@ -190,7 +193,9 @@ class Session:
                 return
             self._close_publication(old)
         if source in ("microphone", "screen_share_audio"):
-            publication: Publication = AudioPublication(self, source, device, muted=muted)
+            publication: Publication = AudioPublication(
+                self, source, device, muted=muted, far=self.playout.far if source == "microphone" else None, settings=self._voice
+            )
         else:
             publication = VideoPublication(
                 self, source, device, muted=muted, stamped=stamped, shape=self.options.shapes.get(source),
@@ -224,7 +229,7 @@ class Session:
         if publication.closed:
             self._connection.publishing.changed()
         else:
-            self._connection.publishing.state_changed(publication)
+            self._connection.publishing.mute_changed(publication)
 
     def publication_refused(self, publication: Publication, code: str) -> None:
         """The server does not let us send this."""
@@ -276,6 +281,12 @@ class Session:
         for subscription in self._subscriptions.values():
             if subscription.identity == identity and subscription.kind == "audio":
                 self.playout.set_gain(subscription.sid, gain)
+
+    def _set_voice(self, settings: api.SetVoice) -> None:
+        self._voice = settings
+        for publication in self.publications.values():
+            if isinstance(publication, AudioPublication):
+                publication.set_voice(settings)
 
     def _record(self, path: str | None) -> None:
         try:

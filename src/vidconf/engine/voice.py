@@ -112,9 +112,13 @@ class Voice:
         self._voiced = VOICED_BLOCKS if self._noise.speech_probability >= VOICED else max(0, self._voiced - 1)
         self.probability = float(self._gain.speech_probability) if self._voiced else 0.0
 
+    def is_voice(self, loudness: float) -> bool:
+        """Whether there is a voice in the block just processed, whose level (RMS 0…1) that is."""
+        return self.probability >= SPEECH and loudness > SPEECH_LEVEL
+
     def is_speech(self, loudness: float) -> bool:
-        """Of the block just processed, whose level (RMS 0…1) that is."""
-        if self.probability >= SPEECH and loudness > SPEECH_LEVEL:
+        """The same, the gaps between syllables filled. Once a block."""
+        if self.is_voice(loudness):
             self._held = HOLD_BLOCKS
             return True
         self._held = max(0, self._held - 1)

@@ -6,6 +6,7 @@ packet before it, newest last, at most a few; the copies have no numbers of thei
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from vidconf.rtp.packets import PacketError
 MAX_BLOCKS = 8
 """More would be no speech: libwebrtc sends two or three."""
 MAX_OFFSET, MAX_SIZE = (1 << 14) - 1, (1 << 10) - 1
+MAX_BYTES = 1100
+"""A packet that would be larger goes with fewer copies: it must fit into any network's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,29 @@ def build(blocks: Iterable[Block]) -> bytes:
             raise ValueError("a block too old or too large to be sent again")
         heads += bytes((0x80 | block.payload_type,)) + (block.offset << 10 | len(block.payload)).to_bytes(3, "big")
     return heads + bytes((primary.payload_type,)) + b"".join(b.payload for b in copies) + primary.payload
+
+
+class Copies:
+    """What a sender remembers to say it again: `wrap` each packet as it leaves. One SSRC's, one connection's."""
+
+    def __init__(self, payload_type: int) -> None:
+        """`payload_type`: of what is carried."""
+        self._payload_type = payload_type
+        self._earlier: deque[tuple[int, bytes]] = deque(maxlen=MAX_BLOCKS - 1)
+
+    def wrap(self, timestamp: int, payload: bytes, copies: int = 1) -> bytes:
+        """The packet with the `copies` before it, as far as they can be written down and do not make it too large; at least itself.
+        Across a pause longer than an offset can say nothing is repeated."""
+        blocks = [Block(self._payload_type, 0, payload)]
+        total = len(payload)
+        for then, before in list(self._earlier)[::-1][: max(0, copies)]:
+            offset = (timestamp - then) & 0xFFFFFFFF
+            total += len(before) + 4
+            if not 0 < offset <= MAX_OFFSET or not 0 < len(before) <= MAX_SIZE or total > MAX_BYTES:
+                break
+            blocks.insert(0, Block(self._payload_type, offset, before))
+        self._earlier.append((timestamp, payload))
+        return build(blocks)
 
 
 def recover(sequence: int, timestamp: int, payload: bytes, duration: Callable[[bytes], int]) -> list[Recovered]:

@@ -24,7 +24,7 @@ LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 EXTENSIONS = {MID: 1, LEVEL: 2, TRANSPORT_CC: 3, RID: 4, REPAIRED_RID: 5}
-OPUS, VP8, RTX = 111, 96, 97
+OPUS, RED, VP8, RTX = 111, 63, 96, 97
 """Payload types we offer: LiveKit's and libwebrtc's own."""
 MAX_RIDS = 8
 """Layers that an answer may speak of; more than we ever offer."""
@@ -322,7 +322,7 @@ def offer_of(sections: list[Section], gatherer: RTCIceGatherer, dtls: RTCDtlsTra
 def _offer_media(section: Section) -> list[str]:
     audio = section.kind == "audio"
     lines = [
-        f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {OPUS if audio else f'{VP8} {RTX}'}",
+        f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {f'{OPUS} {RED}' if audio else f'{VP8} {RTX}'}",
         "c=IN IP4 0.0.0.0",
         f"a=mid:{section.mid}",
         "a=sendonly" if section.active else "a=inactive",
@@ -331,6 +331,7 @@ def _offer_media(section: Section) -> list[str]:
     ]
     if audio:
         lines += [f"a=rtpmap:{OPUS} opus/48000/2", f"a=fmtp:{OPUS} minptime=10;useinbandfec=1", f"a=rtcp-fb:{OPUS} nack"]
+        lines += [f"a=rtpmap:{RED} red/48000/2", f"a=fmtp:{RED} {OPUS}/{OPUS}"]
     else:
         lines += [f"a=rtpmap:{VP8} VP8/90000"]
         lines += [f"a=rtcp-fb:{VP8} {kind}" for kind in ("transport-cc", "nack", "nack pli", "ccm fir")]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vidconf.rtp import opus
 from vidconf.rtp.packets import PacketError
-from vidconf.rtp.red import Block, Recovered, build, parse, recover
+from vidconf.rtp.red import MAX_BYTES, MAX_OFFSET, Block, Copies, Recovered, build, parse, recover
 
 OPUS = 111
 BLOCKS = st.builds(Block, st.integers(0, 127), st.integers(0, (1 << 14) - 1), st.binary(min_size=1, max_size=200))
@@ -112,3 +112,24 @@ def test_what_cannot_be_said_is_refused() -> None:
         parse(b"")
     with pytest.raises(PacketError):
         parse(bytes((0xEF, 0, 0, 1)) * 8 + bytes((111,)) + bytes(8))
+
+
+def test_a_sender_repeats_what_went_before() -> None:
+    copies = Copies(OPUS)
+    assert parse(copies.wrap(960, packet(1))) == [Block(OPUS, 0, packet(1))]
+    assert parse(copies.wrap(1920, packet(2))) == [Block(OPUS, 960, packet(1)), Block(OPUS, 0, packet(2))]
+    assert parse(copies.wrap(2880, packet(3), 2)) == [Block(OPUS, 1920, packet(1)), Block(OPUS, 960, packet(2)), Block(OPUS, 0, packet(3))]
+    assert parse(copies.wrap(2880 + MAX_OFFSET + 1, packet(4))) == [Block(OPUS, 0, packet(4))], "too long a pause to be written down"
+    assert parse(copies.wrap((1 << 32) + 100, packet(5), 0)) == [Block(OPUS, 0, packet(5))]
+
+
+@given(st.lists(st.tuples(st.integers(0, 40_000), st.binary(min_size=1, max_size=1200), st.integers(-1, 9)), max_size=30))
+def test_whatever_a_sender_wraps_can_be_read(packets: list[tuple[int, bytes, int]]) -> None:
+    copies, timestamp = Copies(OPUS), (1 << 32) - 20_000
+    for later, payload, count in packets:
+        timestamp += later
+        wrapped = copies.wrap(timestamp & 0xFFFFFFFF, payload, count)
+        blocks = parse(wrapped)
+        assert blocks[-1] == Block(OPUS, 0, payload)
+        assert len(wrapped) <= max(MAX_BYTES + 1, len(payload) + 1)
+        assert len(blocks) <= 1 + max(0, count)
