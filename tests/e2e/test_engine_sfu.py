@@ -113,7 +113,7 @@ async def test_sound_and_picture_both_ways(cast: Any) -> None:
     assert connection.malformed == 0
     assert connection._subscriber.dtls.faults == connection._publisher.dtls.faults == 0
     assert connection.send_control.numbers.reported > 0
-    assert connection.numbers.lost == 0
+    assert connection.send_control.numbers.lost == 0
     assert not any(e.error for e in ours.of(api.SourceChanged))
 
 
