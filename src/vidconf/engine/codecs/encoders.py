@@ -34,6 +34,9 @@ class VideoEncoder(Protocol):
     def set_fps(self, fps: int) -> None:
         """How many pictures a second are to be expected. Raises CodecError."""
 
+    def set_hurry(self, hurry: bool) -> None:
+        """Whether the machine has little time to spare: less is looked for. Raises CodecError."""
+
     def close(self) -> None:
         """Gives its memory back."""
 

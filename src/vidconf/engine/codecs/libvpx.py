@@ -203,6 +203,7 @@ class LibvpxEncoder:
         self._library = lib
         self.width, self.height, self.fps, self.screen = width, height, fps, screen
         self.bitrate_bps = max(MIN_BPS, bitrate_bps)
+        self.hurry = False
         self.last_quantizer = 0
         """Of the picture encoded last, on the codec's own scale (VP8 0…127, VP9 0…255)."""
         self._config = self._settings(lib.default_config(self.CODEC))
@@ -279,9 +280,16 @@ class LibvpxEncoder:
             self.fps = max(1, min(120, fps))
             self._control(MAX_INTRA_PERCENT, self._max_intra_percent)
 
-    def set_speed(self, speed: int) -> None:
-        """libvpx's `cpu_used`: the further from 0, the less is looked for. Raises CodecError."""
-        self._control(CPU_USED, speed)
+    def set_hurry(self, hurry: bool) -> None:
+        """Whether the machine has little time: then less is looked for. Raises CodecError."""
+        if hurry != self.hurry:
+            self.hurry = hurry
+            self._control(CPU_USED, self._speed)
+
+    @property
+    def _speed(self) -> int:
+        """libvpx's `cpu_used`: the further from 0, the less is looked for."""
+        raise NotImplementedError
 
     def encode(self, frame: av.VideoFrame, keyframe: bool = False) -> bytes | None:
         """One encoded frame, None when the encoder left this one out. `frame` is yuv420p of our size. Raises CodecError."""

@@ -12,7 +12,7 @@ from vidconf.engine.codecs.decoder import VideoDecoder
 from vidconf.rtp import vp9
 from vidconf.rtp.payload_format import PayloadFormat
 
-SPEED, SPEED_SMALL, CIF = 7, 5, 352 * 288
+SPEED, SPEED_SMALL, SPEED_HURRIED, CIF = 7, 5, 9, 352 * 288
 CYCLIC_REFRESH, SCREEN = 3, 1
 
 
@@ -30,9 +30,13 @@ class Vp9Encoder(libvpx.LibvpxEncoder):
         config.rc_dropframe_thresh = 0 if self.screen else 30
         return config
 
+    @property
+    def _speed(self) -> int:
+        return SPEED_HURRIED if self.hurry else SPEED_SMALL if self.width * self.height < CIF else SPEED
+
     def _controls(self) -> dict[int, int]:
         return {
-            libvpx.CPU_USED: SPEED_SMALL if self.width * self.height < CIF else SPEED,
+            libvpx.CPU_USED: self._speed,
             libvpx.AQ_MODE: CYCLIC_REFRESH,
             libvpx.TILE_COLUMNS: 0,
             libvpx.STATIC_THRESHOLD: 1,
