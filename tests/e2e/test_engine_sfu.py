@@ -307,7 +307,7 @@ async def test_a_used_up_token_is_asked_for_again(sfu: Any, cast: Any) -> None:
     ours.join()
     assert await until(lambda: ours.state() == "connected", 5)
     session = ours.engine.session
-    session._refreshed = token("room", "ours").replace(".", "~", 1)
+    session.stay.refreshed = token("room", "ours").replace(".", "~", 1)
     await session._connection.signalling._ws.close()
     assert await until(lambda: ours.of(api.TokenNeeded) != [] and ours.state() == "connected", 8), ours.events
 

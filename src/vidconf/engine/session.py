@@ -1,8 +1,6 @@
-"""A participant at the SFU: one state machine from idle through connecting, connected, reconnecting to closed.
+"""A participant at the SFU: what outlives a connection, one's own publications with their mute, the others' tracks with their tiles.
 
-Loop's thread only. The session owns what outlives a connection (one's own publications with their mute, the others' tracks with
-their tiles) and makes a `transport.Connection` for each attempt. A loss of signalling or of ICE is a full rejoin: livekit-server
-restarts ICE on a resume, which aioice cannot follow.
+Loop's thread only. Commands come here; joining and coming back is `stay`'s, which makes a `transport.Connection` for each attempt.
 """
 
 from __future__ import annotations
@@ -23,8 +21,7 @@ from vidconf.engine.decoders import DecoderPool
 from vidconf.engine.own_sounds import own_sound
 from vidconf.engine.playout import Playout
 from vidconf.engine.publication import Publication
-from vidconf.engine.reconnect import FIRST_JOIN_PATIENCE_S, HOPELESS, REFUSED, Backoff, usable
-from vidconf.engine.signalling import SignalError, plausible_token, token_expiry
+from vidconf.engine.stay import Stay
 from vidconf.engine.subscription import Subscription
 from vidconf.engine.synchroniser import Synchroniser
 from vidconf.engine.transport import Connection
@@ -35,17 +32,9 @@ log = logging.getLogger("vidconf.session")
 
 MAX_TRACKS = 1000
 """Remote tracks a server may tell us of; more is a broken or hostile one."""
-TOKEN_ASKED_EVERY_S = 10.0
 THREADS_S = 2.0
 UNWATCHED_S = 3.0
 
-_REASONS = {
-    models.DisconnectReason.DUPLICATE_IDENTITY: "duplicate",
-    models.DisconnectReason.PARTICIPANT_REMOVED: "removed",
-    models.DisconnectReason.ROOM_DELETED: "room_ended",
-    models.DisconnectReason.ROOM_CLOSED: "room_ended",
-    models.DisconnectReason.USER_REJECTED: "removed",
-}
 _QUALITIES = {
     models.ConnectionQuality.POOR: "poor",
     models.ConnectionQuality.GOOD: "good",
@@ -89,15 +78,11 @@ class Session:
         self.loop = asyncio.get_running_loop()
         self.options = options or Options()
         self._emit = emit
-        self.state: api.MediaState = "idle"
         self.publications: dict[str, Publication] = {}
         self.pool = DecoderPool(self.options.decoders)
         self.playout = Playout(self.options.speaker, self._playout_failed)
         self.synchroniser = Synchroniser()
-        self.reconnects = 0
         self.identity = ""
-        self.times: dict[str, float] = {}
-        """Monotonic instants of this join: started, joined."""
         self._own_sid = ""
         self._subscriptions: dict[str, Subscription] = {}
         self._participants: dict[str, _Participant] = {}
@@ -107,28 +92,37 @@ class Session:
         self._voice = api.SetVoice()
         self._wanted: dict[str, bool] = {}
         """Identity -> whether its tracks are taken, where that was said."""
-        self._connection: Connection | None = None
-        self._run: asyncio.Task[None] | None = None
-        self._join: api.Join | None = None
-        self._next: api.Join | None = None
-        self._leaving = False
-        self._closings: set[asyncio.Task[None]] = set()
-        self._refreshed = ""
-        """The newest token the server gave us."""
-        self._new_join = asyncio.Event()
+        self.stay = Stay(self, adaptive=not self.options.decode_unwatched)
         self.past_tracks: deque[PastTrack] = deque(maxlen=200)
         """For a bot's report."""
         self._permission: tuple[bool, tuple[int, ...]] | None = None
         self.malformed = 0
+
+    @property
+    def state(self) -> api.MediaState:
+        return self.stay.state
+
+    @property
+    def reconnects(self) -> int:
+        return self.stay.reconnects
+
+    @property
+    def times(self) -> dict[str, float]:
+        return self.stay.times
+
+    @property
+    def _connection(self) -> Connection | None:
+        return self.stay.connection
 
     # ---- commands
     def handle(self, command: api.Command) -> None:
         """Carry out one command; never blocks. `ListDevices` and `Quit` are the engine's, not the session's."""
         match command:
             case api.Join():
-                self._start(command)
+                self.playout.start()
+                self.stay.start(command)
             case api.Leave():
-                self._stop("left")
+                self.stay.stop()
                 for publication in list(self.publications.values()):
                     self._close_publication(publication)
             case api.OpenSource(source, device, muted, stamped):
@@ -156,16 +150,13 @@ class Session:
             case api.PlaySound(sound):
                 self.playout.start()
                 self.playout.play_once(own_sound(sound))
-                if self._run is None or self._run.done():
+                if self.stay.is_over:
                     self.playout.rest()
 
     async def close(self) -> None:
         """Leave and end every thread and task. The session is of no use afterwards."""
-        self._stop("left")
-        if self._run is not None:
-            await asyncio.wait([self._run], timeout=5)
-        if self._closings:
-            await asyncio.wait(self._closings, timeout=5)
+        self.stay.stop()
+        await self.stay.wait(5)
         threads = []
         for publication in list(self.publications.values()):
             self._close_publication(publication)
@@ -307,152 +298,31 @@ class Session:
     def emit(self, event: api.EngineEvent) -> None:
         self._emit(event)
 
-    # ---- the state machine
-    def _start(self, join: api.Join) -> None:
-        if self._leaving and self._run is not None and not self._run.done():
-            self._next = join           # once the one that is being left has ended
-            return
-        self._join, self._refreshed, self._leaving = join, "", False
-        self.playout.start()
-        if self._run is not None and not self._run.done():
-            self._new_join.set()
-            if self._connection is not None and self.state == "connected":
-                self._connection.move()
-            return
-        self._new_join.clear()
-        self.times = {"started": time.monotonic()}
-        self._run = asyncio.create_task(self._live(), name="session")
-        self._run.add_done_callback(self._start_next)
+    # ---- the stay
+    def new_connection(self) -> Connection:
+        """For the stay: another one, for what is ours."""
+        return Connection(self)
 
-    def _start_next(self, ended: asyncio.Task[None]) -> None:
-        join, self._next = self._next, None
-        if join is not None and ended is self._run:
-            self._start(join)
-
-    def _stop(self, reason: str) -> None:
-        self._next, self._leaving = None, True
-        if self._run is not None and not self._run.done():
-            self._run.cancel()
-        elif self.state not in ("idle", "closed"):
-            self._change("closed", reason)
-
-    def _change(self, state: api.MediaState, reason: str = "") -> None:
-        if state != self.state or reason:
-            log.info("media is %s%s", state, f" ({reason})" if reason else "")
-        self.state = state
-        self.emit(api.StateChanged(state, reason))
-
-    async def _live(self) -> None:
-        self._change("connecting")
-        ending = "left"
-        try:
-            ending = await self._join_and_stay()
-        except asyncio.CancelledError:
-            ending = "left"
-        except Exception:
-            log.exception("the session failed")
-            ending = "failed"
-        finally:
-            await self._end_connection(farewell=True)
-            for subscription in list(self._subscriptions.values()):
-                self._remove_track(subscription.sid)
-            self._participants.clear()
-            self._set_speakers({})
-            self.playout.rest()
-            self._change("closed", ending)
-
-    async def _join_and_stay(self) -> str:
-        """Joins, stays, comes back; returns why it is over."""
-        backoff, patience_ends = Backoff(), time.monotonic() + FIRST_JOIN_PATIENCE_S
-        stayed = False
-        while True:
-            self._new_join.clear()
-            wait_s = 0.0
-            try:
-                reason = await self._one_connection(backoff)
-                stayed = True
-            except SignalError as error:
-                log.info("joining failed: %s", error)
-                reason, wait_s = error.code, error.wait_s
-                if reason in HOPELESS and not stayed:
-                    return reason
-                if reason in REFUSED:
-                    if not stayed and not self._new_join.is_set():
-                        return reason
-                    await self._need_token()
-            await self._end_connection(farewell=False)
-            final = self._final(reason)
-            if final:
-                return final
-            if not stayed and time.monotonic() > patience_ends:
-                return reason
-            if stayed:
-                self._change("reconnecting", reason)
-            await self._pause(max(wait_s, backoff.next_delay_s()))
-            if not self._token_usable():
-                await self._need_token()
-
-    async def _one_connection(self, backoff: Backoff) -> str:
-        """One connection from its opening to its end. Raises SignalError when it does not open."""
-        assert self._join is not None
-        connection = Connection(self)
-        self._connection = connection
-        join = await connection.open(
-            self._join.url, self._refreshed or self._join.token, self._join.ice_servers,
-            subscribe=self._join.subscribe, adaptive=not self.options.decode_unwatched,
-        )
+    def joined(self, join: rtc.JoinResponse) -> None:
+        """From the stay: the server has let us in."""
         self.identity, self._own_sid = join.participant.identity, join.participant.sid
         self._took_room(join)
-        if not await connection.connected():
-            return connection.ended.result() if connection.ended.done() else "ice_lost"
-        started = time.monotonic()
-        if self.state == "reconnecting":
-            self.reconnects += 1
-        self.times.setdefault("joined", started)
-        self._change("connected")
-        reason = await connection.ended
-        backoff.lasted(time.monotonic() - started)
-        return reason
 
-    async def _end_connection(self, *, farewell: bool) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self.malformed += connection.malformed + connection.signalling.malformed
-            closing = asyncio.create_task(connection.close(farewell=farewell), name="connection closes")
-            self._closings.add(closing)
-            closing.add_done_callback(self._closings.discard)
-            await asyncio.shield(closing)
+    def let_go(self, connection: Connection) -> None:
+        """From the stay: what was said on this connection has to be said anew on the next."""
+        self.malformed += connection.malformed + connection.signalling.malformed
         for subscription in self._subscriptions.values():
             if subscription.video is not None:
                 subscription.video.wants_sent = None
                 subscription.video.size.forget()
 
-    def _final(self, reason: str) -> str:
-        """The code with which it is over; "" when coming back is right."""
-        if not reason.startswith("leave:"):
-            return ""
-        _, number, action = reason.split(":")
-        if int(action) != rtc.LeaveRequest.Action.DISCONNECT:
-            return ""
-        return _REASONS.get(int(number), "")  # type: ignore[call-overload, no-any-return]
-
-    def _token_usable(self) -> bool:
-        assert self._join is not None
-        return usable(token_expiry(self._refreshed or self._join.token), time.time())
-
-    async def _need_token(self) -> None:
-        """Ask for another token until one comes."""
-        while not self._new_join.is_set():
-            self.emit(api.TokenNeeded())
-            await self._pause(TOKEN_ASKED_EVERY_S)
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but not when a new `Join` comes."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._new_join.wait()
-        except TimeoutError:
-            return
+    def ended(self) -> None:
+        """From the stay: it is over."""
+        for subscription in list(self._subscriptions.values()):
+            self._remove_track(subscription.sid)
+        self._participants.clear()
+        self._set_speakers({})
+        self.playout.rest()
 
     # ---- the room
     def _took_room(self, join: rtc.JoinResponse) -> None:
@@ -482,8 +352,7 @@ class Session:
                     if identity:
                         self.emit(api.Quality(identity, _QUALITIES.get(update.quality, "good")))
             case "refresh_token":
-                if plausible_token(message.refresh_token):
-                    self._refreshed = message.refresh_token
+                self.stay.take_token(message.refresh_token)
 
     def _take_participant(self, info: models.ParticipantInfo) -> None:
         if info.sid == self._own_sid or info.identity == self.identity:
@@ -542,7 +411,7 @@ class Session:
         self.emit(api.TrackAdded(track.sid, info.identity, subscription.source, kind, track.muted))
         if subscription.first_at is not None:
             self.emit(api.FirstFrame(track.sid))
-        if info.identity in self._wanted and self._join is not None and self._wanted[info.identity] != self._join.subscribe:
+        if info.identity in self._wanted and self.stay.join is not None and self._wanted[info.identity] != self.stay.join.subscribe:
             self._say_subscription([track.sid], self._wanted[info.identity])
 
     def subscription(self, sid: str, kind: str) -> Subscription:

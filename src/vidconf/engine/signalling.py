@@ -117,13 +117,15 @@ class Signalling:
         self._tasks: list[asyncio.Task[None]] = []
         self._heard_at = 0.0
 
-    async def connect(self, url: str, token: str, *, auto_subscribe: bool = True, adaptive_stream: bool = True) -> rtc.JoinResponse:
-        """Open the WebSocket and take the join response. Raises SignalError."""
+    async def connect(
+        self, url: str, token: str, *, auto_subscribe: bool = True, adaptive_stream: bool = True, connect_s: float = CONNECT_TIMEOUT_S
+    ) -> rtc.JoinResponse:
+        """Open the WebSocket and take the join response. `connect_s`: for TCP and TLS, of the whole. Raises SignalError."""
         address = websocket_url(url, auto_subscribe=auto_subscribe, adaptive_stream=adaptive_stream)
         context: ssl.SSLContext | bool = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if address.startswith("wss:") else True
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context, force_close=True), cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=not _is_this_machine(address),
+            trust_env=not _is_this_machine(address), timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
         )  # fmt: skip
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -182,6 +184,12 @@ class Signalling:
                 log.debug("the WebSocket did not close cleanly: %r", error)
         if http is not None:
             await http.close()
+
+    def local_address(self) -> str:
+        """The address of ours that the connection is spoken from, "" without one."""
+        ws = self._ws
+        name = ws.get_extra_info("sockname") if ws is not None and not ws.closed else None
+        return str(name[0]) if isinstance(name, tuple) else ""
 
     # ---- inside
     def _lose(self, reason: str) -> None:

@@ -29,6 +29,7 @@ from vidconf.webrtc.description import (
     feedback_asked,
     remote_tracks,
 )
+from vidconf.webrtc.ice_agent import DIRECT_S
 from vidconf.webrtc.peer import Peer
 from vidconf.webrtc.turn import turn_servers
 
@@ -62,7 +63,8 @@ class Owner(Protocol):
 
 
 class Connection:
-    """`open`, then it lives until `ended` holds a reason: `signal_lost`, `ice_lost`, `publish_failed`, `leave:<number>:<action>`."""
+    """`open`, `begin`, then it lives until `ended` holds a reason: `signal_lost`, `ice_lost`, `network_changed`, `publish_failed`,
+    `leave:<number>:<action>`. It carries media after that, too, as long as that flows: until `release`."""
 
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
@@ -83,12 +85,17 @@ class Connection:
         self._report_due = 0.0
         self._repairs: dict[int, Subscription] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._closed = False
+        self._early: list[rtc.SignalResponse] | None = []
+        """What the server said before `begin`; None afterwards."""
+        self._closed = self._closing = False
 
     # ---- life
-    async def open(self, url: str, token: str, servers: Sequence[dict[str, Any]], *, subscribe: bool, adaptive: bool) -> rtc.JoinResponse:
-        """Join. Returns when the server has answered; media connects meanwhile (`connected`). Raises SignalError."""
-        join = await self.signalling.connect(url, token, auto_subscribe=subscribe, adaptive_stream=adaptive)
+    async def open(
+        self, url: str, token: str, servers: Sequence[dict[str, Any]], *, subscribe: bool, adaptive: bool,
+        connect_s: float = 15.0, direct_s: float = DIRECT_S,
+    ) -> rtc.JoinResponse:  # fmt: skip
+        """Join. Returns when the server has answered; nothing more happens before `begin`. Raises SignalError."""
+        join = await self.signalling.connect(url, token, auto_subscribe=subscribe, adaptive_stream=adaptive, connect_s=connect_s)
         self.join = join
         offered = [
             {"urls": list(s.urls), "username": s.username, "credential": s.credential}
@@ -97,15 +104,24 @@ class Connection:
             if not any("stun.l.google" in u or "twilio" in u for u in s.urls)
         ]
         chosen = turn_servers([*servers, *offered])
-        self._subscriber = Peer("subscriber", chosen, self._on_rtp, self._on_subscriber_rtcp)
-        self._publisher = Peer("publisher", chosen, self._on_publisher_rtp, self._on_publisher_rtcp)
+        # LiveKit sends so who has failed by every other way
+        relayed = bool(chosen) and join.client_configuration.force_relay == models.ClientConfigSetting.ENABLED
+        self._subscriber = Peer("subscriber", chosen, self._on_rtp, self._on_subscriber_rtcp, relayed_only=relayed, direct_s=direct_s)
+        self._publisher = Peer("publisher", chosen, self._on_publisher_rtp, self._on_publisher_rtcp, relayed_only=relayed, direct_s=direct_s)
+        return join
+
+    def begin(self) -> None:
+        """Answer, publish, connect media (`connected`)."""
+        assert self._publisher is not None
         for name, run in (
             ("answers", self._answer_in_turn()), ("publishes", self._publish(self._publisher)), ("ticks", self._tick()), ("watches", self._watch()),
         ):
             task = asyncio.create_task(run, name=f"connection {name}")
             task.add_done_callback(self._task_done)
             self._tasks.append(task)
-        return join
+        early, self._early = self._early or [], None
+        for message in early:
+            self._on_signal(message)
 
     async def connected(self) -> bool:
         """Wait until media can flow to us (the subscriber's way, which the server opens at once). False: it could not."""
@@ -121,8 +137,8 @@ class Connection:
         finally:
             up.cancel()
 
-    async def close(self, *, farewell: bool) -> None:
-        """End everything that belongs to this connection; publications and subscriptions stay. Never raises."""
+    def release(self) -> None:
+        """Publications and subscriptions are free for another connection at once; `close` does the rest."""
         if self._closed:
             return
         self._closed = True
@@ -131,6 +147,13 @@ class Connection:
             subscription.unbind()
         self._by_ssrc, self._repairs = {}, {}
         self._end("closed")
+
+    async def close(self, *, farewell: bool) -> None:
+        """End everything that belongs to this connection; publications and subscriptions stay. Never raises."""
+        self.release()
+        if self._closing:
+            return
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -143,6 +166,25 @@ class Connection:
     def move(self) -> None:
         """Another token or another room: this connection has served."""
         self._end("moved")
+
+    def silent_s(self) -> float:
+        """Seconds since the server was last heard on the way of media that has been silent the longest."""
+        return max((p.silent_s() for p in (self._subscriber, self._publisher) if p is not None), default=0.0)
+
+    def media_lost(self) -> bool:
+        """Whether nothing can flow to us any more."""
+        return self._subscriber is None or self._subscriber.failed.is_set()
+
+    @property
+    def way(self) -> str:
+        """By which media comes: `udp`, `tcp`, `turn-udp`, `turn-tcp`, `turn-tls`; "" when it does not."""
+        return self._subscriber.way if self._subscriber is not None else ""
+
+    def network_changed(self, addresses: frozenset[str]) -> None:
+        """These are this machine's addresses now. What went by another one is over, before its silence tells."""
+        used = {self.signalling.local_address()} | {p.local_address() for p in (self._subscriber, self._publisher) if p is not None}
+        if used - addresses - {""}:
+            self._end("network_changed")
 
     def send(self, **message: Any) -> None:
         self.signalling.send(rtc.SignalRequest(**message))
@@ -187,6 +229,11 @@ class Connection:
     # ---- signalling
     def _on_signal(self, message: rtc.SignalResponse) -> None:
         if self._closed:
+            return
+        if self._early is not None:
+            self._early.append(message)
+            if len(self._early) > MAX_WAITING_OFFERS:
+                self._end("signal_lost")
             return
         match message.WhichOneof("message"):
             case "offer":

@@ -155,6 +155,11 @@ class Peer:
         way = self.agent.way
         return way.kind if way is not None else ""
 
+    def local_address(self) -> str:
+        """The address of this machine that packets leave from; "" while there is none, and where TURN stands between."""
+        way = self.agent.way
+        return way.local_candidate.host if way is not None and way.local_candidate.type == "host" else ""
+
     async def close(self) -> None:
         """Stop everything; never raises, safe to call twice."""
         if self.closed:

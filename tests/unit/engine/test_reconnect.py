@@ -20,7 +20,7 @@ def test_a_session_that_lasted_begins_anew_and_a_flapping_one_does_not() -> None
     for _ in range(4):
         backoff.next_delay_s()
     backoff.lasted(STABLE_S / 2)
-    assert backoff.next_delay_s() > 1
+    assert backoff.next_delay_s() > 0.9 * DELAYS_S[-1] * 0.75
     backoff.lasted(STABLE_S)
     assert backoff.next_delay_s() == 0
 

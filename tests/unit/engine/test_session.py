@@ -130,9 +130,9 @@ async def test_connection_quality(told: Told) -> None:
 )
 async def test_which_farewell_is_for_good(told: Told, reason: str, action: str, code: str) -> None:
     number = models.DisconnectReason.Value(reason)
-    assert told.session._final(f"leave:{number}:{rtc.LeaveRequest.Action.Value(action)}") == code
-    assert told.session._final("leave:999:0") == ""
-    assert told.session._final("signal_lost") == ""
+    assert told.session.stay._final(f"leave:{number}:{rtc.LeaveRequest.Action.Value(action)}") == code
+    assert told.session.stay._final("leave:999:0") == ""
+    assert told.session.stay._final("signal_lost") == ""
 
 
 async def test_a_server_that_tells_of_too_much_is_bounded(told: Told) -> None:

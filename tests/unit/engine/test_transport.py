@@ -52,17 +52,17 @@ class Sfu:
 
     async def _talk(self, request: web.Request) -> web.StreamResponse:
         self.joins += 1
-        self.socket = web.WebSocketResponse()
-        await self.socket.prepare(request)
+        socket = self.socket = web.WebSocketResponse()
+        await socket.prepare(request)
         await self.say(join=JOIN)
-        async for message in self.socket:
+        async for message in socket:
             if message.type is not WSMsgType.BINARY:
                 continue
             asked = rtc.SignalRequest.FromString(message.data)
             self.asked = [*self.asked[-500:], asked]
             if asked.HasField("add_track"):
                 await self._on_add_track(asked.add_track)
-        return self.socket
+        return socket
 
     async def _on_add_track(self, request: rtc.AddTrackRequest) -> None:
         if self.refuse:
