@@ -1,19 +1,28 @@
-"""One layer of one's own picture: its encoder, its rate, and when it owes a picture that stands alone. Made by `video_publication`
-for one connection.
+"""One's own pictures, encoded in the sizes that are sent. Used by `video_publication`.
 
-What is wanted of it is said on the loop's thread; `encode` and `rest` are called on the publication's encoder thread.
+A `LayerEncoder` is made for one connection: what is wanted of it is said on the loop's thread, `encode` and `rest` are called on the
+publication's encoder thread. The `PictureEncoder` is that thread's alone.
 """
 
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import av
 
+from vidconf.engine.adaptation import Adaptation, Limits
+from vidconf.engine.codecs import CodecError
 from vidconf.engine.codecs.encoders import VideoEncoder, encoder_for
-from vidconf.engine.ladder import Layer
+from vidconf.engine.ladder import Layer, layers
 from vidconf.engine.outgoing import OutgoingStream
+from vidconf.engine.scaling import Shrinker
 
+log = logging.getLogger("vidconf.publication")
+
+CODEC = "vp8"
 KEYFRAME_GAP_S = 0.3
 """Requests closer together are put off, not dropped."""
 MAX_IN_FLIGHT = 3
@@ -41,6 +50,11 @@ class LayerEncoder:
         self._encoder: VideoEncoder | None = None
 
     @property
+    def quantizer(self) -> int | None:
+        """Of the picture encoded last; None where the encoder does not tell."""
+        return self._encoder.last_quantizer if self._encoder is not None else None
+
+    @property
     def sends(self) -> bool:
         """Whether it is to be encoded now."""
         return self.wanted and self.rate_bps != 0
@@ -49,16 +63,19 @@ class LayerEncoder:
         """A viewer needs one. Answered with the next picture, at most every KEYFRAME_GAP_S."""
         self._keyframe_wanted = True
 
-    def encode(self, frame: av.VideoFrame, layer: Layer, fps: int, now: float) -> bytes | None:
+    def encode(self, frame: av.VideoFrame, layer: Layer, fps: int, now: float, *, hurry: bool = False) -> bytes | None:
         """One frame as it will be sent; None when the encoder left this picture out. `frame` is yuv420p. Raises CodecError."""
         rate = layer.enough_bps if self.rate_bps is None else min(self.rate_bps, layer.most_bps)
         encoder = self._encoder
         if encoder is None or (encoder.width, encoder.height) != (frame.width, frame.height):
             self.rest()
-            encoder = self._encoder = encoder_for("vp8", frame.width, frame.height, fps, rate, screen=self._screen)
+            encoder = self._encoder = encoder_for(CODEC, frame.width, frame.height, fps, rate, screen=self._screen)
             self.width, self.height = frame.width, frame.height
         else:
             encoder.set_bitrate(rate)
+            if encoder.fps != fps:
+                encoder.set_fps(fps)
+        encoder.set_hurry(hurry)
         keyframe = self.broken or (self._keyframe_wanted and now - self._last_keyframe >= KEYFRAME_GAP_S)
         if keyframe:
             self.broken, self._keyframe_wanted, self._last_keyframe = False, False, now
@@ -83,3 +100,85 @@ class LayerEncoder:
             "rid": self.rid, "width": self.width, "height": self.height, "frames": self.frames, "keyframes": self.keyframes,
             "rate_bps": self.rate_bps if self.wanted else 0, "packets": stream.packets, "octets": stream.octets,
         }  # fmt: skip
+
+
+class PictureEncoder:
+    """One source's. Each picture is encoded for every layer that is sent, the smallest first: it is done soonest, and who sees a
+    thumbnail need not wait for the others. What the machine cannot keep up with, or one layer alone has no bits for, is made smaller
+    or comes more seldom (`adaptation`)."""
+
+    def __init__(self, fps: int, most_bps: int, *, screen: bool) -> None:
+        """`fps` and `most_bps`: the most pictures a second, and bits a second of the largest layer."""
+        self._fps, self._most_bps, self._screen = fps, most_bps, screen
+        self._shrinker = Shrinker()
+        self._adaptation = Adaptation(CODEC, screen=screen)
+        self._size = (0, 0)
+        self._largest = 0
+        self._next_due = 0.0
+        self._told = (1.0, float(fps), False)
+        self.spared = 0
+        """Pictures left out to spare the machine or the rate."""
+
+    def encode(
+        self, frame: av.VideoFrame, senders: Sequence[LayerEncoder], clock: Callable[[], float], encoded: Callable[[LayerEncoder, bytes], None]
+    ) -> CodecError | None:
+        """Hand each layer's frame to `encoded` as it is done. `frame` is yuv420p with even sides, `clock` tells monotonic seconds. A
+        layer whose encoder fails begins anew with the next picture; the last such error is returned."""
+        steps = layers(frame.width, frame.height, screen=self._screen, most_bps=self._most_bps, at_most=max(1, len(senders)))
+        sending = [sender.sends for sender in senders[: len(steps)]]
+        for k, sender in enumerate(senders):
+            if not sender.resting and not (k < len(steps) and sending[k]):
+                sender.rest()
+        if not any(sending):
+            return None
+        began = clock()
+        limits = self._limits(frame, steps, sending, began)
+        if began < self._next_due - 0.25 / limits.max_fps:
+            self.spared += 1
+            return None
+        self._next_due = max(self._next_due + 1 / limits.max_fps, began - 1 / limits.max_fps)
+        part = math.sqrt(limits.max_pixels / self._largest)
+        pictures, larger = [], frame
+        for step, sends in zip(reversed(steps), reversed(sending), strict=True):
+            if sends:
+                larger = self._shrinker.shrink(larger, _even(part * step.width), _even(part * step.height))
+            pictures.append(larger)
+        error = None
+        left_out = False
+        for sender, step, picture, sends in zip(senders, steps, reversed(pictures), sending, strict=False):
+            if not sends:
+                continue
+            if sender.in_flight >= MAX_IN_FLIGHT:
+                sender.left_out += 1
+                continue
+            try:
+                data = sender.encode(picture, step, max(1, round(limits.max_fps)), clock(), hurry=limits.hurry)
+            except CodecError as failed:
+                sender.rest()
+                error = failed
+                continue
+            left_out = not data
+            if data:
+                encoded(sender, data)
+        last = max(k for k, sends in enumerate(sending) if sends)
+        ended = clock()
+        self._adaptation.picture(ended, ended - began, senders[last].quantizer, left_out=left_out)
+        return error
+
+    def _limits(self, frame: av.VideoFrame, steps: Sequence[Layer], sending: Sequence[bool], now: float) -> Limits:
+        """How large the largest layer that is sent may be, and how often."""
+        if self._size != (frame.width, frame.height):
+            self._size = frame.width, frame.height
+            self._adaptation = Adaptation(CODEC, screen=self._screen)
+        top = steps[max(k for k, sends in enumerate(sending) if sends)]
+        self._largest = top.width * top.height
+        limits = self._adaptation.decide(now, self._largest, self._fps, alone=sum(sending) == 1)
+        told = (round(limits.max_pixels / self._largest, 2), limits.max_fps, limits.hurry)
+        if told != self._told:
+            self._told = told
+            log.info("encoded are %d %% of the pixels, %.1f times a second%s", 100 * told[0], told[1], ", in a hurry" if told[2] else "")
+        return limits
+
+
+def _even(side: float) -> int:
+    return max(2, int(side / 2 + 0.5) * 2)

@@ -7,6 +7,7 @@ Methods on the loop's thread; capture and encoding run on threads of their own, 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import threading
 import time
@@ -18,13 +19,12 @@ from vidconf.engine import stamp
 from vidconf.engine.allocation import Need
 from vidconf.engine.api import SharedArea, Source
 from vidconf.engine.capture import VideoCapture
-from vidconf.engine.codecs import CodecError
 from vidconf.engine.ladder import HIGH, LOW, MAX_LAYERS, MEDIUM, Layer, layers
-from vidconf.engine.layer_encoder import MAX_IN_FLIGHT, LayerEncoder
+from vidconf.engine.layer_encoder import LayerEncoder, PictureEncoder
 from vidconf.engine.outgoing import OutgoingStream
 from vidconf.engine.pacer import Pacer
 from vidconf.engine.publication import Owner, Publication
-from vidconf.engine.scaling import Shrinker, TileWriter
+from vidconf.engine.scaling import TileWriter
 from vidconf.engine.screen import Area
 from vidconf.engine.screen_capture import picture_capture
 from vidconf.rtp.vp8 import packetize
@@ -245,13 +245,13 @@ class VideoPublication(Publication):
     # encoder thread
     def _encode(self) -> None:
         mine: tuple[LayerEncoder, ...] = ()
-        shrinker, size = Shrinker(), (0, 0)
+        encoder, size = PictureEncoder(self.shape.fps, self.shape.max_bps, screen=self.source == "screen_share"), (0, 0)
         while True:
             with self._wake:
                 while self._slot is None and not self.closed:
                     self._wake.wait()
                 taken, self._slot = self._slot, None
-            senders = self.senders if taken is not None and not self.closed else ()
+            senders = () if taken is None or self.closed or self.muted else self.senders
             if senders is not mine:
                 for sender in mine:
                     sender.rest()
@@ -266,42 +266,17 @@ class VideoPublication(Publication):
                 if size != (frame.width, frame.height):
                     size = frame.width, frame.height
                     self._post(self._resized, *size)
-                self._encode_layers(senders, shrinker, generation, frame, at)
+                error = encoder.encode(frame, senders, time.monotonic, functools.partial(self._encoded, generation, at))
+                if error is not None:
+                    self._post(self._failed, generation, "encoder_failed", str(error))
             except Exception as error:      # whatever it is, it costs this picture and not the thread
                 log.exception("%s: a picture could not be encoded", self.source)
                 self._post(self._failed, generation, "encoder_failed", repr(error))
 
-    def _encode_layers(
-        self, senders: Sequence[LayerEncoder], shrinker: Shrinker, generation: int, frame: av.VideoFrame, at: float
-    ) -> None:
-        """The smallest first: it is done soonest, and who sees a thumbnail need not wait for the others."""
-        steps = self._steps(frame.width, frame.height, len(senders))[: len(senders)]
-        sending = [not self.muted and sender.sends for sender in senders[: len(steps)]]
-        for sender, sends in zip(senders, [*sending, *[False] * (len(senders) - len(steps))], strict=True):
-            if not sends and not sender.resting:
-                sender.rest()
-        pictures: list[av.VideoFrame] = []
-        larger = frame
-        for step, sends in zip(reversed(steps), reversed(sending), strict=True):
-            if sends:
-                larger = shrinker.shrink(larger, step.width, step.height)
-            pictures.insert(0, larger)
-        for sender, step, picture, sends in zip(senders, steps, pictures, sending, strict=False):
-            if not sends:
-                continue
-            if sender.in_flight >= MAX_IN_FLIGHT:
-                sender.left_out += 1
-                continue
-            try:
-                data = sender.encode(picture, step, self.shape.fps, time.monotonic())
-            except CodecError as error:
-                sender.rest()
-                self._post(self._failed, generation, "encoder_failed", str(error))
-                continue
-            if data:
-                with self._wake:
-                    sender.in_flight += 1
-                self._post(self._send_frame, generation, sender, data, at)
+    def _encoded(self, generation: int, at: float, sender: LayerEncoder, data: bytes) -> None:
+        with self._wake:
+            sender.in_flight += 1
+        self._post(self._send_frame, generation, sender, data, at)
 
     # loop
     def _send_frame(self, generation: int, sender: LayerEncoder, data: bytes, at: float) -> None:
