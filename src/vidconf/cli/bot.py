@@ -31,6 +31,7 @@ VOICES = ("hue", "can-tho", "dak-lak", "quang-ninh", "quan-ly-dat-dai")
 @click.option("--seconds", type=click.FloatRange(min=0), default=None, help="Leave so long after admission. Default: on SIGTERM.")
 @click.option("--camera", default=None, metavar="SRC", help="A device's name, a file, lavfi:…, or none. Default: a drawn speaker.")
 @click.option("--microphone", default=None, metavar="SRC", help="As --camera. Default: speech.")
+@click.option("--speaker", default="none", metavar="DEVICE", help="A loudspeaker that plays what the bot hears, or default. Default: none.")
 @click.option("--muted", is_flag=True, help="Begin with the microphone muted.")
 @click.option("--screen", default="none", metavar="SRC", help="What to share: a page image, a file, lavfi:…, or none.")
 @click.option("--record-audio", default="", metavar="WAV", help="Write exactly what the loudspeaker would play.")
@@ -45,7 +46,7 @@ VOICES = ("hue", "can-tho", "dak-lak", "quang-ninh", "quan-ly-dat-dai")
 @click.option("--position", default="", hidden=True)
 @click.option("--script", default="", type=click.Path(dir_okay=False), hidden=True)
 def command(
-    link: str, name: str, count: int, seconds: float | None, camera: str | None, microphone: str | None, muted: bool, screen: str,
+    link: str, name: str, count: int, seconds: float | None, camera: str | None, microphone: str | None, speaker: str, muted: bool, screen: str,
     record_audio: str, record_video: str, stamp: bool, as_json: bool, livekit_url: str, token: str, subscribe: str, kind: str,
     unit: str, position: str, script: str,
 ) -> None:  # fmt: skip
@@ -79,7 +80,7 @@ def command(
         raise click.UsageError(str(error)) from error
     base = BotOptions(
         link=link, livekit_url=livekit_url, token=token, name=name, kind=kind, unit=unit, position=position, seconds=seconds,
-        screen=screen, muted=muted, stamp=stamp, subscribe=subscribe, script=entries,
+        screen=screen, speaker=speaker, muted=muted, stamp=stamp, subscribe=subscribe, script=entries,
     )
     options = [
         dataclasses.replace(

@@ -45,6 +45,7 @@ class BotOptions:
     camera: str = "none"
     microphone: str = "none"
     screen: str = "none"
+    speaker: str = "none"
     muted: bool = False
     record_audio: str = ""
     record_video: str = ""
@@ -81,7 +82,7 @@ class Bot:
         """Event names of the meeting, in order (bounded), for tests and the demo."""
         self.admitted = asyncio.Event()
         self._over = asyncio.Event()
-        self._engine = LocalEngine(Options(decode_unwatched=True, speaker="none"))
+        self._engine = LocalEngine(Options(decode_unwatched=True, speaker=options.speaker))
         self._seat: MeetingSeat | None = None
         self._started = 0.0
         self._joined_s: float | None = None
