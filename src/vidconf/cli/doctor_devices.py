@@ -111,16 +111,16 @@ def graphics_cards() -> list[str]:
 
 def camera(put: Put, told: Mapping[str, Any]) -> None:
     """The chosen camera gives a picture."""
+    from vidconf.engine.api import find_device
     from vidconf.engine.cameras import cameras
     from vidconf.engine.capture import VideoCapture
-    from vidconf.engine.device_listings import find
 
     device = str(told.get("camera") or "default")
     try:
         listed = cameras()
     except OSError:
         listed = ()     # opening one says why
-    names, chosen = [one.name for one in listed], find(listed, device)
+    names, chosen = [one.name for one in listed], find_device(listed, device)
     shown: dict[str, Any] = {}
     trouble: list[tuple[str, str]] = []
     settled = threading.Event()

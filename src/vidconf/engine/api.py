@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -274,7 +274,8 @@ class MutedByServer:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """`id` stays over restarts and other orders of plugging; `node` is what the system calls it today, "" where that is the same."""
+    """`id` stays over restarts and other orders of plugging; `node` is what the system calls it since it was plugged in, "" where that is
+    the same."""
 
     id: str
     name: str
@@ -308,8 +309,8 @@ class Shareable:
 
 @dataclass(frozen=True, slots=True)
 class Screens:
-    """What can be shared. `trouble`: why nothing can (`wayland`, `no_display`, `no_permission`, `unsupported`), `sound`: why the
-    computer's sound cannot come with it (`no_sound_server`, `unsupported`); "" when it can."""
+    """What can be shared. `trouble`: why nothing can (`wayland`, `no_display`, `screen_not_allowed`, `unsupported`), `sound`: why
+    the computer's sound cannot come with it (`no_sound_server`, `unsupported`); "" when it can."""
 
     shareable: tuple[Shareable, ...] = ()
     trouble: str = ""
@@ -334,6 +335,20 @@ class SharedArea:
     width: int
     height: int
     shown: bool = True
+
+
+def find_device(devices: Iterable[Device], chosen: str) -> Device | None:
+    """The device that was chosen, by its id, by what older versions kept (`/dev/video0`, a number), or by its name where only one has it
+    (policies name devices so)."""
+    held = list(devices)
+    for device in held:
+        if chosen == device.id:
+            return device
+    for device in held:
+        if chosen and chosen == device.node:
+            return device
+    named = [device for device in held if device.name == chosen]
+    return named[0] if len(named) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)

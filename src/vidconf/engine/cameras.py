@@ -14,8 +14,8 @@ from typing import Any
 
 import av
 
-from vidconf.engine.api import Device
-from vidconf.engine.device_listings import avfoundation_devices, dshow_devices, find, told_apart
+from vidconf.engine.api import Device, find_device
+from vidconf.engine.device_listings import avfoundation_devices, dshow_devices, told_apart
 
 log = logging.getLogger("vidconf.devices")
 
@@ -73,7 +73,7 @@ def open_camera(device: str, width: int, height: int, fps: int) -> Any:
     there = cameras()
     if not there:
         raise OSError(errno.ENODEV, "no camera")
-    camera = there[0] if device == "default" else find(there, device)
+    camera = there[0] if device == "default" else find_device(there, device)
     if camera is None:
         raise OSError(errno.ENOENT, f"no camera called {device}")
     if sys.platform == "linux":

@@ -16,7 +16,8 @@ from functools import partial
 from typing import Protocol, cast
 
 from vidconf.engine import api
-from vidconf.engine.device_listings import Kind, default_of, find, is_device, is_listed, of_kind
+from vidconf.engine.api import find_device
+from vidconf.engine.device_listings import Kind, default_of, is_device, may_be_unlisted, of_kind
 
 log = logging.getLogger("vidconf.devices")
 
@@ -121,16 +122,16 @@ class DeviceFollower:
         before, self.devices = self.devices, devices
         now = self._clock()
         for kind, held in list(self._held.items()):
-            if find(of_kind(devices, kind), held.chosen) is None and is_listed(held.chosen):
+            if find_device(of_kind(devices, kind), held.chosen) is None and not may_be_unlisted(held.chosen):
                 held.broken_until = 0.0         # when it is back, it is another plugging
             wanted = self._usable(kind, held)
-            if wanted != held.used:
-                self._use(kind, held, wanted)
-            elif held.error and devices != before:
+            if held.error and (devices != before or wanted != held.used):
                 held.tries, held.again_at = 0, now
-            elif not held.error and held.used == "default" and before is not None and _moved(kind, before, devices):
-                log.info("the system's %s is another now", kind)
-                self._switch(kind, held, "default")
+            elif wanted != held.used:
+                self._use(kind, held, wanted)
+            elif before is not None and _moved(kind, held.used, before, devices):
+                log.info("the %s is another now, or was away for a moment", kind)
+                self._switch(kind, held, held.used)
         self.tick()
 
     def said(self, event: api.EngineEvent) -> api.EngineEvent | None:
@@ -176,6 +177,7 @@ class DeviceFollower:
         held.again_at = self._clock() + _step(AGAIN_S, held.tries)
         if opens:
             held.broken_until = 0.0
+            self._stage.look()
             self._use(kind, held, device)
         elif held.broken_until:
             self._break(held)
@@ -236,7 +238,7 @@ class DeviceFollower:
     # ---- which one
     def _chosen(self, kind: Kind, held: _Held) -> str:
         """The chosen device by its present id."""
-        found = find(of_kind(self.devices, kind), held.chosen) if self.devices is not None else None
+        found = find_device(of_kind(self.devices, kind), held.chosen) if self.devices is not None else None
         return held.chosen if found is None or held.chosen == "default" else found.id
 
     def _usable(self, kind: Kind, held: _Held) -> str:
@@ -245,8 +247,7 @@ class DeviceFollower:
             return held.chosen
         if held.broken_until:
             return self._stand_in(kind, held)
-        there = find(of_kind(self.devices, kind), held.chosen)
-        if there is None and (is_listed(held.chosen) or held.chosen.startswith("/dev/")):
+        if find_device(of_kind(self.devices, kind), held.chosen) is None and not may_be_unlisted(held.chosen):
             return self._stand_in(kind, held)
         return self._chosen(kind, held)
 
@@ -263,16 +264,19 @@ class DeviceFollower:
         """Once when another device takes its place, once when it is back."""
         used = device or held.used
         away = used != self._chosen(kind, held)
+        if away and self.devices is not None and not of_kind(self.devices, kind):
+            return      # nothing stands in: the error that comes says so
         if away != held.told:
             held.told = away
             stand_in = used if used != "default" else default_of(self.devices or api.Devices(), kind)
             self._stage.emit(api.DeviceSwitched(kind, "lost", held.chosen, stand_in) if away else api.DeviceSwitched(kind, "back", held.chosen))
 
 
-def _moved(kind: Kind, before: api.Devices, now: api.Devices) -> bool:
-    """Whether the system's default is another, and not only unknown for a moment."""
-    old, new = default_of(before, kind), default_of(now, kind)
-    return bool(new) and old != new
+def _moved(kind: Kind, used: str, before: api.Devices, now: api.Devices) -> bool:
+    """Whether what is used (for `default`: what that stands for) is another plugging now: a sound server moves its streams elsewhere when a
+    device is away, however short, and does not bring them back. What is only unknown for a moment has not moved."""
+    old, new = (find_device(of_kind(one, kind), default_of(one, kind) if used == "default" else used) for one in (before, now))
+    return new is not None and (old is None or old.id != new.id or (new.id.startswith("pulse:") and old.node != new.node))
 
 
 def _step(steps: tuple[float, ...], tries: int) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, Literal, Protocol
 
 from vidconf.engine.api import Device, Devices
@@ -18,7 +19,10 @@ Kind = Literal["microphone", "camera", "speaker"]
 LONGEST = 400
 """Of an id; a longer one is no device's."""
 LISTED = ("pulse:", "alsa:plughw:", "v4l2:", "dshow:", "avfoundation:", "portaudio:")
-"""What ids out of a list begin with: they are there, or they are not."""
+"""What ids out of a list begin with."""
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+FILE_SUFFIXES = (*IMAGE_SUFFIXES, ".mp4", ".mkv", ".webm", ".mov", ".avi", ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
+"""What is a file and no device's name."""
 _EVENT = re.compile(r"Event '(new|remove|change)' on (source|sink|server|card) #")
 _SCREEN = re.compile(r"Capture screen \d+")
 _OLD_API = ("MME", "Windows DirectSound", "Windows WDM-KS")
@@ -43,37 +47,29 @@ def default_of(devices: Devices, kind: Kind) -> str:
     return devices.default_microphone if kind == "microphone" else devices.default_speaker
 
 
-def find(devices: Iterable[Device], chosen: str) -> Device | None:
-    """The device that was chosen, by its id, by what it was called in older versions (`/dev/video0`, a number), or by its name where only
-    one has it."""
-    held = list(devices)
-    for device in held:
-        if chosen == device.id:
-            return device
-    for device in held:
-        if chosen and chosen == device.node:
-            return device
-    named = [device for device in held if device.name == chosen]
-    return named[0] if len(named) == 1 else None
-
-
-def is_listed(device: str) -> bool:
-    """Whether it is an id of a list. Other strings (a file, `lavfi:…`, `/dev/video0`, an ALSA name typed by hand) are opened as they are."""
-    return device.startswith(LISTED)
-
-
 def is_device(device: str) -> bool:
-    """Whether hardware is meant, which may come and go, and not a file or a graph."""
-    return device == "default" or is_listed(device) or device.startswith(("/dev/", "alsa:"))
+    """Whether hardware is meant, which may come and go, by id, node or name, and not a file, a graph or nothing."""
+    if device == "default" or device.startswith((*LISTED, "/dev/", "alsa:")):
+        return True
+    if device in ("", "none") or device.startswith(("lavfi:", "file:")):
+        return False
+    return "/" not in device and PurePath(device).suffix.lower() not in FILE_SUFFIXES
+
+
+def may_be_unlisted(device: str) -> bool:
+    """Whether it is opened as it is though no list has it: an ALSA name that somebody wrote."""
+    return device.startswith("alsa:") and not device.startswith(LISTED)
 
 
 # ---- PulseAudio, PipeWire -------------------------------------------------------------------------------------------------
 
 
 def pulse_devices(text: str) -> tuple[Device, ...]:
-    """`pactl list sources` or `pactl list sinks`, in English. What a sink plays (its monitor) is no microphone."""
+    """`pactl list sources` or `pactl list sinks`, in English. What a sink plays (its monitor) is no microphone. `node` is the server's
+    number, another one after each plugging."""
     found: list[Device] = []
-    for block in re.split(r"^(?:Source|Sink) #\d+\s*$", text, flags=re.MULTILINE)[1:]:
+    parts = re.split(r"^(?:Source|Sink) #(\d+)\s*$", text, flags=re.MULTILINE)
+    for number, block in zip(parts[1::2], parts[2::2], strict=True):
         fields: dict[str, str] = {}
         for line in block.splitlines():
             match = re.fullmatch(r"\t(Name|Description|Monitor of Sink): (.*)", line)
@@ -81,7 +77,7 @@ def pulse_devices(text: str) -> tuple[Device, ...]:
                 fields.setdefault(match[1], match[2].strip())
         name, words = fields.get("Name", ""), fields.get("Description", "")
         if name and fields.get("Monitor of Sink", "n/a") == "n/a":
-            found.append(Device(f"pulse:{name}", words if words and words != "(null)" else name))
+            found.append(Device(f"pulse:{name}", words if words and words != "(null)" else name, number))
     return told_apart(found)
 
 

@@ -26,7 +26,7 @@ log = logging.getLogger("vidconf.devices")
 LOOKS_S = 1.0 if sys.platform == "linux" else 3.0
 RESTS_S, AT_MOST_S = 0.25, 1.0
 """It is listed when nothing has changed for so long, but not later than so long after the first change."""
-SUBSCRIBES_S = 5.0
+SUBSCRIBES_S = 2.0
 """A sound server that ended, or was not there, is asked again so often."""
 MAX_LINE = 1 << 16
 

@@ -15,9 +15,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from vidconf.engine.api import Device
+from vidconf.engine.api import Device, find_device
 from vidconf.engine.codecs.opus import BLOCK, RATE_HZ
-from vidconf.engine.device_listings import find, portaudio_outputs
+from vidconf.engine.device_listings import portaudio_outputs
 
 log = logging.getLogger("vidconf.playout")
 
@@ -96,7 +96,7 @@ def outputs() -> tuple[tuple[Device, ...], str]:
 def _number(sounddevice: Any, device: str) -> int | str:
     """PortAudio's own number of an id; names and old numbers as they are."""
     if device.startswith("portaudio:"):
-        found = find(portaudio_outputs(list(sounddevice.query_devices()), list(sounddevice.query_hostapis())), device)
+        found = find_device(portaudio_outputs(list(sounddevice.query_devices()), list(sounddevice.query_hostapis())), device)
         if found is None:
             raise OSError(errno.ENOENT, "no such loudspeaker")
         return int(found.node)

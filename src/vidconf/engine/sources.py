@@ -20,14 +20,13 @@ import av
 
 from vidconf.engine import pulse
 from vidconf.engine.alsa import in_turn, pcm_names, prepare_alsa
+from vidconf.engine.api import find_device
 from vidconf.engine.cameras import open_camera
-from vidconf.engine.device_listings import avfoundation_devices, dshow_devices, find, is_device
+from vidconf.engine.device_listings import FILE_SUFFIXES, IMAGE_SUFFIXES, LISTED, avfoundation_devices, dshow_devices
 
 log = logging.getLogger("vidconf.capture")
 
 OPENS_S = 5.0
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-FILE_SUFFIXES = (*IMAGE_SUFFIXES, ".mp4", ".mkv", ".webm", ".mov", ".avi", ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
 
 
 class SourceError(Exception):
@@ -88,7 +87,7 @@ def _file_of(device: str) -> Path | None:
     """The file a device string names, there or not; None for the name of a device."""
     if device.startswith("file://"):
         return Path(unquote(device.removeprefix("file://")))
-    if is_device(device):
+    if device == "default" or device.startswith((*LISTED, "/dev/", "alsa:")):
         return None
     path = Path(device)
     return path if path.suffix.lower() in FILE_SUFFIXES or "/" in device or path.is_file() else None
@@ -129,7 +128,7 @@ def _open_microphone(device: str) -> Any:
         raise OSError(errno.ENODEV, "no microphone")
     if not windows and device == "default":
         return av.open("none:default", format="avfoundation", options={}, timeout=OPENS_S)
-    microphone = there[0] if device == "default" else find(there, device)
+    microphone = there[0] if device == "default" else find_device(there, device)
     if microphone is None:
         raise OSError(errno.ENOENT, f"no microphone called {device}")
     if windows:
@@ -143,6 +142,8 @@ def _open_alsa(device: str) -> Any:
     prepare_alsa()
     if device == "default" and pulse.hears_only_itself():
         raise SourceError("no_device", "the sound server has loudspeakers only")
+    if device != "default" and not device.startswith(("pulse:", "alsa:")) and (named := find_device(pulse.devices("sources"), device)):
+        device = named.id
     problem: Exception = OSError(errno.ENODEV, "no microphone")
     for name in pcm_names(device):
         try:

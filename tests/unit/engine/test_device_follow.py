@@ -157,6 +157,16 @@ def test_one_that_the_sound_server_moved_elsewhere_by_itself_is_followed_all_the
     assert m.opened["microphone"] == HEADSET.id
 
 
+def test_a_headset_that_was_away_for_a_moment_is_opened_again() -> None:
+    """Between two listings: the sound server has moved the stream, and would leave it there."""
+    m = Machine(BUILT_IN, HEADSET)
+    m.list()
+    m.open("microphone", HEADSET.id, muted=True)
+    m.follower.listed(Devices(microphones=(BUILT_IN, replace(HEADSET, node="9")), default_microphone=BUILT_IN.id))
+    assert m.switches == [("microphone", HEADSET.id)]
+    assert m.muted["microphone"]
+
+
 def test_who_chooses_another_meanwhile_keeps_it() -> None:
     m = Machine(BUILT_IN, OTHER, HEADSET)
     m.list()

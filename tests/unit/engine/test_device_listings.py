@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.engine.api import Device, Devices
+from vidconf.engine.api import Device, Devices, find_device
 from vidconf.engine.cameras import linux_cameras
 from vidconf.engine.device_listings import (
     LONGEST,
@@ -18,9 +18,8 @@ from vidconf.engine.device_listings import (
     avfoundation_devices,
     default_of,
     dshow_devices,
-    find,
     is_device,
-    is_listed,
+    may_be_unlisted,
     portaudio_outputs,
     pulse_defaults,
     pulse_devices,
@@ -69,10 +68,10 @@ Sink #1
 
 def test_pulseaudio_and_pipewire_name_microphones_and_not_what_is_only_played() -> None:
     assert pulse_devices(PIPEWIRE_SOURCES) == (
-        Device("pulse:alsa_input.pci-0000_00_1f.3.analog-stereo", "Âm thanh tích hợp Analog Stereo"),
-        Device("pulse:alsa_input.usb-Jabra_Speak_510-00.mono-fallback", "Jabra Speak 510 Mono"),
+        Device("pulse:alsa_input.pci-0000_00_1f.3.analog-stereo", "Âm thanh tích hợp Analog Stereo", "53"),
+        Device("pulse:alsa_input.usb-Jabra_Speak_510-00.mono-fallback", "Jabra Speak 510 Mono", "58"),
     )
-    assert pulse_devices(PULSE_SINKS) == (Device("pulse:hall", "Loa phòng họp"), Device("pulse:nameless", "nameless"))
+    assert pulse_devices(PULSE_SINKS) == (Device("pulse:hall", "Loa phòng họp", "0"), Device("pulse:nameless", "nameless", "1"))
     assert pulse_devices("") == pulse_devices("Connection failure: Connection refused\n") == ()
 
 
@@ -194,11 +193,11 @@ def test_what_a_container_or_a_bad_driver_shows_is_no_camera(tmp_path: Path) -> 
 
 def test_a_choice_is_found_by_id_by_what_older_versions_kept_and_by_a_name_that_only_one_has() -> None:
     first, second = Device("v4l2:a", "Webcam", "/dev/video0"), Device("v4l2:b", "Camera phòng họp", "/dev/video2")
-    assert find([first, second], "v4l2:b") is second
-    assert find([first, second], "/dev/video2") is second
-    assert find([first, second], "Camera phòng họp") is second
-    assert find([first, Device("v4l2:c", "Webcam")], "Webcam") is None, "either may be meant"
-    assert find([first, second], "") is find([], "v4l2:a") is None
+    assert find_device([first, second], "v4l2:b") is second
+    assert find_device([first, second], "/dev/video2") is second
+    assert find_device([first, second], "Camera phòng họp") is second
+    assert find_device([first, Device("v4l2:c", "Webcam")], "Webcam") is None, "either may be meant"
+    assert find_device([first, second], "") is find_device([], "v4l2:a") is None
 
 
 def test_defaults_by_kind() -> None:
@@ -207,13 +206,15 @@ def test_defaults_by_kind() -> None:
     assert default_of(Devices(), "camera") == ""
 
 
-@pytest.mark.parametrize(
-    ("device", "hardware", "in_a_list"),
-    [("default", True, False), ("pulse:x", True, True), ("alsa:null", True, False), ("alsa:plughw:CARD=A,DEV=0", True, True), ("/dev/video0", True, False),
-     ("v4l2:x", True, True), ("lavfi:testsrc2", False, False), ("film.mp4", False, False), ("none", False, False)],
-)  # fmt: skip
-def test_what_may_come_and_go(device: str, hardware: bool, in_a_list: bool) -> None:
-    assert (is_device(device), is_listed(device)) == (hardware, in_a_list)
+@pytest.mark.parametrize("device", ["default", "pulse:a/b.wav", "alsa:null", "/dev/video0", "v4l2:x", "Jabra Speak 510", "HD Webcam C9.20", "7"])
+def test_what_may_come_and_go(device: str) -> None:
+    assert is_device(device)
+    assert may_be_unlisted(device) == (device == "alsa:null")
+
+
+@pytest.mark.parametrize("device", ["lavfi:testsrc2", "film.mp4", "FILM.MP4", "a/film", "/tmp/a.wav", "file:///tmp/a", "page.png", "none", ""])
+def test_what_is_no_device(device: str) -> None:
+    assert not is_device(device)
 
 
 @given(st.text(alphabet="SourcenkameDiptM: #0123\t\n\"'()/á\x00", max_size=300))
