@@ -24,6 +24,11 @@ LEAST_STEP_BPS = 4_000.0
 OVERUSE_WEIGHT, PROBE_WEIGHT = 0.05, 0.5
 LEAST_DEVIATION, MOST_DEVIATION = 0.4, 2.5
 DEVIATIONS = 3.0
+STANDING_S, STANDS_S, DRAIN = 0.06, 10.0, 0.75
+"""Every packet is later by the first than the earliest of late, so long after the queue filled: a queue stands that, being as long all
+the time, shows no trend. Then less than the capacity is sent until it is gone (GCC of the drafts would leave it standing)."""
+EARLIEST_S = 10.0
+"""The earliest is looked for in the last one to two of these: clocks drift, and the way may have become another."""
 
 
 class LinkCapacity:
@@ -64,15 +69,38 @@ class LinkCapacity:
         self._deviation = max(LEAST_DEVIATION, min(deviation, MOST_DEVIATION))
 
 
+class StandingQueue:
+    """By how much all packets of late came later than the earliest: what of a queue never empties."""
+
+    __slots__ = ("_before_s", "_earliest_s", "_since", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._earliest_s = self._before_s = float("inf")
+        self._since = float("-inf")
+
+    def note(self, delay_s: float, now: float) -> None:
+        """The least one-way delay of a report, on whatever two clocks."""
+        if now - self._since > EARLIEST_S:
+            self._before_s, self._earliest_s, self._since = self._earliest_s, delay_s, now
+        self._earliest_s = min(self._earliest_s, delay_s)
+        self.seconds = max(0.0, delay_s - min(self._earliest_s, self._before_s))
+
+
 class DelayRate:
     """`estimate_bps` follows the reports. It never leaves `floor_bps` and what `update` is told as the ceiling."""
 
-    __slots__ = ("_capacity", "_changed_at", "_floor", "_groups", "_growing", "_heard_at", "_steady_since", "_trend", "estimate_bps", "overuses")
+    __slots__ = (
+        "_capacity", "_changed_at", "_floor", "_groups", "_growing", "_heard_at", "_overused_at", "_standing", "_steady_since", "_trend",
+        "estimate_bps", "overuses",
+    )  # fmt: skip
 
     def __init__(self, start_bps: float, floor_bps: float) -> None:
         self._floor = floor_bps
         self.estimate_bps = start_bps
         self._groups, self._trend, self._capacity = ArrivalGroups(), DelayTrend(), LinkCapacity()
+        self._standing = StandingQueue()
+        self._overused_at = float("-inf")
         self._heard_at: float | None = None
         self._changed_at: float | None = None
         self._growing = False
@@ -94,6 +122,9 @@ class DelayRate:
             self._groups, self._trend = ArrivalGroups(), DelayTrend()
             self._steady_since = now
         self._heard_at = now
+        delays = [result.received_at - result.sent_at for result in results if result.received_at is not None]
+        if delays:
+            self._standing.note(min(delays), now)
         for result in results:
             if result.received_at is None:
                 continue
@@ -113,8 +144,9 @@ class DelayRate:
             self._changed_at = now
         if self._trend.queue is Queue.FILLING:
             self._growing = False
-            carried = arriving_bps if arriving_bps is None or recent_bps is None else max(arriving_bps, recent_bps)
-            self._back_off(carried, rtt_s, now)
+            self._back_off(self._carried(arriving_bps, recent_bps), rtt_s, now)
+        elif self.stands(now):
+            self._drain(now)
         elif probed_bps is not None:
             self._capacity.probed(probed_bps)
             if probed_bps > self.estimate_bps:
@@ -127,12 +159,28 @@ class DelayRate:
             self._growing, self._changed_at = True, now
         self.estimate_bps = max(self._floor, min(self.estimate_bps, ceiling_bps))
 
+    def _carried(self, arriving_bps: int | None, recent_bps: int | None) -> int | None:
+        """What the way carries while a queue fills on it: where the queue is long, exactly what came in the last moment."""
+        if arriving_bps is None or recent_bps is None:
+            return arriving_bps
+        return recent_bps if self._standing.seconds > STANDING_S else max(arriving_bps, recent_bps)
+
+    def stands(self, now: float) -> bool:
+        """A queue that filled of late is still there, though it does not grow."""
+        return self._standing.seconds > STANDING_S and now - self._overused_at < STANDS_S
+
+    def _drain(self, now: float) -> None:
+        known = self._capacity.bps
+        if known is not None and self.estimate_bps > DRAIN * known:
+            self.estimate_bps = DRAIN * known
+        self._growing, self._changed_at, self._steady_since = False, now, now
+
     def _back_off(self, arriving_bps: int | None, rtt_s: float, now: float) -> None:
         assert self._changed_at is not None
         due = now - self._changed_at >= max(LEAST_RESPONSE_S, min(rtt_s, MOST_RESPONSE_S))
         if arriving_bps is None:
             if due:
-                self.estimate_bps, self._changed_at = self.estimate_bps / 2, now
+                self.estimate_bps, self._changed_at, self._overused_at = self.estimate_bps / 2, now, now
                 self.overuses += 1
             return
         if not due and arriving_bps >= 0.5 * self.estimate_bps:
@@ -145,7 +193,7 @@ class DelayRate:
         if not self._capacity.bounds_bps[0] <= arriving_bps:
             self._capacity.forget()
         self._capacity.overused(arriving_bps)
-        self._changed_at = now
+        self._changed_at = self._overused_at = now
         self.overuses += 1
 
     def _grow(self, arriving_bps: int | None, rtt_s: float, now: float, idle: bool) -> None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from vidconf.rtp.feedback import SentPacket
 
 LEAST_PACKETS = 5
-PROBE_S = 0.02
-"""A probe is so long at its rate, and no shorter than LEAST_PACKETS."""
+PROBE_S, FIRST_PROBE_S = 0.02, 0.04
+"""A probe is so long at its rate, and no shorter than LEAST_PACKETS; the first ones longer, since most hangs on them."""
 FIRST, SECOND, FURTHER = 3.0, 6.0, 2.0
 """Times the target: the two at the start, and each after one that was answered well."""
 ANSWERED_WELL = 0.7
@@ -22,12 +22,14 @@ ANSWER_S = 1.0
 """An answer that has not come by then does not come."""
 IDLE_EVERY_S = 5.0
 """While the application sends little, the target is proven anew so often."""
-RECOVER_EVERY_S, RECOVER_WITHIN_S = 3.0, 60.0
+START_S, START_EVERY_S = 5.0, 1.0
+"""In the beginning a probe that failed may have failed by chance: it is repeated soon."""
+RECOVER_EVERY_S, RECOVER_WITHIN_S = 2.0, 60.0
 SLOWEST_EVERY_S = 15.0
 """How often more is asked for while it would be used: soon after a cut, and seldomer the longer nothing comes of it."""
 DROP = 0.66
 """Below this part of what was carried within RECOVER_WITHIN_S the target has been cut."""
-STEADY_S = 2.0
+STEADY_S, START_STEADY_S = 1.0, 0.2
 """The queue must have been empty so long."""
 SATURATED, USABLE = 0.9, 0.95
 """What arrives at less than this part of the pace it was sent at has filled the way; of that much may be used."""
@@ -111,16 +113,17 @@ class ProbeResults:
 class ProbePlan:
     """When to probe. Ask `due` at least every 50 ms; tell `answered` what came of it and `estimated` every new target."""
 
-    __slots__ = ("_asked", "_asked_at", "_best", "_cluster", "_every_s", "_started")
+    __slots__ = ("_asked", "_asked_at", "_began", "_best", "_cluster", "_every_s", "_wanted")
 
     def __init__(self) -> None:
         self._cluster = 0
-        self._started = False
+        self._began: float | None = None
         self._asked = 0.0
         """The fastest rate that an answer is waited for, 0 for none."""
         self._asked_at = float("-inf")
         self._best: tuple[float, float] = (0.0, float("-inf"))
         """The highest target of late, and when it was left."""
+        self._wanted = False
         self._every_s = RECOVER_EVERY_S
 
     def estimated(self, target_bps: float, now: float) -> None:
@@ -134,7 +137,11 @@ class ProbePlan:
             return []
         self._every_s = RECOVER_EVERY_S
         self._asked = 0.0
-        return self._ask([FURTHER * bps], limit_bps, now) if bps < limit_bps else []
+        return self._ask([FURTHER * bps], limit_bps, now, PROBE_S) if bps < limit_bps else []
+
+    def wanted(self) -> None:
+        """Much more would be of use from now on: whether it is there is asked next, all of it at once."""
+        self._asked, self._wanted = 0.0, True
 
     def due(self, target_bps: float, limit_bps: float, now: float, *, idle: bool, steady_s: float, held_back: bool) -> list[Probe]:
         """Probes to send now, usually none.
@@ -142,25 +149,30 @@ class ProbePlan:
         `limit_bps`: more is of no use. `idle`: the application sends much less than the target. `steady_s`: since when the queue
         is empty. `held_back`: losses bound the target; then nothing is asked, for the answer would not be believed.
         """
+        if self._began is None:
+            self._began = now
+            return self._ask([FIRST * target_bps, SECOND * target_bps], limit_bps, now, FIRST_PROBE_S)
+        starting = now - self._began < START_S
         if self._asked and now - self._asked_at > ANSWER_S:
             self._asked = 0.0
-            self._every_s = min(1.5 * self._every_s, SLOWEST_EVERY_S)
-        if not self._started:
-            self._started = True
-            return self._ask([FIRST * target_bps, SECOND * target_bps], limit_bps, now)
-        if self._asked or held_back or steady_s < STEADY_S or target_bps >= USABLE * limit_bps:
+            if not starting:
+                self._every_s = min(1.5 * self._every_s, SLOWEST_EVERY_S)
+        steady = steady_s >= (START_STEADY_S if starting else STEADY_S)
+        if self._asked or held_back or not steady or target_bps >= USABLE * limit_bps:
             return []
+        if self._wanted:
+            self._wanted = False
+            return self._ask([limit_bps], limit_bps, now, FIRST_PROBE_S)
         cut = target_bps < DROP * self._best[0] and now - self._best[1] < RECOVER_WITHIN_S
-        if not idle and not cut:
-            every = self._every_s
-        else:
-            every = min(self._every_s, IDLE_EVERY_S)
-        return self._ask([FURTHER * target_bps], limit_bps, now) if now - self._asked_at >= every else []
+        every_s = START_EVERY_S if starting else min(self._every_s, IDLE_EVERY_S) if idle or cut else self._every_s
+        if now - self._asked_at < every_s:
+            return []
+        return self._ask([(FIRST if starting else FURTHER) * target_bps], limit_bps, now, FIRST_PROBE_S if starting else PROBE_S)
 
-    def _ask(self, rates: Sequence[float], limit_bps: float, now: float) -> list[Probe]:
+    def _ask(self, rates: Sequence[float], limit_bps: float, now: float, for_s: float) -> list[Probe]:
         probes = []
         for rate in dict.fromkeys(min(rate, limit_bps) for rate in rates):
             self._cluster += 1
-            probes.append(Probe(self._cluster, int(rate), LEAST_PACKETS, int(rate * PROBE_S / 8)))
+            probes.append(Probe(self._cluster, int(rate), LEAST_PACKETS, int(rate * for_s / 8)))
         self._asked, self._asked_at = max(p.bps for p in probes), now
         return probes

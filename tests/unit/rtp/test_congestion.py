@@ -59,7 +59,7 @@ def test_a_way_that_narrows_is_left_and_found_again() -> None:
     before = seen.arrived_bps(5, 15)
     assert before > 0.8 * 2.5 * MEGABIT
     assert seen.arrived_bps(20, 45) > 0.75 * MEGABIT / 2
-    assert seen.queue_s(0.95, 18, 45) < 0.25
+    assert seen.queue_s(0.95, 18, 45) < 0.1, "what had gathered is soon gone"
     assert seen.first(0.9 * before, 45) <= 10
     assert seen.arrived_bps(55, 60) > 0.9 * before
     assert rate.overuses > 0

@@ -71,6 +71,13 @@ def test_it_begins_with_three_and_six_times_and_goes_on_while_it_is_answered_wel
     assert plan.answered(1_900_000, LIMIT, 0.2) == [], "that was all the way carries"
 
 
+def test_in_the_beginning_what_failed_is_tried_again_each_second() -> None:
+    plan = ProbePlan()
+    times = [t for t in (0.05 * k for k in range(100)) if plan.due(500_000, LIMIT, t, idle=False, steady_s=0.3, held_back=False)]
+    assert len(times) == 5
+    assert all(1 <= b - a < 1.15 for a, b in itertools.pairwise(times))
+
+
 def test_no_faster_than_is_of_use() -> None:
     plan = ProbePlan()
     (only,) = plan.due(300_000, 700_000, 0.0, idle=False, steady_s=0, held_back=False)
@@ -83,10 +90,11 @@ def test_no_faster_than_is_of_use() -> None:
 def test_it_asks_again_where_more_would_be_of_use_seldomer_each_time() -> None:
     plan = ProbePlan()
     plan.due(500_000, LIMIT, 0.0, idle=False, steady_s=0, held_back=False)
-    times = [t * 0.05 for t in range(1, 2400) if plan.due(500_000, LIMIT, t * 0.05, idle=False, steady_s=5, held_back=False)]
+    times = [t * 0.05 for t in range(120, 2800) if plan.due(500_000, LIMIT, t * 0.05, idle=False, steady_s=5, held_back=False)]
     gaps = [round(b - a, 1) for a, b in itertools.pairwise(times)]
     assert all(b >= a - 0.1 for a, b in itertools.pairwise(gaps))
-    assert 2.9 < times[0] < 5
+    assert times[0] == 6
+    assert gaps[0] < 5
     assert 14 < gaps[-1] < 16
 
 
@@ -104,7 +112,7 @@ def test_after_a_cut_it_asks_soon_whatever_came_before() -> None:
 def test_a_filling_queue_and_losses_hold_it_back() -> None:
     plan = ProbePlan()
     plan.due(500_000, LIMIT, 0.0, idle=False, steady_s=0, held_back=False)
-    assert plan.due(500_000, LIMIT, 20.0, idle=True, steady_s=1.0, held_back=False) == []
+    assert plan.due(500_000, LIMIT, 20.0, idle=True, steady_s=0.9, held_back=False) == []
     assert plan.due(500_000, LIMIT, 20.0, idle=True, steady_s=9.0, held_back=True) == []
     assert plan.due(500_000, LIMIT, 20.0 + ANSWER_S, idle=True, steady_s=9.0, held_back=False)
 
