@@ -39,6 +39,8 @@ log = logging.getLogger("vidconf.client")
 TICK_S = 1.0
 POLICY_S = 900.0
 """Policies are read again so often."""
+VOICE = ("echo_cancellation", "noise_suppression", "gain_control", "dtx")
+"""Settings that are fields of `api.SetVoice`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Client:
         self._saving: asyncio.Task[None] | None = None
         self._closed = False
         self.store.subscribe(self._state_changed)
-        settings.subscribe(lambda key: self._save_soon())
+        settings.subscribe(self._setting_changed)
 
     @property
     def lobby_timeout_s(self) -> float:
@@ -86,6 +88,7 @@ class Client:
         self.engine.send(api.ListDevices())
         if self.store.state.chosen.speaker != "default":
             self.engine.send(api.SelectSpeaker(self.store.state.chosen.speaker))
+        self._set_voice()
         self.spawn(self._tick(), "client tick")
         self.spawn(self.entry.start(), "server of last time")
 
@@ -130,6 +133,14 @@ class Client:
             if time.monotonic() - last_policy > POLICY_S:
                 last_policy = time.monotonic()
                 self.settings.reload_policies()
+
+    def _setting_changed(self, key: str) -> None:
+        if key in VOICE:
+            self._set_voice()
+        self._save_soon()
+
+    def _set_voice(self) -> None:
+        self.engine.send(api.SetVoice(**{key: self.settings.on(key) for key in VOICE}))
 
     def _save_soon(self) -> None:
         if not self._closed and (self._saving is None or self._saving.done()):

@@ -218,7 +218,7 @@ def _engine(state: ClientState, change: c.EngineSaid) -> ClientState:
                 state = replace(state, tracks=kept, speaking=(), quality=_EMPTY)
             if reason == "engine_crashed":
                 for own in LOCAL_SOURCES:
-                    state = _put_source(state, own, state="off", level=0.0)
+                    state = _put_source(state, own, state="off", level=0.0, hints=frozenset())
             return navigate(state, phases.MediaChanged(media, reason))
         case api.TrackAdded(track=track):
             local = track.startswith("local:")
@@ -246,6 +246,9 @@ def _engine(state: ClientState, change: c.EngineSaid) -> ClientState:
             return _put_track(state, track, ring=None, first_frame=False)
         case api.LocalLevel(level=level):
             return _put_source(state, "microphone", level=round(min(1.0, max(0.0, level)) * LEVEL_STEPS) / LEVEL_STEPS)
+        case api.MicrophoneHint(hint=hint, shown=shown):
+            hints = state.sources["microphone"].hints
+            return _put_source(state, "microphone", hints=hints | {hint} if shown else hints - {hint})
         case api.SourceChanged(source=source) if source in LOCAL_SOURCES:
             return _source_said(state, event)
         case api.Devices():

@@ -36,6 +36,8 @@ class LocalSource:
     """Microphone only: 0…1, in steps of 1/32, also while muted."""
     wanted: SourceState = "off"
     detail: str = ""
+    hints: frozenset[str] = frozenset()
+    """Microphone only: those of `engine.api.MicrophoneHint` that are shown now."""
 
 
 @dataclass(frozen=True, slots=True)

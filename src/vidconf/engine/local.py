@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from vidconf.engine import api, sources
+from vidconf.engine import api, sources, voice
 from vidconf.engine.alsa import prepare_alsa
 from vidconf.engine.device_follow import DeviceFollower
 from vidconf.engine.device_listings import Kind, is_device
@@ -139,6 +139,8 @@ class LocalEngine:
             engine: dict[str, Any] = {
                 "cpu_percent": usage.sample(), "rss_mb": usage.rss_mb(), "reconnects": session.reconnects, "sent": session.sent_report(),
             }
+            if voice.known_missing():
+                engine["voice_missing"] = voice.known_missing()
             self._queue.put(api.Stats(tuple(session.tracks_report()), engine))
 
 

@@ -107,8 +107,10 @@ class SourceBar(QFrame):
         enter_presses(self)
         self.hide()
 
-    def show_trouble(self, wrong: tuple[str, str] | None) -> None:
+    def show_trouble(self, wrong: tuple[str, str] | None, again: bool = True) -> None:
+        """`again`: another try may help."""
         self.setVisible(wrong is not None)
+        self.again.setVisible(again)
         if wrong is not None:
             self._what.setText(wrong[0])
             self._cure.setText(wrong[1])
@@ -257,7 +259,7 @@ class Bars(QWidget):
                 self._put_away.pop(kind, None)
             elif self._put_away.get(kind) == (source.error, source.device):
                 wrong = None
-            bar.show_trouble(wrong)
+            bar.show_trouble(wrong, again=bool(source.error))
 
     def _fit(self) -> None:
         """Margins only while a framed bar is shown."""
@@ -284,8 +286,8 @@ class Bars(QWidget):
         self.floor.let_go()
 
 
-def _sources(state: ClientState) -> list[tuple[str, str, str, str]]:
-    return [(source.state, source.wanted, source.error, source.device) for source in state.sources.values()]
+def _sources(state: ClientState) -> list[tuple[str, str, str, str, frozenset[str]]]:
+    return [(source.state, source.wanted, source.error, source.device, source.hints) for source in state.sources.values()]
 
 
 class KnockToast(QFrame):

@@ -50,6 +50,9 @@ class Notices(QWidget):
         self.store, self.do = store, actions
         self._toasts: dict[int, QFrame] = {}
         self._prompt: QFrame | None = None
+        self._hint: QFrame | None = None
+        self._put_away = False
+        """The hint was, and stays away until the next."""
         self._column = pack(QVBoxLayout(self), gap=8)
         self._told: list[str] = []
         self._unsubscribe = store.subscribe(self._on_state)
@@ -61,7 +64,7 @@ class Notices(QWidget):
         self._unsubscribe()
 
     def _on_state(self, old: ClientState | None, new: ClientState) -> None:
-        if old is not None and old.notices is new.notices and old.unmute_asked == new.unmute_asked:
+        if old is not None and old.notices is new.notices and old.unmute_asked == new.unmute_asked and _speaks_muted(old) == _speaks_muted(new):
             return
         # The prompt to unmute is asked for as a button of its own, below.
         wanted = [n for n in new.notices if n.code != "unmute_asked"][-SHOWN:]
@@ -75,6 +78,7 @@ class Notices(QWidget):
                 self._column.insertWidget(0, toast)
                 toast.show()  # or it has no height yet, and `place` gives it none
         self._show_prompt(new)
+        self._show_hint(_speaks_muted(new))
         self.place()
 
     def _make(self, notice: Notice) -> QFrame:
@@ -109,6 +113,31 @@ class Notices(QWidget):
             self._let_toast_go(self._prompt)
             self._prompt = None
 
+    def _show_hint(self, shown: bool) -> None:
+        """One speaks, and nobody hears it."""
+        self._put_away = self._put_away and shown
+        if shown and not self._put_away and self._hint is None:
+            what = words.text("notice.speaking_muted")
+            on = button(words.text("notice.unmute_asked.yes"), "accent", "mic!", do=lambda: self.do.set_microphone(True))
+            gone = tool("dismiss", tip=words.text("notice.dismiss"), do=self._put_hint_away)
+            line = row(glyph("mic_off!", T["info_text"], 24), (Text(what, "strong", wrap=True), 1), on, gone, gap=10)
+            self._hint = box([line], "info", margins=(14, 6, 6, 6))
+            self._hint.setAccessibleName(what)
+            self._column.insertWidget(0, self._hint)
+            self._hint.show()
+        elif not shown or self._put_away:
+            self._let_hint_go()
+
+    def _put_hint_away(self) -> None:
+        self._put_away = True
+        self._let_hint_go()
+        self.place()
+
+    def _let_hint_go(self) -> None:
+        if self._hint is not None:
+            self._let_toast_go(self._hint)
+            self._hint = None
+
     def _let_toast_go(self, toast: QFrame) -> None:
         self._column.removeWidget(toast)
         toast.hide()
@@ -117,7 +146,7 @@ class Notices(QWidget):
     def place(self) -> None:
         """At the upper edge, in the middle; again when the window's size changes."""
         window = self.parentWidget()
-        if window is None or not (self._toasts or self._prompt):
+        if window is None or not (self._toasts or self._prompt or self._hint):
             self.hide()
             return
         width = min(WIDTH, window.width() - 32)
@@ -125,3 +154,8 @@ class Notices(QWidget):
         self.setGeometry((window.width() - width) // 2, TOP, width, height)
         self.show()
         self.raise_()
+
+
+def _speaks_muted(state: ClientState) -> bool:
+    """In the room, muted, and speaking; while a moderator asks to unmute, that is the prompt."""
+    return state.phase == "meeting" and not state.unmute_asked and "speaking_muted" in state.sources["microphone"].hints

@@ -46,8 +46,10 @@ def wanted_on(source: LocalSource) -> bool:
 
 
 def trouble(kind: str, source: LocalSource) -> tuple[str, str] | None:
-    """(what happened, what to do) when a source could not open or died; None when nothing is wrong."""
+    """(what happened, what to do) when a source could not open or died, or gives nothing; None when nothing is wrong."""
     if not source.error:
+        if "silent" in source.hints and source.state == "on":
+            return words.text("device.microphone.silent"), words.text("device.help.silent")
         return None
     if words.has(f"refusal.{source.error}"):
         return words.refusal(source.error), ""

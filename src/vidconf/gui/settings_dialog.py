@@ -26,6 +26,7 @@ from vidconf.gui.preview import TRACK, Preview
 from vidconf.gui.sheet import Sheet
 from vidconf.gui.theme import T
 
+VOICE = ("echo_cancellation", "noise_suppression", "gain_control", "dtx")
 GROUPS = (("look", "dark_theme"), ("devices", "mic!"), ("window", "alert"), ("keyboard", "keyboard"), ("server", "server"))
 NAV_WIDTH = 204
 LINE_WIDTH = 400
@@ -44,6 +45,7 @@ class SettingsSheet(Sheet):
         self.body.setContentsMargins(12, 4, 12, 12)
         self.lists, self.level = DeviceLists(actions), Level(28)
         self._why_microphone, self._why_camera = Text("", "small", wrap=True), Text("", "small", wrap=True)
+        self._why_voice = Text("", "small", wrap=True)
         self.preview = Preview(actions, most_width=256)
         self.preview.setMinimumSize(192, 108)
         self._nav: dict[str, QPushButton] = {}
@@ -134,11 +136,13 @@ class SettingsSheet(Sheet):
         for key, made in (("microphone", self.lists.microphone), ("speaker", self.lists.speaker), ("camera", self.lists.camera)):
             made.setEnabled(not self.settings.resolved(key).locked)
         return [
-            *self._note("microphone", "speaker", "camera", "stage_renderer", "start_muted", "camera_off_on_join"),
+            *self._note("microphone", "speaker", *VOICE, "camera", "stage_renderer", "start_muted", "camera_off_on_join"),
             self._card(
                 words.text("settings.sound"),
                 self._line(words.text("settings.microphone"), "", (column(self.lists.microphone, self._why_microphone, gap=2), 1), key="microphone"),
-                self._line(words.text("settings.level"), words.text("settings.level.help"), (self.level.gauge, 1), self.level.word), rule(),
+                self._line(words.text("settings.level"), words.text("settings.level.help"), (self.level.gauge, 1), self.level.word),
+                *(self._line(words.text(f"settings.{key}"), "", self._switch(key, words.text(f"settings.{key}.on")), key=key) for key in VOICE),
+                self._why_voice, rule(),
                 self._line(words.text("settings.speaker"), "", (self.lists.speaker, 1), key="speaker"),
             ),
             self._card(
@@ -253,6 +257,9 @@ class SettingsSheet(Sheet):
 
     def _show(self, state: ClientState) -> None:
         self.lists.show(state)
+        missing = str(state.stats.get("engine", {}).get("voice_missing", ""))
+        self._why_voice.setText(words.text("settings.voice_missing", name=missing) if missing else "")
+        self._why_voice.setVisible(bool(missing))
         microphone, camera = state.sources["microphone"], state.sources["camera"]
         self.level.show(microphone)
         for kind, source, label in (("microphone", microphone, self._why_microphone), ("camera", camera, self._why_camera)):

@@ -539,3 +539,11 @@ async def test_closing_in_the_middle_of_anything(toy: ToyServer, person: Callabl
         task.cancel()
         await one.client.close()
         assert not one.engine.open
+
+
+async def test_the_voice_is_processed_as_the_settings_say(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    one = await person(noise_suppression=False)
+    assert one.engine.of(api.SetVoice) == [api.SetVoice(noise_suppression=False)]
+    one.client.settings.set("dtx", True)
+    one.client.settings.set("theme", "dark")
+    assert one.engine.of(api.SetVoice)[1:] == [api.SetVoice(noise_suppression=False, dtx=True)]
