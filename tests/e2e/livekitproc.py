@@ -30,27 +30,30 @@ def free_port(kind: int = socket.SOCK_STREAM) -> int:
 
 
 class LiveKit:
-    """The server process; `restart` after `kill` keeps the ports."""
+    """The server process; `restart` after `kill` keeps the ports. `host`: where it listens; `prefix`: before its command (another
+    network namespace); `rtc`: more of that section, `more`: more sections."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1", prefix: tuple[str, ...] = (), rtc: str = "", more: str = "") -> None:
         self.port, self.udp, self.tcp = free_port(), free_port(socket.SOCK_DGRAM), free_port()
-        self.url = f"ws://127.0.0.1:{self.port}"
+        self.host, self._prefix = host, prefix
+        self.url = f"ws://[{host}]:{self.port}" if ":" in host else f"ws://{host}:{self.port}"
         self.log = folder / "livekit.log"
         self._config = folder / "livekit.yaml"
+        interfaces = "" if prefix else ", interfaces: {includes: [lo]}"
         self._config.write_text(
-            f"port: {self.port}\nbind_addresses: [127.0.0.1]\nkeys: {{{KEY}: {SECRET}}}\nlogging: {{level: info}}\n"
-            f"rtc: {{udp_port: {self.udp}, tcp_port: {self.tcp}, node_ip: 127.0.0.1, enable_loopback_candidate: true, "
-            "interfaces: {includes: [lo]}}\n"
+            f"port: {self.port}\nbind_addresses: ['{host}']\nkeys: {{{KEY}: {SECRET}}}\nlogging: {{level: info}}\n"
+            f"rtc: {{udp_port: {self.udp}, tcp_port: {self.tcp}, node_ip: '{host}', enable_loopback_candidate: {'false' if prefix else 'true'}"
+            f"{interfaces}{rtc}}}\n{more}"
         )
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(["livekit-server", "--config", str(self._config)], stdout=log, stderr=log)
+            self._process = subprocess.Popen([*self._prefix, "livekit-server", "--config", str(self._config)], stdout=log, stderr=log)
         ends = time.monotonic() + 15
         while True:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=1):
+                with urllib.request.urlopen(self.url.replace("ws", "http", 1), timeout=1):
                     return
             except (urllib.error.URLError, OSError):
                 if time.monotonic() > ends or self._process.poll() is not None:

@@ -14,14 +14,16 @@ from e2e.livekitproc import KEY, SECRET, LiveKit, free_port, needs_livekit_serve
 class Relay:
     """`vidconf relay`; the same methods as `LiveKit`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1", prefix: tuple[str, ...] = ()) -> None:
         self.port, self.udp = free_port(), free_port(socket.SOCK_DGRAM)
-        self.url = f"ws://127.0.0.1:{self.port}"
+        self.host, self._prefix = host, prefix
+        self.url = f"ws://[{host}]:{self.port}" if ":" in host else f"ws://{host}:{self.port}"
         self.log = folder / "relay.log"
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "vidconf.cli.main", "relay", "--port", str(self.port), "--udp-port", str(self.udp)]
+        command = [*self._prefix, sys.executable, "-m", "vidconf.cli.main", "relay"]
+        command += ["--host", self.host, "--port", str(self.port), "--udp-port", str(self.udp)]
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "VIDCONF_RELAY_KEY": f"{KEY}:{SECRET}"}
@@ -44,8 +46,8 @@ class Relay:
                 self.kill()
 
 
-def made(kind: str, folder: Path) -> LiveKit | Relay:
+def made(kind: str, folder: Path, host: str = "127.0.0.1", prefix: tuple[str, ...] = ()) -> LiveKit | Relay:
     if kind == "livekit":
         needs_livekit_server()
-        return LiveKit(folder)
-    return Relay(folder)
+        return LiveKit(folder, host, prefix)
+    return Relay(folder, host, prefix)

@@ -17,6 +17,7 @@ from vidconf.cli.parent import end_with
 @click.option("--port", default=7880, show_default=True, type=click.IntRange(0, 65535), help="Its port; 0 takes a free one.")
 @click.option("--udp-host", default="", help="Address of the media port; 0.0.0.0 or :: for all. Default: as --host.")
 @click.option("--udp-port", default=7882, show_default=True, type=click.IntRange(0, 65535), help="The one UDP port of all media.")
+@click.option("--tcp-port", default=0, type=click.IntRange(0, 65535), help="For clients without UDP; 0: the same number, or a free one.")
 @click.option("--announce", multiple=True, metavar="IP", help="Media address told to clients, when a router stands between.")
 @click.option("--key", "keys", multiple=True, metavar="KEY:SECRET", help="API key and its secret; also by VIDCONF_RELAY_KEY.")
 @click.option("--no-auto-create", is_flag=True, help="Only rooms made by CreateRoom can be joined.")
@@ -26,7 +27,7 @@ from vidconf.cli.parent import end_with
 @click.option("--parent", type=int, default=None, hidden=True)
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), help="What goes to stderr.")
 def command(
-    host: str, port: int, udp_host: str, udp_port: int, announce: tuple[str, ...], keys: tuple[str, ...], no_auto_create: bool,
+    host: str, port: int, udp_host: str, udp_port: int, tcp_port: int, announce: tuple[str, ...], keys: tuple[str, ...], no_auto_create: bool,
     webhooks: tuple[str, ...], certificate: str | None, private_key: str | None, parent: int | None, log_level: str,
 ) -> None:  # fmt: skip
     """The relay alone: LiveKit's protocol for LiveKit's clients, tools and load tests. Rooms are made on joining.
@@ -54,6 +55,7 @@ def command(
                 port=port,
                 udp_host=udp_host or host,
                 udp_port=udp_port,
+                tcp_port=tcp_port,
                 announce=announce,
                 auto_create=not no_auto_create,
                 webhooks=webhooks,

@@ -125,6 +125,7 @@ class Transport:
     password: str
     fingerprint: str
     candidates: tuple[tuple[str, int], ...]
+    tcp_candidates: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +287,10 @@ def _transport(transport: Transport, setup: str) -> list[str]:
         # RFC 8445 §5.1.2.1: a host candidate's type preference is 126; the local one tells our addresses apart.
         priority = 126 << 24 | (65535 - rank) << 8 | 255
         lines.append(f"a=candidate:{rank + 1} 1 udp {priority} {host} {port} typ host")
+    for rank, (host, port) in enumerate(transport.tcp_candidates):
+        # below all of UDP, as libwebrtc has it (port.h, ICE_TYPE_PREFERENCE_HOST_TCP)
+        priority = 90 << 24 | (65535 - rank) << 8 | 255
+        lines.append(f"a=candidate:t{rank + 1} 1 tcp {priority} {host} {port} typ host tcptype passive")
     return [*lines, "a=end-of-candidates"]
 
 

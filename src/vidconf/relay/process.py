@@ -38,6 +38,7 @@ class Options:
     port: int = 0
     udp_host: str = "127.0.0.1"
     udp_port: int = 0
+    tcp_port: int = 0
     announce: tuple[str, ...] = ()
     auto_create: bool = True
     webhooks: tuple[str, ...] = ()
@@ -69,7 +70,7 @@ async def _serve(options: Options) -> None:
     if sys.platform != "win32":
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-    port = await Port.open(options.udp_host, options.udp_port, options.announce)
+    port = await Port.open(options.udp_host, options.udp_port, options.announce, options.tcp_port)
     counters = Counters()
     key, secret = next(iter(options.keys.items()))
     webhooks = Webhooks(options.webhooks, key, secret, counters)
@@ -96,7 +97,8 @@ async def _serve(options: Options) -> None:
         # In one piece: who has read the first line may be gone.
         media = " ".join(f"[{h}]:{p}" if ":" in h else f"{h}:{p}" for h, p in port.candidates)
         print(f"ready {'https' if context else 'http'}://{host}:{bound}\nmedia {media}", flush=True)
-        log.info("the relay listens; media on UDP %s", ", ".join(f"{h}:{p}" for h, p in port.candidates))
+        told = [", ".join(f"{h}:{p}" for h, p in kind) for kind in (port.candidates, port.tcp_candidates)]
+        log.info("the relay listens; media on UDP %s, TCP %s", *told)
         reporting = asyncio.create_task(_report(relay), name="report")
         await stop.wait()
         reporting.cancel()

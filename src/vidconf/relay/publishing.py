@@ -109,7 +109,7 @@ class Publishing:
         answers: dict[str, Agreed | None] = {}
         new = [bound for section in offer.sections if (bound := self._bind(section, answers)) is not None]
         session, port = self.session, self._participant.room.relay.port
-        transport = description.Transport(session.ufrag, session.password, session.fingerprint(), port.candidates)
+        transport = description.Transport(session.ufrag, session.password, session.fingerprint(), port.candidates, port.tcp_candidates)
         self._version += 1
         answer = rtc.SessionDescription(type="answer", sdp=description.write_answer(offer, transport, self._version, answers), id=offer_id)
         self._participant.say(answer=answer)

@@ -156,7 +156,7 @@ class Subscribing:
     def _offer(self) -> None:
         self._offer_id += 1
         session, port = self.session, self._participant.room.relay.port
-        transport = description.Transport(session.ufrag, session.password, session.fingerprint(), port.candidates)
+        transport = description.Transport(session.ufrag, session.password, session.fingerprint(), port.candidates, port.tcp_candidates)
         sections, tracks = [], {}
         for place in self._places:
             if place.track is None or place.down is None:

@@ -176,7 +176,7 @@ class Server:
 
         self.relay = RelayChild(
             RELAY_KEY, sfu.secret, media.udp_host or self.config.host, media.udp_port or self.port,
-            f"{self.local_url}/api/v1/media/webhook", ready, gone, port_is_a_wish=not media.udp_port, announce=media.announce,
+            f"{self.local_url}/api/v1/media/webhook", ready, gone, port_is_a_wish=not media.udp_port, announce=media.announce, tcp_port=media.tcp_port,
         )  # fmt: skip
         self._closers.push_async_callback(self.relay.close)
         self.relay.start()

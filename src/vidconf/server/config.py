@@ -48,10 +48,14 @@ class MediaConfig:
     """The relay's media address. Empty: the address `serve` listens on."""
     udp_port: int = 0
     """The relay's one media port. 0: the same number as the HTTP port, or a free one where that is taken."""
+    tcp_port: int = 0
+    """The relay's TCP port of media, for clients that UDP does not reach. 0: the same number as of UDP, or a free one where that is
+    taken (as it is by HTTP, where no `udp_port` is given). Through a firewall it has to be named."""
     announce: tuple[str, ...] = ()
     """Media addresses told to clients instead of the relay's own, where a router with address translation stands between."""
     ice_servers: tuple[dict[str, Any], ...] = ()
-    """Handed to clients: `{urls = ["turn:…"], username = "…", credential = "…"}`."""
+    """TURN servers, for clients that UDP does not reach: `{urls = ["turn:…", "turns:…"], username = "…", credential = "…"}`, or with
+    `secret = "…"` (coturn's static-auth-secret) in place of the two: each participant then gets a password of his own."""
     relay: bool = True
     """False with no `url`: a server without media (tests, maintenance)."""
 
@@ -114,10 +118,15 @@ _TABLES: dict[str, type] = {"tls": Tls, "media": MediaConfig, "limits": Limits}
 _KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,), "Path": (str,)}
 
 
+ICE_KEYS = {"urls", "username", "credential", "secret"}
+
+
 def _is_ice_server(item: Any) -> bool:
-    if not isinstance(item, dict) or not isinstance(item.get("urls"), list) or not item.keys() <= {"urls", "username", "credential"}:
+    if not isinstance(item, dict) or not isinstance(item.get("urls"), list) or not item.keys() <= ICE_KEYS:
         return False
-    return all(isinstance(text, str) for text in (*item["urls"], item.get("username", ""), item.get("credential", "")))
+    if "secret" in item and (not item["secret"] or item.keys() & {"username", "credential"}):
+        return False
+    return all(isinstance(text, str) for text in (*item["urls"], *(item.get(key, "") for key in ICE_KEYS - {"urls"})))
 
 
 def _address(text: str, *schemes: str) -> SplitResult | None:
@@ -137,7 +146,7 @@ def _value(path: str, declared: str, value: Any) -> Any:
         return tuple(value)
     if declared == "tuple[dict[str, Any], ...]":
         if not isinstance(value, list) or not all(_is_ice_server(item) for item in value):
-            raise ConfigError(f'{path}: expected a list of tables like {{urls = ["turn:host"], username = "", credential = ""}}')
+            raise ConfigError(f'{path}: expected a list of tables like {{urls = ["turn:host"], secret = ""}}, or username and credential in place of secret')
         return tuple(value)
     kinds = _KINDS[declared]
     if not any(isinstance(value, kind) for kind in kinds) or (type(value) is bool and bool not in kinds):
@@ -185,8 +194,9 @@ def load(path: Path | None, **told: Any) -> Config:
 def _check(config: Config) -> None:
     if not 0 <= config.port <= 65535:
         raise ConfigError("port: from 0 (any free one) to 65535")
-    if not 0 <= config.media.udp_port <= 65535:
-        raise ConfigError("media.udp_port: from 0 to 65535")
+    for name in ("udp_port", "tcp_port"):
+        if not 0 <= getattr(config.media, name) <= 65535:
+            raise ConfigError(f"media.{name}: from 0 to 65535")
     if config.log_level not in ("debug", "info", "warning", "error"):
         raise ConfigError("log_level: debug, info, warning or error")
     for network in config.proxies:

@@ -23,6 +23,7 @@ from vidconf.meeting.rights import may_use
 from vidconf.server.room import Room, RoomClosed, Rooms, Step
 from vidconf.server.sfu import SOURCES as SFU_SOURCES
 from vidconf.server.sfu import Sfu, SfuError, is_honest, permission, room_name, split_name
+from vidconf.server.turn import ice_servers_for
 
 log = logging.getLogger("vidconf.media")
 
@@ -111,7 +112,8 @@ class Media:
         if p is None or p.place != "admitted" or room.state.state == "ended":
             raise SfuError("not_in_room", "left meanwhile")
         token = self.sfu.token(name, f"{p.id}.{max(1, p.session)}", p.name, lawful_sources(room.state, p), ttl_s)
-        return {"url": self.url, "token": token, "expires_at": time.time() + ttl_s, "ice_servers": self._ice_servers}
+        at = time.time()
+        return {"url": self.url, "token": token, "expires_at": at + ttl_s, "ice_servers": ice_servers_for(p.id, self._ice_servers, at)}
 
     # ---- listening ----
 

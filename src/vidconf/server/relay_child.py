@@ -27,10 +27,11 @@ class RelayChild:
 
     def __init__(
         self, key: str, secret: str, udp_host: str, udp_port: int, webhook: str, on_ready: Callable[[str], None], on_gone: Callable[[], None],
-        *, port_is_a_wish: bool = False, announce: Sequence[str] = (),
+        *, port_is_a_wish: bool = False, announce: Sequence[str] = (), tcp_port: int = 0,
     ) -> None:  # fmt: skip
         self._key, self._webhook = f"{key}:{secret}", webhook
         self._udp_host, self._udp_port, self._port_is_a_wish = udp_host, udp_port, port_is_a_wish
+        self._tcp_port = tcp_port
         self._announce = [word for address in announce for word in ("--announce", address)]
         self._on_ready, self._on_gone = on_ready, on_gone
         self._process: asyncio.subprocess.Process | None = None
@@ -73,7 +74,7 @@ class RelayChild:
         """One child's life; whether it was ever ready."""
         argv = [
             sys.executable, "-m", "vidconf.cli.main", "relay", "--host", "127.0.0.1", "--port", "0",
-            "--udp-host", self._udp_host, "--udp-port", str(self._udp_port), "--no-auto-create", "--webhook", self._webhook,
+            "--udp-host", self._udp_host, "--udp-port", str(self._udp_port), "--tcp-port", str(self._tcp_port), "--no-auto-create", "--webhook", self._webhook,
             "--parent", str(os.getpid()), *self._announce,
         ]  # fmt: skip
         self.starts += 1

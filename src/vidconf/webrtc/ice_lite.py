@@ -1,4 +1,4 @@
-"""The relay's side of ICE: ICE-lite (RFC 8445 §2.5) for many sessions on one UDP port, and DTLS-SRTP over it.
+"""The relay's side of ICE: ICE-lite (RFC 8445 §2.5) for many sessions on one UDP port (and one of TCP), and DTLS-SRTP over it.
 
 Called by the relay, on its loop's thread. A session is found by the local half of STUN's USERNAME, later packets by their
 source address. After DTLS is up, SRTP and SRTCP go straight from the socket to the session's handlers: no queue, no task, no
@@ -22,16 +22,18 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from typing import Protocol
 
 from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
 from pylibsrtp import Error as SrtpError
 
 from vidconf.webrtc import seams
 from vidconf.webrtc.addresses import local_addresses
+from vidconf.webrtc.ice_lite_tcp import TcpListeners
 
 log = logging.getLogger("vidconf.transport")
 
-Address = tuple[str, int] | tuple[str, int, int, int]
+Address = tuple[str, int] | tuple[str, int, int, int] | tuple[str, int, str]
 
 SOCKET_BUFFER_BYTES = 4 << 20
 HANDSHAKE_QUEUE = 64
@@ -72,6 +74,8 @@ class PortCounters:
     """Plain binding requests answered."""
     probes_refused: int = 0
     """Those over the limit, or too small for their answer."""
+    streams_refused: int = 0
+    """TCP connections over the limit."""
 
     def as_dict(self) -> dict[str, int]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -154,6 +158,13 @@ def write_answer(transaction: bytes, address: Address, password: bytes) -> bytes
     return head + body + _FINGERPRINT.to_bytes(2, "big") + b"\x00\x04" + crc.to_bytes(4, "big")
 
 
+class Sender(Protocol):
+    """What answers leave by: an address of the UDP port, or a client's stream."""
+
+    @property
+    def sendto(self) -> Callable[[bytes | memoryview, Address], object]: ...
+
+
 class _Listener(asyncio.DatagramProtocol):
     """One address of the port."""
 
@@ -187,27 +198,39 @@ class Port:
         self.counters = PortCounters()
         self.candidates: tuple[tuple[str, int], ...] = ()
         """(address, port) to tell the clients."""
+        self.tcp_candidates: tuple[tuple[str, int], ...] = ()
+        """The same of TCP."""
         self.port = 0
+        self._tcp = TcpListeners(self)
         self._probes_at, self._probes = 0, 0
         self._probes_from = bytearray(PROBE_SLOTS)
         self._transports: list[asyncio.DatagramTransport] = []
         self._certificate: tuple[float, RTCCertificate] | None = None
 
     @classmethod
-    async def open(cls, host: str, port: int, announce: Iterable[str] = ()) -> Port:
+    async def open(cls, host: str, port: int, announce: Iterable[str] = (), tcp_port: int = 0) -> Port:
         """Bind `host` (0.0.0.0 and :: mean every address this machine has now) and `port` (0: any that is free on all).
 
-        `announce` are the addresses told to clients instead, behind a router that forwards the port. Raises OSError.
+        `announce` are the addresses told to clients instead, behind a router that forwards the ports. `tcp_port`: for clients
+        without UDP; 0: the same number, or another where that is taken. Raises OSError.
         """
         self = cls()
         loop = asyncio.get_running_loop()
-        for sock in _bind(local_addresses(host), port):
+        addresses = local_addresses(host)
+        for sock in _bind(addresses, port):
             transport, _ = await loop.create_datagram_endpoint(lambda sock=sock: _Listener(self, sock), sock=sock)  # type: ignore[misc]
             self._transports.append(transport)
             self.port = sock.getsockname()[1]
             self.candidates += ((sock.getsockname()[0], self.port),)
-        told = tuple((address, self.port) for address in announce)
-        self.candidates = told or self.candidates
+        try:
+            await self._tcp.open(addresses, tcp_port or self.port, strict=bool(tcp_port))
+        except OSError:
+            await self.close()
+            raise
+        announced = list(announce)
+        self.candidates = tuple((address, self.port) for address in announced) or self.candidates
+        bound = self._tcp.candidates
+        self.tcp_candidates = tuple((address, bound[0][1]) for address in announced) or bound
         return self
 
     def certificate(self) -> RTCCertificate:
@@ -217,7 +240,7 @@ class Port:
             self._certificate = (now, RTCCertificate.generateCertificate())
         return self._certificate[1]
 
-    def checked(self, data: bytes, address: Address, listener: _Listener) -> None:
+    def checked(self, data: bytes, address: Address, listener: Sender) -> None:
         """A STUN message has come."""
         check = read_check(data)
         if check is None and is_probe(data):
@@ -242,7 +265,7 @@ class Port:
         if session.address is None or (check.nominates and (address != session.address or listener is not session.listener)):
             session.move(address, listener)
 
-    def _probed(self, data: bytes, address: Address, listener: _Listener) -> None:
+    def _probed(self, data: bytes, address: Address, listener: Sender) -> None:
         """Answer, within limits that hold under any flood: a counter for all and one for each of some slots that addresses are
         hashed to, all begun anew each second. Spoofed addresses find no memory to fill, and nobody gets back more than was sent."""
         second = int(time.monotonic())
@@ -265,6 +288,7 @@ class Port:
             await session.close()
         for transport in self._transports:
             transport.close()
+        self._tcp.close()
 
 
 def _bind(addresses: list[str], port: int) -> list[socket.socket]:
@@ -302,14 +326,14 @@ class LiteSession:
         self.ufrag, self.password = secrets.token_hex(6), secrets.token_hex(16)
         self.password_bytes = self.password.encode()
         self.address: Address | None = None
-        self.listener: _Listener | None = None
+        self.listener: Sender | None = None
         self.checked_at = 0.0
         """Monotonic time of the last valid check: consent, RFC 7675."""
         self.dtls = RTCDtlsTransport(self, [port.certificate()])  # type: ignore[arg-type]
         self.closed = False
         self._reached = asyncio.Event()
         self._handshake: asyncio.Queue[bytes] = asyncio.Queue(HANDSHAKE_QUEUE)
-        self._sendto: Callable[[bytes | memoryview, Address], int] | None = None
+        self._sendto: Callable[[bytes | memoryview, Address], object] | None = None
         self._media: seams.Protect | None = None
         self.send: Callable[[int, int, int, int, bytes], None] = self._not_up
         """(first 16 bits, sequence, timestamp, ssrc, payload): protect and send one RTP packet now. What the socket cannot take
@@ -362,7 +386,7 @@ class LiteSession:
     def is_up(self) -> bool:
         return self._media is not None and self.dtls.state == "connected"
 
-    def move(self, address: Address, listener: _Listener) -> None:
+    def move(self, address: Address, listener: Sender) -> None:
         """The client is at `address` now, first found or changed: a new network costs nothing but this."""
         if self.address is not None:
             self.port.counters.moves += 1
@@ -372,6 +396,13 @@ class LiteSession:
         self.address, self.listener, self._sendto = address, listener, listener.sendto
         self._prepare()
         self._reached.set()
+
+    def lose(self, address: Address) -> None:
+        """The stream to `address` has ended; the client may come by another way."""
+        if self.address == address:
+            self.port.by_address.pop(address, None)
+            self.address = self.listener = self._sendto = None
+            self._prepare()
 
     def _prepare(self) -> None:
         protect, sendto, address, counters = self._media, self._sendto, self.address, self.port.counters

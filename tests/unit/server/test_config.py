@@ -83,6 +83,7 @@ def test_every_key_of_the_file_is_taken(file: Path, tmp_path: Path) -> None:
         api_secret = "{"s" * 32}"
         udp_host = "10.0.0.5"
         udp_port = 7882
+        tcp_port = 7881
         announce = ["203.0.113.5"]
         relay = false
         ice_servers = [{{ urls = ["turn:turn.example.gov.vn"], username = "u", credential = "c" }}]
@@ -103,7 +104,7 @@ def test_every_key_of_the_file_is_taken(file: Path, tmp_path: Path) -> None:
         allowed_origins=("https://portal.example.gov.vn",), presence_s=20.0, log_level="debug",
         media=MediaConfig(
             url="wss://sfu.example.gov.vn", api_url="http://127.0.0.1:7880", api_key="key", api_secret="s" * 32, udp_host="10.0.0.5",
-            udp_port=7882, announce=("203.0.113.5",), relay=False,
+            udp_port=7882, tcp_port=7881, announce=("203.0.113.5",), relay=False,
             ice_servers=({"urls": ["turn:turn.example.gov.vn"], "username": "u", "credential": "c"},),
         ),
         limits=Limits(5, 10.0, 1.5, 0.5, 4096, 64, 40),
@@ -165,6 +166,9 @@ WRONG = [
     ("[media]\nice_servers = [{url = 'turn:host'}]", ["media.ice_servers", "urls"]),
     ("[media]\nice_servers = [{urls = [1]}]", ["media.ice_servers", "urls"]),
     ("[media]\nice_servers = [{urls = ['turn:h'], user = 'x'}]", ["media.ice_servers", "username"]),
+    ("[media]\nice_servers = [{urls = ['turn:h'], secret = 's', username = 'x'}]", ["media.ice_servers", "secret"]),
+    ("[media]\nice_servers = [{urls = ['turn:h'], secret = ''}]", ["media.ice_servers", "secret"]),
+    ("[media]\ntcp_port = -1", ["media.tcp_port", "65535"]),
     *((f"public_url = '{url}'", ["public_url", "https://meet.example.gov.vn"]) for url in (
         "meet.example", "ftp://meet.example", "https://", "https://meet.example/path", "https://meet.example/?q", "https://meet.example/#f",
         "https://[", "https://meet.example:port", "https://user@meet.example",
