@@ -39,7 +39,7 @@ class TransportNumbers:
         number = self._next & 0xFFFF
         self._next += 1
         packet[_NUMBER_AT : _NUMBER_AT + 2] = number.to_bytes(2, "big")
-        self._reader.sent(number, len(packet), now, probe)
+        self._reader.sent(number, len(packet), now, probe, int.from_bytes(packet[8:12], "big"))
         self.on_sent(len(packet), now)
 
     def report(self, feedback: TransportFeedback) -> list[SentPacket]:

@@ -87,26 +87,31 @@ class SentPacket:
 
 
 class _Sent:
-    __slots__ = ("at", "missing", "probe", "size")
+    __slots__ = ("at", "missing", "probe", "size", "stream")
 
-    def __init__(self, size: int, at: float, probe: int) -> None:
-        self.size, self.at, self.probe, self.missing = size, at, probe, False
+    def __init__(self, size: int, at: float, probe: int, stream: int) -> None:
+        self.size, self.at, self.probe, self.stream, self.missing = size, at, probe, stream, False
 
 
 class TransportFeedbackReader:
-    """Remembers what was sent under which transport-wide number and joins it with the reports."""
+    """Remembers what was sent under which transport-wide number and joins it with the reports.
 
-    __slots__ = ("_capacity", "_reference", "_sent")
+    The first packets of a stream are no loss where they do not come: livekit-server throws away those that reach it before it knows
+    whose they are (half a dozen of a keyframe each time that a layer begins), and that says nothing of the way.
+    """
+
+    __slots__ = ("_capacity", "_known", "_reference", "_sent")
 
     def __init__(self, capacity: int = 4096) -> None:
         self._sent: dict[int, _Sent] = {}
         self._capacity = capacity
         self._reference = Unwrapper(24)
+        self._known: set[int] = {0}
 
-    def sent(self, sequence: int, size: int, now: float, probe: int = 0) -> None:
-        """A packet of `size` octets leaves under the number (16 bit)."""
+    def sent(self, sequence: int, size: int, now: float, probe: int = 0, stream: int = 0) -> None:
+        """A packet of `size` octets leaves under the number (16 bit). `stream`: its SSRC, 0 for one that is known from the first."""
         self._sent.pop(sequence & 0xFFFF, None)
-        self._sent[sequence & 0xFFFF] = _Sent(size, now, probe)
+        self._sent[sequence & 0xFFFF] = _Sent(size, now, probe, stream)
         if len(self._sent) > self._capacity:
             del self._sent[next(iter(self._sent))]
 
@@ -122,9 +127,10 @@ class TransportFeedbackReader:
             if delta is not None:
                 at_us += delta
                 if known is not None:
+                    self._known.add(known.stream)
                     del self._sent[number]
                     results.append(SentPacket(number, known.size, known.at, at_us / 1e6, known.probe))
-            elif known is not None and not known.missing:
+            elif known is not None and not known.missing and known.stream in self._known:
                 known.missing = True
                 results.append(SentPacket(number, known.size, known.at, None, known.probe))
         return results

@@ -181,6 +181,14 @@ def test_what_does_not_come_is_told_once_and_again_only_when_it_has_come_after_a
     assert reader.report(TransportFeedback(1, 2, 1, 10, 3, (1000,))) == []
 
 
+def test_the_first_packets_of_a_stream_are_no_loss_until_one_has_come() -> None:
+    reader = TransportFeedbackReader()
+    for number in range(6):
+        reader.sent(number, 100, 1.0, stream=7 if number else 0)
+    told = reader.report(TransportFeedback(1, 2, 0, 10, 0, (None, None, None, 250, None, 250)))
+    assert [(r.sequence, r.received_at is None) for r in told] == [(0, True), (3, False), (4, True), (5, False)]
+
+
 def test_arrival_times_go_on_when_the_reference_wraps() -> None:
     reader, last = TransportFeedbackReader(), (1 << 24) - 1
     for number in range(3):
