@@ -42,6 +42,7 @@ from vidconf.gui import theme
 from vidconf.gui.meeting_page import BESIDE, MeetingPage
 from vidconf.gui.page import Page
 from vidconf.gui.panels.frame import WIDTH as PANEL
+from vidconf.gui.share_chooser import ShareSheet
 from vidconf.gui.top_bar import network
 from vidconf.meeting import messages as m
 
@@ -297,13 +298,18 @@ def test_a_page_is_chosen_in_a_dialog_that_holds_nothing_up(
     QApplication.setAttribute(Qt.ApplicationAttribute.AA_DontUseNativeDialogs, True)
     picture = tmp_path / "trang 1.png"
     picture.write_bytes(b"x")
-    page = page_of(window(in_room()))
+    made = window(in_room())
+    page = page_of(made)
     page.toolbar.share.click()
+    chooser = made._sheet
+    assert isinstance(chooser, ShareSheet)
+    chooser.page.click()
     dialog = page._dialog
     assert dialog is not None
+    assert made._sheet is None
     assert dialog.isVisible()
     assert "*.png *.jpg" in dialog.nameFilters()[0]
-    page.toolbar.share.click()
+    page.choose_page()
     assert page._dialog is dialog, "one at a time"
     store.dispatch(Set({"unread_chat": 7}))
     assert page.toolbar._chat_badge._text == "7", "the meeting goes on meanwhile"
@@ -313,7 +319,7 @@ def test_a_page_is_chosen_in_a_dialog_that_holds_nothing_up(
     QApplication.processEvents()
     assert actions.named("share_image") == [{"path": str(picture)}]
     assert page._dialog is None
-    page.toolbar.share.click()
+    page.choose_page()
     assert page._dialog is not None
     page._dialog.reject()
     assert len(actions.named("share_image")) == 1
@@ -415,7 +421,7 @@ def test_the_page_lets_go_of_everything(window: Window, store: Store, actions: R
     made = window(in_room())
     page = page_of(made)
     page.toolbar.microphone_devices.click()
-    page.toolbar.share.click()
+    page.choose_page()
     listeners = len(store._listeners)
     go_to(store, states.ended("left"))
     assert page._popover is None

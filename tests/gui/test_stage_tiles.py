@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidconf.client.state import ClientState, LocalSource, TrackView
+from vidconf.gui.stage import said
 from vidconf.gui.stage.tiles import OWN_CAMERA, OWN_SHARE, PAGE, Choice, Content, LineUp, Memory, alone, content, line_up
 from vidconf.meeting.models import Floor
 
@@ -179,10 +180,30 @@ def test_ones_own_page_counts_from_the_moment_it_is_on() -> None:
     assert (page.track, page.own, page.participant, page.fill, page.mirrored) == (OWN_SHARE, True, "p1", False, False)
 
 
-def test_no_page_that_is_paused_or_of_somebody_not_in_the_room() -> None:
+def test_no_page_of_somebody_not_in_the_room() -> None:
+    assert follow(with_person(room(4, shares=(3,)), "p3", place="lobby"))[0].mode == "grid"
+
+
+def test_a_page_that_is_paused_keeps_its_place_and_its_last_picture() -> None:
     state = room(4, shares=(2, 3))
-    tracks = {**state.tracks, "page2": replace(state.tracks["page2"], muted=True)}
-    assert follow(with_person(replace(state, tracks=tracks), "p3", place="lobby"))[0].mode == "grid"
+    held = replace(state.tracks["page2"], muted=True, ring="r2")
+    paused = replace(state, tracks={**state.tracks, "page2": held})
+    assert [one.tiles[0].key for one in follow(state, paused)] == [PAGE + "page3", PAGE + "page3"]
+    shown = of(paused, PAGE + "page2")
+    assert (shown.paused, shown.picture) == (True, True)
+    assert said.sharing(shown).endswith("đang tạm dừng")
+    assert said.accessible(shown).endswith("đang tạm dừng")
+    assert said.marks(shown) == [("pause", "Tạm dừng", "")]
+    late = replace(paused, tracks={**paused.tracks, "page2": replace(held, ring=None)})
+    assert not of(late, PAGE + "page2").picture, "nothing is awaited: it would come only when it goes on"
+    assert not of(state, PAGE + "page2").paused
+
+
+def test_ones_own_page_that_is_paused_is_still_there() -> None:
+    state = room(3)
+    paused = replace(state, sources={**state.sources, "screen_share": LocalSource("muted", wanted="muted")})
+    assert follow(paused)[0].tiles[0].key == PAGE + OWN_SHARE
+    assert of(paused, PAGE + OWN_SHARE).paused
 
 
 # ---- what stands on a tile ---------------------------------------------------------------------------------------------------

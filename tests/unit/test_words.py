@@ -189,8 +189,12 @@ def test_every_fault_of_the_engine_has_words() -> None:
 def test_every_trouble_of_a_device_has_words_and_a_cure() -> None:
     found = {code for _, call in calls("SourceError", "_fail", under="engine") for code in constants(argument(call, 0)) if re.fullmatch(r"[a-z_]+", code)}
     assert {"no_device", "device_in_use", "no_permission", "not_found", "unreadable", "device_lost"} <= found | {"device_in_use", "no_permission"}
-    for code in {*found, "device_in_use", "no_permission", "unknown"}:
-        for source in ("microphone", "camera", "screen_share"):
+    of_a_share, ends_it, of_its_sound = {"unsupported", "no_display", "screen_not_allowed", "wayland"}, {"window_closed", "screen_gone"}, {"no_sound_server"}
+    assert ends_it | of_its_sound | of_a_share - {"wayland"} <= found
+    assert all(f"notice.share_{code}" in VI for code in ends_it)
+    assert all(f"share.sound.{code}" in VI for code in {*of_its_sound, "unsupported"})
+    for code in {*found, *of_a_share, "device_in_use", "no_permission", "unknown"} - ends_it - of_its_sound:
+        for source in ("screen_share",) if code in of_a_share else ("microphone", "camera", "screen_share"):
             assert f"device.{source}.{code}" in VI, (source, code)
         assert f"device.help.{code}" in VI, code
 

@@ -6,12 +6,14 @@ Commands are asked and forgotten: `ClientState.pending` marks them until they ar
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidconf.client import changes as c
 from vidconf.client.settings import SettingError
-from vidconf.client.state import LocalSourceName
+from vidconf.client.state import LocalSourceName, ShareView
 from vidconf.engine import api
 from vidconf.meeting import messages as m
 from vidconf.meeting.models import Allowed, Role
@@ -105,13 +107,30 @@ class Actions:
         """Look again what is plugged in; the answer is `ClientState.devices`."""
         self._engine.send(api.ListDevices())
 
+    def list_screens(self) -> None:
+        """Look what can be shared; the answer is `ClientState.screens` and, one after another, `thumbnails`."""
+        self._engine.send(api.ListScreens(os.getpid()))
+
+    def share(self, device: str, name: str = "", sound: bool = False) -> None:
+        """Show a screen or a window (an id of `ClientState.screens`) to all; `sound`: let them hear the computer, too."""
+        if not self._refused(m.SetSource("screen_share", "on")):
+            self._media.share(ShareView(device, name, sound))
+
     def share_image(self, path: str) -> None:
         """Show a page image to all."""
-        if not self._refused(m.SetSource("screen_share", "on")):
-            self._media.open("screen_share", "on", path)
+        self.share(path, PurePath(path.replace("\\", "/")).name)
+
+    def pause_share(self, paused: bool) -> None:
+        """Paused: others keep the last picture and nothing leaves."""
+        if paused or not self._refused(m.SetSource("screen_share", "on")):
+            self._media.pause_share(paused)
 
     def stop_share(self) -> None:
         self._media.open("screen_share", "off")
+
+    def tell_refusal(self, command: m.Command) -> None:
+        """Say why what is about to be chosen would be refused."""
+        self._refused(command)
 
     def talk_while_held(self, down: bool) -> None:
         """Push to talk; also call it with False when the window loses the focus."""

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from vidconf.client.connection import AskError, Refused
 from vidconf.client.links import is_loopback
 from vidconf.client.reduction import participant_of
 from vidconf.client.speaking import SpeakerOrder
-from vidconf.client.state import LOCAL_SOURCES, ClientState, LocalSourceName
+from vidconf.client.state import LOCAL_SOURCES, ClientState, LocalSourceName, ShareView
 from vidconf.client.store import Store
 from vidconf.engine import api
 from vidconf.meeting import messages as m
@@ -116,6 +117,7 @@ class MediaLink:
         self._watches.clear()
         self._held = False
         self._speakers, self._heard_now = SpeakerOrder(), ()
+        self._store.dispatch(c.Set({"share": ShareView()}))
         for source in LOCAL_SOURCES:
             self._store.dispatch(c.SourceWanted(source, "off"))
 
@@ -168,6 +170,7 @@ class MediaLink:
     # ---- the engine ----
 
     def _engine_said(self, event: api.EngineEvent) -> None:
+        held = self._store.state.sources["screen_share"]
         match event:
             case api.Speakers(active=active):
                 self._heard(tuple((participant_of(identity), level) for identity, level in active))
@@ -181,6 +184,16 @@ class MediaLink:
                 # Obeyed already, but for a click that crossed it on the way: the mute wins.
                 self._engine.send(api.MuteSource(source, True))
                 return
+            case api.SourceChanged(source="screen_share", error=error) if error:
+                self._share_failed(event)
+                self._tell_server("screen_share")
+                return
+            case api.SourceChanged(source="screen_share", state="off") if held.error and held.wanted == "off":
+                event = replace(event, error=held.error, detail=held.detail)  # we closed what had failed: it has failed all the same
+            case api.SourceChanged(source="screen_share_audio", error=error) if error:
+                if self._store.state.share.sound:
+                    self._stop_share_sound()
+                    self._tell_user("warn", "share_sound_failed", {"code": error})
             case api.Failed(code=code, detail=detail):
                 log.warning("the engine: %s %s", code, detail)
                 self._tell_user("warn", code, {}, "error")
@@ -234,12 +247,53 @@ class MediaLink:
         if state == "off":
             self._store.dispatch(c.SourceWanted(source, "off"))
             self._engine.send(api.CloseSource(source))
+            if source == "screen_share":
+                self._stop_share_sound()
             return
         self._store.dispatch(c.SourceWanted(source, state, where))
         if held.state == "off" or held.error or held.device not in ("", where):
             self._engine.send(api.OpenSource(source, where, muted=state == "muted"))
         else:
             self._engine.send(api.MuteSource(source, state == "muted"))
+
+    def share(self, share: ShareView) -> None:
+        """A screen, a window or a page, with the computer's sound or without."""
+        self._store.dispatch(c.Set({"share": share}))
+        self.open("screen_share", "on", share.device)
+        if share.sound:
+            self._engine.send(api.OpenSource("screen_share_audio", "computer"))
+        else:
+            self._engine.send(api.CloseSource("screen_share_audio"))
+
+    def pause_share(self, paused: bool) -> None:
+        """Its last picture stays with the others; nothing of it leaves, sound neither."""
+        share, held = self._store.state.share, self._store.state.sources["screen_share"]
+        if held.wanted == "off":
+            return
+        self.open("screen_share", "muted" if paused else "on", share.device)
+        if share.sound:
+            self._engine.send(api.MuteSource("screen_share_audio", paused))
+
+    def _stop_share_sound(self) -> None:
+        if self._store.state.share.sound:
+            self._store.dispatch(c.Set({"share": replace(self._store.state.share, sound=False)}))
+            self._engine.send(api.CloseSource("screen_share_audio"))
+
+    def _share_failed(self, event: api.SourceChanged) -> None:
+        """It could not open, or ended by itself: it is taken out of the room, where its last picture would stay for ever."""
+        before = self._store.state
+        if before.share.device and event.device not in ("", before.share.device):
+            return  # of what was shared before
+        ended = event.error in ("window_closed", "screen_gone")
+        self._store.dispatch(c.EngineSaid(replace(event, error="", detail="") if ended else event))
+        if before.sources["screen_share"].wanted == "off":
+            return  # our own closing, told with the reason once more
+        if ended:
+            self.open("screen_share", "off")
+            self._tell_user("info", "share_window_closed" if event.error == "window_closed" else "share_screen_gone", {"name": before.share.name})
+        else:
+            self._engine.send(api.CloseSource("screen_share"))
+            self._stop_share_sound()
 
     def mute(self, source: LocalSourceName) -> None:
         """Silence it: a microphone keeps its level, a camera keeps its place in the room while there is one."""

@@ -253,6 +253,14 @@ def _engine(state: ClientState, change: c.EngineSaid) -> ClientState:
             return _source_said(state, event)
         case api.Devices():
             return state if state.devices == event else replace(state, devices=event)
+        case api.Screens():
+            known = {one.id for one in event.shareable}
+            return replace(state, screens=event, thumbnails={id_: held for id_, held in state.thumbnails.items() if id_ in known})
+        case api.Thumbnail(id=id_, picture=picture):
+            known = {one.id for one in state.screens.shareable} if state.screens is not None else set()
+            return replace(state, thumbnails={**state.thumbnails, id_: picture}) if id_ in known else state
+        case api.SharedArea(device=device):
+            return replace(state, share=replace(state.share, area=event)) if device == state.share.device else state
         case api.Quality(identity=identity, quality=quality):
             who = participant_of(identity) if identity else (state.me or "")
             return state if state.quality.get(who) == quality else replace(state, quality={**state.quality, who: quality})

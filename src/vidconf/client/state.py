@@ -125,6 +125,23 @@ class ChosenDevices:
 
 
 @dataclass(frozen=True, slots=True)
+class ShareView:
+    """What of one's own desktop is shared, as it was chosen. Whether it is, and whether it is paused, says `sources`."""
+
+    device: str = ""
+    """Id of `engine.api.Screens`, or the path of a page image."""
+    name: str = ""
+    sound: bool = False
+    """The computer's sound goes with it."""
+    area: api.SharedArea | None = None
+    """Where it lies; None: not known, or a page."""
+
+    @property
+    def kind(self) -> Literal["screen", "window", "page"]:
+        return "screen" if self.device.startswith("screen:") else "window" if self.device.startswith("window:") else "page"
+
+
+@dataclass(frozen=True, slots=True)
 class Reaction:
     participant: str
     emoji: str
@@ -180,6 +197,11 @@ class ClientState:
     """Participant → excellent | good | poor | lost."""
     devices: api.Devices | None = None
     chosen: ChosenDevices = ChosenDevices()
+    screens: api.Screens | None = None
+    """What can be shared, once it was asked for."""
+    thumbnails: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    """Small pictures of it by id: JPEGs in base64."""
+    share: ShareView = ShareView()
     pending: frozenset[tuple[str, str]] = frozenset()
     """(command name, participant or "") asked and not yet answered."""
     unread_chat: int = 0

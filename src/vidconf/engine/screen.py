@@ -90,7 +90,7 @@ def trouble() -> str:
 
 
 def open_desktop() -> Desktop:
-    """Raises SourceError: `wayland`, `no_display`, `no_permission` or `unsupported`."""
+    """Raises SourceError: `wayland`, `no_display`, `screen_not_allowed` or `unsupported`."""
     code = trouble()
     if code:
         raise SourceError(code, "no screens to share")

@@ -22,7 +22,7 @@ class _Rect(ctypes.Structure):
 
 
 class MacDesktop:
-    """`screen.Desktop`. Raises OSError where CoreGraphics is not, SourceError(`no_permission`) until the user has allowed it."""
+    """`screen.Desktop`. Raises OSError where CoreGraphics is not, SourceError(`screen_not_allowed`) until the user has allowed it."""
 
     def __init__(self) -> None:
         if platform.system() != "Darwin":
@@ -35,7 +35,7 @@ class MacDesktop:
         may = getattr(self._graphics, "CGPreflightScreenCaptureAccess", None)
         if may is not None and not may():
             self._graphics.CGRequestScreenCaptureAccess()
-            raise SourceError("no_permission", "screen recording is not allowed in the system's privacy settings")
+            raise SourceError("screen_not_allowed", "screen recording is not allowed in the system's privacy settings")
 
     def close(self) -> None:
         """Nothing is held."""

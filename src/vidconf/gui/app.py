@@ -104,6 +104,7 @@ class Shell(QObject):
         self._app.styleHints().colorSchemeChanged.disconnect(self._on_scheme)
         self._unsubscribe()
         self.settings.remember("window", self.window.size_to_keep())
+        self.window.sharing.let_go()
         self.window.hide()
         if self.tray is not None:
             self.tray.close()

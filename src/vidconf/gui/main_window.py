@@ -10,7 +10,7 @@ import logging
 from typing import Any
 
 from PySide6.QtCore import QEvent, QRect, Qt, QTimer, Signal
-from PySide6.QtGui import QCloseEvent, QGuiApplication, QKeyEvent, QResizeEvent
+from PySide6.QtGui import QCloseEvent, QGuiApplication, QHideEvent, QKeyEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from vidconf import words
@@ -32,6 +32,8 @@ from vidconf.gui.parts import enter_clicks
 from vidconf.gui.prejoin import PrejoinPage
 from vidconf.gui.questions import AboutSheet, LeaveSheet, ShortcutsSheet
 from vidconf.gui.settings_dialog import SettingsSheet
+from vidconf.gui.share_chooser import ShareSheet
+from vidconf.gui.share_frame import SharingSigns
 from vidconf.gui.sheet import Sheet
 from vidconf.gui.sign_in import SignInPage
 from vidconf.gui.stage.graphics import Graphics
@@ -75,6 +77,7 @@ class MainWindow(QWidget):
         self._layout.setContentsMargins(0, 0, 0, 0)
         self.notices = Notices(self, store, actions)
         self.ring = FocusRing(self)
+        self.sharing = SharingSigns(self, store, actions, self.come_forward)
         self.keys = shortcuts.WindowKeys(self)
         self.keys.pressed.connect(self.on_shortcut)
         self._unsubscribe = store.subscribe(self._on_state)
@@ -168,6 +171,7 @@ class MainWindow(QWidget):
         self.notices.deleteLater()
         self.notices = Notices(self, self.store, self.do)
         self._show_page(self.store.state, kept)
+        self.sharing.draw_again()
         if group:
             self.open_settings(group)
 
@@ -215,6 +219,8 @@ class MainWindow(QWidget):
                 self.ask_leave()
             case "full_screen":
                 self.turn_full_screen()
+            case "share":
+                self.open_share()
             case _:
                 log.error("a page asked for something unknown: %s", what)
 
@@ -231,6 +237,16 @@ class MainWindow(QWidget):
         sheet = ShortcutsSheet(self)
         sheet.change.connect(lambda: self.open_settings("keyboard"))
         self.open_sheet(sheet)
+
+    def open_share(self) -> None:
+        sheet = ShareSheet(self, self.store, self.do)
+        sheet.page_wanted.connect(self._choose_page)
+        self.open_sheet(sheet)
+
+    def _choose_page(self) -> None:
+        choose = getattr(self.page, "choose_page", None)
+        if choose is not None:
+            choose()
 
     def open_statistics(self) -> None:
         self.open_sheet(StatisticsSheet(self, self.store, self.graphics.painter, self.graphics.renderer))
@@ -283,6 +299,7 @@ class MainWindow(QWidget):
     def let_go(self) -> None:
         """Before the program ends."""
         self._unsubscribe()
+        self.sharing.let_go()
         self.graphics.let_go()
         self.notices.let_go()
         if self.page is not None:
@@ -369,7 +386,17 @@ class MainWindow(QWidget):
     def changeEvent(self, event: QEvent) -> None:
         if event.type() == QEvent.Type.ActivationChange and not self.isActiveWindow():
             self._stop_talking()
+        if event.type() == QEvent.Type.WindowStateChange:
+            self.sharing.follow()
         super().changeEvent(event)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self.sharing.follow()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        super().hideEvent(event)
+        self.sharing.follow()
 
     # ---- size
     def resizeEvent(self, event: QResizeEvent) -> None:

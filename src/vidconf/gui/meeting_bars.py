@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import PurePath
 from typing import Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
@@ -20,6 +19,7 @@ from vidconf.gui.own_sources import trouble
 from vidconf.gui.painted import FloorClock
 from vidconf.gui.panels.moderation import leads
 from vidconf.gui.parts import Text, button, column, enter_presses, glyph, mark, pack, set_button, set_glyph, tool
+from vidconf.gui.share_words import sharing_line, show_pause
 from vidconf.gui.theme import T
 from vidconf.meeting import messages as m
 from vidconf.meeting.models import Participant
@@ -119,23 +119,33 @@ class SourceBar(QFrame):
 
 
 class SharingBar(QFrame):
-    """One's own page is seen by all."""
+    """What of one's own is seen by all, or was until it was paused."""
 
     def __init__(self, actions: Any) -> None:
         super().__init__()
         self.setProperty("tone", "accent")
+        self.do, self._source = actions, LocalSource()
         self._text = mark(Text("", wrap=True), ink="accent")
+        self.pause = button("", "", "pause", do=self._turn_pause)
         self.stop = button(words.text("toolbar.share.stop"), "", "share_screen_stop", do=actions.stop_share)
-        pack(QHBoxLayout(self), glyph("share_screen!", T["accent_text"]), (self._text, 1), self.stop, gap=10, margins=(14, 4, 6, 4))
+        self._sign = glyph("share_screen!", T["accent_text"])
+        pack(QHBoxLayout(self), self._sign, (self._text, 1), self.pause, self.stop, gap=10, margins=(14, 4, 6, 4))
         enter_presses(self)
         self.hide()
 
     def show_state(self, state: ClientState) -> None:
-        source = state.sources.get("screen_share", LocalSource())
-        if source.state == "on":
-            name = PurePath(source.device.replace("\\", "/")).name
-            self._text.setText(words.text("bar.sharing", page=name) if name else words.text("bar.sharing_page"))
-        self.setVisible(source.state == "on")
+        self._source = state.sources.get("screen_share", LocalSource())
+        if self._source.state != "off":
+            self._text.setText(sharing_line(state))
+            show_pause(self.pause, self._source)
+            tone = "accent" if self._source.state == "on" else "warn"
+            mark(self, tone=tone)
+            mark(self._text, ink=tone)
+            set_glyph(self._sign, "share_screen!", T[f"{tone}_text"])
+        self.setVisible(self._source.state != "off")
+
+    def _turn_pause(self) -> None:
+        self.do.pause_share(self._source.wanted == "on")
 
 
 class FloorBar(QFrame):
@@ -243,7 +253,7 @@ class Bars(QWidget):
 
     def show_state(self, old: ClientState | None, new: ClientState) -> None:
         self._state = new
-        if old is None or (old.control, old.media, _sources(old)) != (new.control, new.media, _sources(new)):
+        if old is None or (old.control, old.media, old.share, _sources(old)) != (new.control, new.media, new.share, _sources(new)):
             self.connection.show_state(new)
             self.sharing.show_state(new)
             self._show_sources(new)

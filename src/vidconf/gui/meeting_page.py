@@ -31,6 +31,7 @@ from vidconf.gui.stage.graphics import Graphics
 from vidconf.gui.stage.stage import Stage
 from vidconf.gui.toolbar import Toolbar
 from vidconf.gui.top_bar import Information, TopBar, link_of
+from vidconf.meeting import messages as m
 
 BESIDE = 900
 TOAST_WIDTH, TOAST_LEAST = 560, 400
@@ -112,7 +113,7 @@ class MeetingPage(Page):
         self.top.asked.connect(self._on_asked)
         self.toolbar.asked.connect(self._on_asked)
         self.bars.devices_wanted.connect(lambda kind: self._on_asked(f"{kind}_devices"))
-        self.bars.share_wanted.connect(self._choose_page)
+        self.bars.share_wanted.connect(self._choose_share)
         self.toast.look.connect(lambda: self.open_panel("people"))
         for panel in self.panels.values():
             panel.closed.connect(self.close_panel)
@@ -248,12 +249,20 @@ class MeetingPage(Page):
     # ---- sharing
     def _turn_share(self) -> None:
         source = self.state.sources.get("screen_share", LocalSource())
-        if source.state == "on" or (source.pending and source.wanted == "on"):
+        if source.state != "off" or source.wanted != "off":
             self.do.stop_share()
         else:
-            self._choose_page()
+            self._choose_share()
 
-    def _choose_page(self) -> None:
+    def _choose_share(self) -> None:
+        """Not even the choice, where the rules would refuse it."""
+        wish = m.SetSource("screen_share", "on")
+        if self.do.can(wish) is None:
+            self.asked.emit("share", None)
+        else:
+            self.do.tell_refusal(wish)
+
+    def choose_page(self) -> None:
         """A picture file; the dialog does not stop anything else."""
         if self._dialog is not None:
             self._dialog.raise_()

@@ -112,7 +112,7 @@ class Sheet(QDialog):
         if self._fill:
             height = most
         else:
-            foot = self.foot.sizeHint().height() if self.foot.count() else 0
+            foot = _height(self.foot, width - 2) if self.foot.count() else 0
             self.foot.setContentsMargins(24, 8, 24, 18 if self.foot.count() else 10)
             wanted, top = _height(self.body, width - 2), _height(self.head, width - 2)
             height = min(most, wanted + top + foot + (0 if self.foot.count() else 10) + 4)

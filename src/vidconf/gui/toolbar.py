@@ -173,9 +173,9 @@ class Toolbar(QFrame):
 
     def _show_share(self, state: ClientState) -> None:
         source, key = state.sources.get("screen_share", LocalSource()), shortcuts.shown("share")
-        if source.state == "on":
+        if source.state != "off":
             set_tool(self.share, "share_screen_stop", words.text("toolbar.share.stop"), "live", words.text("toolbar.share.stop.tip", key=key))
-        elif source.pending and source.wanted == "on":
+        elif source.pending and source.wanted != "off":
             set_tool(self.share, "share_screen", words.text("toolbar.share.starting"), "pending", words.text("toolbar.share.stop.tip", key=key))
         else:
             refusal = self.do.can(m.SetSource("screen_share", "on")) if state.phase == "meeting" else None

@@ -34,9 +34,11 @@ class Tray(QObject):
         self._show.triggered.connect(self.show_wanted)
         self._quit = QAction(self._menu)
         self._quit.triggered.connect(self.quit_wanted)
+        self._stop_share = QAction(self._menu)
+        self._stop_share.triggered.connect(lambda: self.do.stop_share())
         self._next = QAction(self._menu)
         self._next.setEnabled(False)
-        self._menu.addActions([self._show, self._mute, self._next])
+        self._menu.addActions([self._show, self._mute, self._stop_share, self._next])
         self._menu.addSeparator()
         self._menu.addAction(self._quit)
         self._icon.setContextMenu(self._menu)
@@ -67,8 +69,9 @@ class Tray(QObject):
         """`again`: the language or theme has changed."""
         microphone = state.sources.get("microphone", LocalSource())
         inside, on = state.phase in IN, microphone.state == "on"
+        sharing = state.phase == "meeting" and state.sources.get("screen_share", LocalSource()).state != "off"
         soon = next((one for one in state.upcoming if one.start is not None and one.state == "scheduled"), None)
-        key = (inside, on, wanted_on(microphone), soon, words.language())
+        key = (inside, on, wanted_on(microphone), sharing, soon, words.language())
         if key == self._key and not again:
             return
         self._key = key
@@ -79,6 +82,9 @@ class Tray(QObject):
         self._mute.setText(words.text("tray.mute" if wanted_on(microphone) else "tray.unmute"))
         self._mute.setIcon(icon("mic_off" if wanted_on(microphone) else "mic"))
         self._mute.setVisible(inside)
+        self._stop_share.setText(words.text("tray.stop_share"))
+        self._stop_share.setIcon(icon("share_screen_stop"))
+        self._stop_share.setVisible(sharing)
         self._next.setVisible(soon is not None)
         if soon is not None and soon.start is not None:
             self._next.setText(words.text("tray.next", time=words.clock(soon.start), title=soon.title[:60]))

@@ -183,7 +183,7 @@ class PersonMenu:
             self._offer(menu, words.text("people.ask_unmute"), "mic", m.AskUnmute((id_,)), lambda: self.do.ask_unmute([id_]))
         if sources.camera == "on":
             self._offer(menu, words.text("people.stop_camera"), "video_off", m.StopCamera((id_,)), lambda: self.do.stop_camera([id_]))
-        if sources.screen_share == "on":
+        if sources.screen_share != "off":
             self._offer(menu, words.text("people.stop_share"), "share_screen_stop", m.StopShare((id_,)), lambda: self.do.stop_share_of([id_]))
 
     def _standing(self, menu: QMenu, state: ClientState, person: Participant, me: bool) -> None:

@@ -29,6 +29,8 @@ def badge(content: Content) -> str:
 def marks(content: Content) -> list[tuple[str, str, str]]:
     """(symbol, words, the short of it) of each mark, the weightiest first."""
     found: list[tuple[str, str, str]] = []
+    if content.paused:
+        found.append(("pause", words.text("stage.paused"), ""))
     if content.hand:
         found.append(("hand!", words.text("stage.hand", number=content.hand), str(content.hand)))
     if content.network == "lost":
@@ -46,13 +48,15 @@ def marks(content: Content) -> list[tuple[str, str, str]]:
 
 def sharing(content: Content) -> str:
     """Who shares, above the page."""
-    return words.text("stage.sharing_own") if content.own else words.text("stage.sharing", name=content.name)
+    page = words.text("stage.sharing_own") if content.own else words.text("stage.sharing", name=content.name)
+    return words.text("stage.page_paused", page=page) if content.paused else page
 
 
 def accessible(content: Content) -> str:
     """`Lê Thu Hà, Chủ trì, mic bật, đang phát biểu`."""
     if content.kind == "page":
-        return words.text("stage.page_own") if content.own else words.text("stage.page", name=content.name)
+        page = words.text("stage.page_own") if content.own else words.text("stage.page", name=content.name)
+        return words.text("stage.page_paused", page=page) if content.paused else page
     parts = [name(content), badge(content), words.text("stage.said.mic_on" if content.microphone == "on" else "stage.said.mic_off")]
     if content.speaking:
         parts.append(words.text("stage.said.speaking"))

@@ -90,6 +90,8 @@ class Content:
     """Another person in the room has a name that looks the same."""
     pending: bool = False
     """Something was asked of it and is not yet answered."""
+    paused: bool = False
+    """A page whose last picture stands still because its owner wants it to."""
 
     @property
     def source(self) -> str:
@@ -182,17 +184,17 @@ def _trade(order: tuple[str, ...], before: str | None, main: str | None) -> tupl
 
 
 def _shares(state: ClientState, before: Sequence[str]) -> tuple[str, ...]:
-    """Tracks of pages that are shared now, the newest first."""
+    """Tracks of pages that are shared now, the newest first; one that is paused (muted) keeps its place and its last picture."""
     if state.meeting is None:
         return ()
     admitted = {p.id for p in state.meeting.admitted()}
     now = [
         track.track
         for track in state.tracks.values()
-        if track.source == "screen_share" and track.kind == "video" and not track.muted
+        if track.source == "screen_share" and track.kind == "video"
         and not track.track.startswith("local:") and track.participant in admitted
     ]  # fmt: skip
-    if state.me in admitted and state.sources.get("screen_share", LocalSource()).state == "on":
+    if state.me in admitted and state.sources.get("screen_share", LocalSource()).state != "off":
         now.append(OWN_SHARE)
     new = [track for track in now if track not in before]
     return (*reversed(new), *(track for track in before if track in now))
@@ -232,7 +234,9 @@ def _page(state: ClientState, key: str) -> Content | None:
     person = state.meeting.participants.get(owner or "")
     if person is None:
         return None
-    return Content(key, "page", person.id, person.name, track=track, picture=True, fill=False, own=own)
+    paused = state.sources.get("screen_share", LocalSource()).state == "muted" if own else view is not None and view.muted
+    last = not paused or (view is not None and view.ring is not None)     # who came during the pause has seen none
+    return Content(key, "page", person.id, person.name, track=track, picture=last, fill=False, own=own, paused=paused)
 
 
 def _newest(state: ClientState, participant: str, source: str) -> TrackView | None:
