@@ -168,7 +168,7 @@ async def test_turn(net: Net, kind: str, how: str, tmp_path: Path, monkeypatch: 
         net.cut(only="udp", port=sfu.udp if how == "udp" else 0)
         two = Two(net, sfu, tuple(ice_servers_for("p1", [entry], time.time())))
         await two.start()
-        assert two.ours.engine.session._connection.way == f"turn-{how}"
+        assert two.ours.engine.session._connection.way == f"turn_{how}"
         await two.close()
 
 

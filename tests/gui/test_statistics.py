@@ -81,6 +81,15 @@ def test_a_line_a_track_in_the_words_of_the_language(sheet: Callable[..., Statis
     assert len(copied) == 4
 
 
+def test_by_which_way_it_comes(sheet: Callable[..., StatisticsSheet], store: Store) -> None:
+    shown = sheet()
+    say(store, video(), way="")
+    assert "UDP" not in shown._program.text()
+    for way, said in (("udp", "đi qua UDP."), ("tcp", "đi qua TCP: UDP không qua được."), ("turn_tls", "máy chủ TURN bằng TLS"), ("new", "nối lại 1 lần.")):
+        say(store, video(), way=way)
+        assert said in shown._program.text()
+
+
 def test_it_follows_and_stops_when_closed(sheet: Callable[..., StatisticsSheet], store: Store) -> None:
     shown = sheet()
     say(store, video())

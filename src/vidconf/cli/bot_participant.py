@@ -373,6 +373,7 @@ class Bot:
             "first_video_s": round(min(pictures) - self._started, 3) if pictures else None,
             "first_audio_s": round(min(sounds) - self._started, 3) if sounds else None,
             "reconnects": session.reconnects,
+            "way": session.way,
             "cpu_percent": self._usage.mean(),
             "rss_mb": self._usage.rss_mb(),
             "sent": session.sent_report(),

@@ -19,6 +19,8 @@ from typing import Any
 from aiortc.rtcicetransport import parse_stun_turn_uri
 
 from vidconf.cli.findings import Finding
+from vidconf.webrtc.ice_tcp import framed
+from vidconf.webrtc.tunnel import dial
 
 MAGIC = b"\x21\x12\xa4\x42"
 BINDING_REQUEST, BINDING_ANSWER = b"\x00\x01", b"\x01\x01"
@@ -27,7 +29,7 @@ SMALL_BYTES, LARGE_BYTES = 64, 1200
 """The relay answers nothing smaller than its answer; a packet of video has about 1,200 bytes."""
 COUNT, LARGE_COUNT, EVERY_S, LAST_S = 20, 5, 0.1, 1.0
 ADDRESSES, TURN_URLS = 4, 6
-TURN_S = 2.5
+TURN_S, TCP_S = 2.5, 2.5
 LOSS_PERCENT, SLOW_MS, UNEVEN_MS = 5.0, 300.0, 100.0
 """From here on a meeting is heard to suffer."""
 
@@ -169,6 +171,27 @@ async def udp(addresses: Sequence[tuple[str, int]]) -> Finding:
     if best.percentile_ms(95) - best.percentile_ms(50) >= UNEVEN_MS:
         return Finding("doctor.media.udp", "warning", "busy" if detail["late_ms"] >= UNEVEN_MS / 2 else "uneven", detail)
     return Finding("doctor.media.udp", "ok", "through", detail)
+
+
+async def tcp(addresses: Sequence[tuple[str, int]]) -> bool:
+    """Whether one of the media server's TCP addresses answers a question in a frame of RFC 4571, as a meeting would ask it."""
+
+    async def one(host: str, port: int) -> bool:
+        try:
+            async with asyncio.timeout(TCP_S):
+                reader, writer = await asyncio.open_connection(sock=await dial(host, port))
+                try:
+                    transaction, data = question(SMALL_BYTES)
+                    writer.write(framed(data))
+                    size = int.from_bytes(await reader.readexactly(2), "big")
+                    answer = read_answer(await reader.readexactly(size))
+                finally:
+                    writer.transport.abort()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            return False
+        return answer is not None and answer[0] == transaction
+
+    return any(await asyncio.gather(*(one(host, port) for host, port in addresses)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ import aiohttp
 from vidconf.cli import doctor_media
 from vidconf.cli.findings import Finding
 from vidconf.cli.parts import Put
+from vidconf.cli.proxy_script import proxy_script
 from vidconf.client.links import is_loopback, shown_host
 from vidconf.client.rest import Rest, RestError, tls_context, transport_error
 
@@ -107,6 +108,8 @@ async def look(put: Put, origin: str, code: str, *, new: bool) -> None:
         put(Finding("doctor.server.proxy", "ok", "used", {"proxy": f"{proxy.host}:{proxy.port}"}))
     elif strange:
         put(Finding("doctor.server.proxy", "warning", "unsupported", {"proxy": strange}))
+    elif not is_loopback(target.host) and (script := await asyncio.to_thread(proxy_script)):
+        put(Finding("doctor.server.proxy", "warning", "script", {"script": script}))
     addresses = await _name(put, target, proxied=proxy is not None)
     if proxy is None and not addresses:
         return
@@ -505,7 +508,7 @@ async def _signalling(put: Put, rest: Rest, url: Any) -> None:
 
 
 async def _packets(put: Put, where: Mapping[str, Any]) -> None:
-    """UDP to the media port and the TURN servers."""
+    """UDP to the media port, TCP where that does not get through, and the TURN servers."""
     udp, servers = where.get("udp"), where.get("ice_servers")
     told = [_address(entry) for entry in (udp if isinstance(udp, list) else ())[: doctor_media.ADDRESSES]]
     addresses = [address for address in told if address is not None]
@@ -516,8 +519,13 @@ async def _packets(put: Put, where: Mapping[str, Any]) -> None:
     else:
         found = Finding("doctor.media.udp", "warning", "unmeasured", {})
     turned = await turning
-    if found.result in ("blocked", "nobody") and any(one.status == "ok" and one.detail["transport"] != "udp" for one in turned):
-        found = Finding(found.code, "warning", "turn_instead", found.detail)
+    if found.result in ("blocked", "nobody"):
+        streams = where.get("tcp")
+        there = [_address(entry) for entry in (streams if isinstance(streams, list) else ())[: doctor_media.ADDRESSES]]
+        if await doctor_media.tcp([address for address in there if address is not None]):
+            found = Finding(found.code, "warning", "tcp_instead", found.detail)
+        elif any(one.status == "ok" and one.detail["transport"] != "udp" for one in turned):
+            found = Finding(found.code, "warning", "turn_instead", found.detail)
     put(found)
     for one in turned:
         put(one)

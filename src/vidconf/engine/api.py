@@ -361,7 +361,8 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Once a second. `tracks`: dicts with the fields of `bot --json`'s `tracks`; `engine`: cpu_percent, rss_mb, reconnects, sent."""
+    """Once a second. `tracks`: dicts with the fields of `bot --json`'s `tracks`; `engine`: cpu_percent, rss_mb, reconnects, sent,
+    `way` (by which media comes or came last: `udp`, `tcp`, `turn_udp`, `turn_tcp`, `turn_tls`; "" before it did)."""
 
     tracks: tuple[dict[str, Any], ...] = ()
     engine: dict[str, Any] = field(default_factory=dict)

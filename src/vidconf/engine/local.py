@@ -137,7 +137,8 @@ class LocalEngine:
             session.each_second()
             self._following().tick()
             engine: dict[str, Any] = {
-                "cpu_percent": usage.sample(), "rss_mb": usage.rss_mb(), "reconnects": session.reconnects, "sent": session.sent_report(),
+                "cpu_percent": usage.sample(), "rss_mb": usage.rss_mb(), "reconnects": session.reconnects, "way": session.way,
+                "sent": session.sent_report(),
             }
             if voice.known_missing():
                 engine["voice_missing"] = voice.known_missing()

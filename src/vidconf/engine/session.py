@@ -111,6 +111,11 @@ class Session:
         return self.stay.times
 
     @property
+    def way(self) -> str:
+        """By which media comes, or came last (`transport.Connection.way`); "" before it did."""
+        return self.stay.way
+
+    @property
     def _connection(self) -> Connection | None:
         return self.stay.connection
 
@@ -220,7 +225,7 @@ class Session:
         if publication.closed:
             self._connection.publishing.changed()
         else:
-            self._connection.publishing.mute_changed(publication)
+            self._connection.publishing.state_changed(publication)
 
     def publication_refused(self, publication: Publication, code: str) -> None:
         """The server does not let us send this."""

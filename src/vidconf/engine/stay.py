@@ -75,6 +75,8 @@ class Stay:
         self.state: api.MediaState = "idle"
         self.connection: Connection | None = None
         self.reconnects = 0
+        self.way = ""
+        """By which media comes, or came last."""
         self.times: dict[str, float] = {}
         """Monotonic instants of this join: started, joined."""
         self.join: api.Join | None = None
@@ -281,7 +283,8 @@ class Stay:
             reason = connection.ended.result() if connection.ended.done() else "ice_lost"
             self._dispose()
             return reason
-        self._direct_s = DIRECT_S if connection.way == "udp" else DIRECT_AGAIN_S
+        self.way = connection.way
+        self._direct_s = DIRECT_S if self.way == "udp" else DIRECT_AGAIN_S
         if self.state == "reconnecting":
             self.reconnects += 1
         self.times.setdefault("joined", time.monotonic())

@@ -177,7 +177,7 @@ class Connection:
 
     @property
     def way(self) -> str:
-        """By which media comes: `udp`, `tcp`, `turn-udp`, `turn-tcp`, `turn-tls`; "" when it does not."""
+        """By which media comes: `udp`, `tcp`, `turn_udp`, `turn_tcp`, `turn_tls`; "" when it does not."""
         return self._subscriber.way if self._subscriber is not None else ""
 
     def network_changed(self, addresses: frozenset[str]) -> None:

@@ -131,6 +131,9 @@ class StatisticsSheet(Sheet):
         if "cpu_percent" in engine:
             cpu, memory = float(engine["cpu_percent"]), round(float(engine.get("rss_mb", 0.0)))
             said.append(words.text("statistics.engine", cpu=words.number(cpu), memory=memory, reconnects=_number(engine, "reconnects")))
+        way = str(engine.get("way", ""))
+        if words.has(f"statistics.way.{way}"):
+            said.append(words.text(f"statistics.way.{way}"))
         return " ".join(said)
 
     def _put_lines(self, rows: list[tuple[str, ...]]) -> None:

@@ -95,8 +95,8 @@ async def _serve(options: Options) -> None:
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         # In one piece: who has read the first line may be gone.
-        media = " ".join(f"[{h}]:{p}" if ":" in h else f"{h}:{p}" for h, p in port.candidates)
-        print(f"ready {'https' if context else 'http'}://{host}:{bound}\nmedia {media}", flush=True)
+        udp, tcp = (" ".join(f"[{h}]:{p}" if ":" in h else f"{h}:{p}" for h, p in kind) for kind in (port.candidates, port.tcp_candidates))
+        print(f"ready {'https' if context else 'http'}://{host}:{bound}\nmedia {udp}\nmedia-tcp {tcp}", flush=True)
         told = [", ".join(f"{h}:{p}" for h, p in kind) for kind in (port.candidates, port.tcp_candidates)]
         log.info("the relay listens; media on UDP %s, TCP %s", *told)
         reporting = asyncio.create_task(_report(relay), name="report")

@@ -202,7 +202,8 @@ class Server:
     def _probe_routes(self) -> list[web.RouteDef]:
         media, relay = self.config.media, self.relay
         url = "" if self.media.sfu is None else self.media.url
-        return probe.routes(url, relay is not None, lambda: relay.media if relay is not None else None, media.ice_servers)
+        return probe.routes(url, relay is not None, lambda: relay.media if relay is not None else None, media.ice_servers,
+            media_tcp=lambda: relay.media_tcp if relay is not None else None)
 
     async def _serve(self, app: web.Application, front: socket.socket, inner: socket.socket | None) -> None:
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_S, keepalive_timeout=KEEPALIVE_S)

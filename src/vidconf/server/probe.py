@@ -1,9 +1,10 @@
 """Where media is, for `vidconf doctor`: what it may measure before anybody is admitted. The loop's thread.
 
-    GET /api/v1/media/where -> {media: relay | external | none, up, url, udp: [{host, port}], ice_servers: ["turn:…"], time}
+    GET /api/v1/media/where -> {media: relay | external | none, up, url, udp: [{host, port}], tcp: [{host, port}],
+                                   ice_servers: ["turn:…"], time}
 
 Public, and nothing in it opens anything: any participant is told the same, an address answers strangers with a plain STUN
-answer at most, and of the TURN servers only the addresses are told. `udp` is empty where the SFU answers no strangers (LiveKit).
+answer at most, and of the TURN servers only the addresses are told. `udp` and `tcp` are empty where the SFU answers no strangers (LiveKit).
 `time` is this server's clock: finer than a `Date` header.
 """
 
@@ -23,20 +24,23 @@ ICE_URLS = 16
 
 
 def routes(
-    media_url: str, relay: bool, media_port: Callable[[], Sequence[tuple[str, int]] | None], ice_servers: Sequence[Mapping[str, Any]] = ()
-) -> list[web.RouteDef]:
+    media_url: str, relay: bool, media_port: Callable[[], Sequence[tuple[str, int]] | None], ice_servers: Sequence[Mapping[str, Any]] = (),
+    *, media_tcp: Callable[[], Sequence[tuple[str, int]] | None] = lambda: None,
+) -> list[web.RouteDef]:  # fmt: skip
     """`media_url`: where clients go for signalling, "" for a server without media. `relay`: media is our own relay's. `media_port`:
-    the (host, port) pairs it tells its clients, None or empty while it is not up; never called for an external SFU."""
+    the (host, port) pairs it tells its clients, None or empty while it is not up, `media_tcp` the same of TCP; never called for an
+    external SFU."""
     kind = "none" if not media_url else "relay" if relay else "external"
     urls = [url for server in ice_servers for url in _urls(server)][:ICE_URLS]
 
     async def where(request: web.Request) -> web.Response:
         told = _reachable(media_port() or ()) if kind == "relay" else []
+        streams = _reachable(media_tcp() or ()) if kind == "relay" else []
         up = kind == "external" or bool(told)
         return answer(
             {
                 "media": kind, "up": up, "url": media_url, "udp": [{"host": host, "port": port} for host, port in told],
-                "ice_servers": urls, "time": time.time(),
+                "tcp": [{"host": host, "port": port} for host, port in streams], "ice_servers": urls, "time": time.time(),
             }
         )  # fmt: skip
 

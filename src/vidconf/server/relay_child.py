@@ -42,6 +42,8 @@ class RelayChild:
         self.url = ""
         self.media: tuple[tuple[str, int], ...] = ()
         """(host, port) of the UDP port as the present child tells it to its clients."""
+        self.media_tcp: tuple[tuple[str, int], ...] = ()
+        """The same of the TCP port."""
 
     @property
     def pid(self) -> int | None:
@@ -94,12 +96,13 @@ class RelayChild:
                 self.first_try.set()
                 assert process.stdout is not None
                 self.media = _addresses(await process.stdout.readline())
+                self.media_tcp = _addresses(await process.stdout.readline(), "media-tcp")
                 while await process.stdout.read(65536):
                     pass  # nothing more is expected; read, so that the child never waits for us
         except TimeoutError:
             log.error("the relay said nothing for %.0f s", READY_S)
         finally:
-            self.url, self.media = "", ()
+            self.url, self.media, self.media_tcp = "", (), ()
             if ready:
                 self._on_gone()
             await self._end(process)
@@ -132,8 +135,8 @@ class RelayChild:
                 await self._task
 
 
-def _addresses(line: bytes) -> tuple[tuple[str, int], ...]:
-    """`media 192.0.2.1:7882 [2001:db8::1]:7882`, what a relay says after it is ready."""
+def _addresses(line: bytes, name: str = "media") -> tuple[tuple[str, int], ...]:
+    """`media 192.0.2.1:7882 [2001:db8::1]:7882`, what a relay says after it is ready; then the same of `media-tcp`."""
     word, *rest = line.decode("utf-8", "replace").split()[:33] or [""]
-    parts = [address.rpartition(":") for address in rest if word == "media"]
+    parts = [address.rpartition(":") for address in rest if word == name]
     return tuple((host.strip("[]"), int(port)) for host, _, port in parts if host and port.isascii() and port.isdigit())

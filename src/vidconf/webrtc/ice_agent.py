@@ -38,10 +38,11 @@ MAX_DATAGRAM = 4096
 MAX_TCP = 4
 """TCP candidates of a server that are tried."""
 UDP_BUFFER = 1 << 20
+TURN_WAYS = {"udp": "turn_udp", "tcp": "turn_tcp", "tls": "turn_tls"}
 
 
 class Way(aioice.StunProtocol):
-    """One socket, stream or TURN address that checks and packets go by. `kind`: `udp`, `tcp`, `turn-udp`, `turn-tcp`, `turn-tls`.
+    """One socket, stream or TURN address that checks and packets go by. `kind`: `udp`, `tcp`, `turn_udp`, `turn_tcp`, `turn_tls`.
 
     Packets of media go from here straight to `Agent.on_media`, without aioice's queue and a task; garbage stops here: aioice
     0.13.0 tries every datagram as STUN, lets struct.error out of a malformed one, and hands an empty one on to aiortc 1.16.0,
@@ -196,7 +197,7 @@ class Agent(Connection):
 
     async def _relay(self, server: TurnServer) -> Way:
         """An address on a TURN server. Raises OSError, TransactionError."""
-        allocation, protocol = await allocate(server, lambda: Way(self, f"turn-{server.transport}", server.host))
+        allocation, protocol = await allocate(server, lambda: Way(self, TURN_WAYS[server.transport], server.host))
         way = cast(Way, protocol)
         way.transport = cast(asyncio.DatagramTransport, allocation)
         way.local_candidate = _candidate("relay", "udp", *allocation.relayed[:2])

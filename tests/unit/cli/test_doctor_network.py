@@ -485,6 +485,25 @@ async def test_turn_helps_where_udp_is_shut(transport: str, wanted: tuple[str, s
     assert found["doctor.media.turn"].status == ("ok" if transport == "tcp" else "warning")
 
 
+async def test_tcp_helps_where_udp_is_shut() -> None:
+    """A relay's own TCP port, asked as a meeting would ask it; a port where something else listens is no way."""
+    relay = await Port.open("127.0.0.1", 0)
+    async with strangers.stun(lambda number, size: None) as shut, strangers.tcp(strangers.stun_over_tcp) as other:
+        for port, wanted in ((relay.tcp_candidates[0][1], ("warning", "tcp_instead")), (other, ("failure", "blocked"))):
+            told = where(udp=[{"host": "127.0.0.1", "port": shut}], tcp=[7, {"host": "127.0.0.1", "port": port}])
+            async with server(lambda at, told=told: {**told, "url": f"ws://127.0.0.1:{at}"}) as origin:
+                assert result(await looked(origin), "media.udp") == wanted
+    await relay.close()
+
+
+async def test_a_script_that_chooses_proxies_is_said_to_be_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_network, "proxy_script", lambda: "http://wpad.example/proxy.pac")
+    monkeypatch.setattr(doctor_network, "CONNECT_S", 0.2)
+    found = await looked("http://192.0.2.1:9")
+    assert result(found, "server.proxy") == ("warning", "script")
+    assert found["doctor.server.proxy"].detail == {"script": "http://wpad.example/proxy.pac"}
+
+
 # ---- the whole, in its time ----
 
 

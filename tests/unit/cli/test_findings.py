@@ -32,7 +32,7 @@ COMPUTED = {
     "doctor.server.control": (*CODES, "open", "one_way", "no_websocket"),
     "doctor.media.where": CODES,
     "doctor.media.signalling": (*CODES, "bad_address", "door", "not_passed_on", "media_unavailable"),
-    "doctor.media.udp": ("turn_instead",),
+    "doctor.media.udp": ("turn_instead", "tcp_instead"),
     "doctor.cpu": ("enough", "busy", "one_core"),
     "doctor.graphics": ("card", "found", "none", "basic"),
     "doctor.camera": DEVICE,

@@ -33,7 +33,7 @@ async def test_the_relays_addresses_and_the_clock() -> None:
     assert abs(found.pop("time") - time.time()) < 5
     assert found == {
         "media": "relay", "up": True, "url": "wss://meet.example", "ice_servers": [],
-        "udp": [{"host": "192.0.2.4", "port": 7882}, {"host": "2001:db8::4", "port": 7882}],
+        "udp": [{"host": "192.0.2.4", "port": 7882}, {"host": "2001:db8::4", "port": 7882}], "tcp": [],
     }  # fmt: skip
 
 
