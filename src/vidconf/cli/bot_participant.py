@@ -267,6 +267,8 @@ class Bot:
             case api.SourceChanged(source, state, _, error):
                 if error:
                     log.warning("%s: %s", source, error)
+                    if source == "screen_share":
+                        self._engine.send(api.CloseSource(source))  # its last picture would stay with the others
                 self._tell_source(source, "off" if error else state)
             case api.Speakers(active) if self.options.subscribe == "speaker":
                 self._follow_speaker(active)
@@ -299,6 +301,8 @@ class Bot:
             asyncio.get_running_loop().call_later(1.0, self._join_media, self.options.livekit_url, self._last_token, ())
 
     def _tell_source(self, source: str, state: str) -> None:
+        if source == "screen_share_audio":
+            return  # part of the share, as far as the meeting goes
         if self._seat is not None and self.admitted.is_set() and self._sources_told.get(source) != state:
             self._sources_told[source] = state
             self._ask("set_source", source=source, state=state)
