@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from vidconf.engine import api
 
@@ -14,6 +15,8 @@ class FakeEngine:
     def __init__(self) -> None:
         self.sent: list[api.Command] = []
         self.open: dict[str, api.OpenSource] = {}
+        self.waiting: dict[str, api.OpenSource] = {}
+        """Sources whose device is away: opened again when it is back, as muted as they are then."""
         self.missing: dict[str, str] = {}
         self.joined: api.Join | None = None
         self.join_works = True
@@ -50,6 +53,7 @@ class FakeEngine:
                 self.say(api.StateChanged("connecting"))
                 self.say(api.StateChanged("connected") if self.join_works else api.StateChanged("closed", "unreachable"))
             case api.Leave():
+                self.waiting.clear()
                 for source in list(self.open):
                     self._close(source)
                 if self.joined is not None:
@@ -59,13 +63,22 @@ class FakeEngine:
                 if source in self.missing:
                     self.say(api.SourceChanged(source, "off", command.device, self.missing[source]))
                     return
+                if source in self.waiting:
+                    self.waiting[source] = command
+                    self._say_waiting(source)
+                    return
                 self.open[source] = command
                 self._say_source(source)
+            case api.MuteSource(source=source, muted=muted) if source in self.waiting:
+                self.waiting[source] = replace(self.waiting[source], muted=muted)
+                self._say_waiting(source)
             case api.MuteSource(source=source, muted=muted) if source in self.open:
                 held = self.open[source]
                 self.open[source] = api.OpenSource(source, held.device, muted)
                 self._say_source(source)
             case api.CloseSource(source=source):
+                if self.waiting.pop(source, None) is not None:
+                    self.say(api.SourceChanged(source, "off"))
                 self._close(source)
             case api.ListDevices():
                 self.say(api.Devices((api.Device("cam", "Camera"),), (api.Device("mic", "Micro"),), (api.Device("spk", "Loa"),)))
@@ -78,6 +91,21 @@ class FakeEngine:
         held = self.open.pop(source, None)
         if held is not None:
             self.say(api.SourceChanged(held.source, "off", held.device))
+
+    def pull_out(self, source: str) -> None:
+        """Its device, the only one."""
+        if source in self.open:
+            self.waiting[source] = self.open.pop(source)
+            self._say_waiting(source)
+
+    def plug_in(self, source: str) -> None:
+        if source in self.waiting:
+            self.open[source] = self.waiting.pop(source)
+            self._say_source(source)
+
+    def _say_waiting(self, source: str) -> None:
+        held = self.waiting[source]
+        self.say(api.SourceChanged(held.source, "off", held.device, "device_lost", waits=True))
 
     def moderator_mutes(self, source: str = "microphone") -> None:
         """The SFU muted us; the engine has obeyed."""
@@ -92,5 +120,7 @@ class FakeEngine:
         self.say(api.StateChanged("closed", "engine_crashed"))
         for source in self.open:
             self._say_source(source)
+        for source in self.waiting:
+            self._say_waiting(source)
         if was_joined:
             self.say(api.TokenNeeded())

@@ -262,7 +262,9 @@ def test_what_is_shown_is_not_what_was_chosen(prejoin: Make, actions: RecordingA
     store.dispatch(Set({"chosen": replace(store.state.chosen, microphone="mic2")}))
     assert page.lists.microphone.currentText() == "Micrô tích hợp"
     store.dispatch(Set({"devices": Devices()}))
-    assert page.lists.microphone.currentText() == "mic2 (chưa thấy thiết bị)", "it may be plugged in again"
+    assert page.lists.microphone.currentText() == "Thiết bị đã chọn (chưa cắm)", "it may be plugged in again"
+    store.dispatch(Set({"device_names": {"mic2": "Micrô tích hợp"}}))
+    assert page.lists.microphone.currentText() == "Micrô tích hợp (chưa cắm)"
     store.dispatch(Set({"devices": None}))
     assert page.lists.microphone.currentText() == "Đang tìm thiết bị…"
     assert actions.names() == []

@@ -107,6 +107,10 @@ class Actions:
         """Look again what is plugged in; the answer is `ClientState.devices`."""
         self._engine.send(api.ListDevices())
 
+    def test_speaker(self) -> None:
+        """Play a short sound where the meeting is heard."""
+        self._engine.send(api.PlaySound("test"))
+
     def list_screens(self) -> None:
         """Look what can be shared; the answer is `ClientState.screens` and, one after another, `thumbnails`."""
         self._engine.send(api.ListScreens(os.getpid()))

@@ -21,6 +21,7 @@ from vidconf.client import phases
 from vidconf.client.actions import Actions
 from vidconf.client.connection import AskError, ControlConnection, ReconnectPolicy, Refused
 from vidconf.client.credentials import Credentials
+from vidconf.client.devices import DeviceMemory
 from vidconf.client.entry import Entry
 from vidconf.client.media_link import MediaLink
 from vidconf.client.outbox import Outbox
@@ -64,11 +65,13 @@ class Client:
         self.identity = identity or Identity()
         self._lobby_timeout_s, self._reconnect = lobby_timeout_s, reconnect
         chosen = ChosenDevices(settings.text("microphone"), settings.text("camera"), settings.text("speaker"))
-        self.store = Store(ClientState(chosen=chosen, name=settings.text("name"), server=settings.text("server")))
+        names = settings.mapping("device_names")
+        self.store = Store(ClientState(chosen=chosen, name=settings.text("name"), server=settings.text("server"), device_names=names))
         self.connection: ControlConnection | None = None
         self.media = MediaLink(self.store, engine, self.ask, site=self.identity.kind == "site")
         self.outbox = Outbox(self.store, self.ask)
         self.sounds = Sounds(self.store, settings, engine)
+        self.device_memory = DeviceMemory(self.store, settings)
         self.entry = Entry(self)
         self.actions = Actions(self)
         self._tasks: set[asyncio.Task[Any]] = set()

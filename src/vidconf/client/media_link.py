@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from vidconf.client import changes as c
 from vidconf.client.connection import AskError, Refused
+from vidconf.client.devices import switched
 from vidconf.client.links import is_loopback
 from vidconf.client.reduction import participant_of
 from vidconf.client.speaking import SpeakerOrder
@@ -194,6 +195,9 @@ class MediaLink:
                 if self._store.state.share.sound:
                     self._stop_share_sound()
                     self._tell_user("warn", "share_sound_failed", {"code": error})
+            case api.DeviceSwitched():
+                switched(self._store.state, event, self._tell_user)
+                return
             case api.Failed(code=code, detail=detail):
                 log.warning("the engine: %s %s", code, detail)
                 self._tell_user("warn", code, {}, "error")
@@ -359,6 +363,16 @@ class MediaLink:
                     self._tell_user("warn", "sent_to_lobby", by)
                 case m.RoleSet(role=role, co_chair=co_chair):
                     self._tell_user("info", "role_set", {**by, "role": "co_chair" if co_chair else role})
+        self._give_up_what_is_closed()
+
+    def _give_up_what_is_closed(self) -> None:
+        """A source that waits for its device, and of which the meeting was not told yet: nobody mutes it when it is closed to us, and it
+        must not come live of its own when the device is back."""
+        for source in LOCAL_SOURCES:
+            held = self._store.state.sources[source]
+            if held.wanted == "on" and held.state == "off" and held.waits and (refusal := self._forbidden(source)) is not None:
+                self._stop(source)
+                self._tell_user("warn", refusal.code, refusal.detail, "refusal")
 
     def _obey(self, source: LocalSourceName, is_now: SourceState, code: str, by: dict[str, Any]) -> None:
         was = self._store.state.sources[source]
@@ -401,6 +415,7 @@ class MediaLink:
         if before.get("microphone") == "on" and self._told["microphone"] == "muted" and state.sources["microphone"].wanted == "on":
             # It was told that we are on, and says otherwise: a moderator's mute of which only a snapshot tells.
             self._obey("microphone", "muted", "muted_by", {"by": "", "name": ""})
+        self._give_up_what_is_closed()
         for source in LOCAL_SOURCES:
             self._tell_server(source)
 
@@ -412,7 +427,7 @@ class MediaLink:
     async def _tell(self, source: LocalSourceName) -> None:
         while True:
             state = self._store.state
-            is_now = state.sources[source].state
+            is_now = state.sources[source].told
             ready = state.phase == "meeting" and state.control == "connected" and state.media == "connected"
             if not ready or self._told.get(source, "off") == is_now:
                 return

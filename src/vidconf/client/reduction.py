@@ -199,7 +199,7 @@ def _put_source(before: ClientState, source: str, /, **fields: Any) -> ClientSta
 
 
 def _source_wanted(state: ClientState, change: c.SourceWanted) -> ClientState:
-    fields: dict[str, Any] = {"wanted": change.state, "error": "", "detail": ""}
+    fields: dict[str, Any] = {"wanted": change.state, "error": "", "detail": "", "waits": False}
     if change.device is not None:
         fields["device"] = change.device
     return _put_source(state, change.source, **fields)
@@ -253,6 +253,8 @@ def _engine(state: ClientState, change: c.EngineSaid) -> ClientState:
             return _source_said(state, event)
         case api.Devices():
             return state if state.devices == event else replace(state, devices=event)
+        case api.SpeakerChanged(error=error):
+            return state if state.speaker_error == error else replace(state, speaker_error=error)
         case api.Screens():
             known = {one.id for one in event.shareable}
             return replace(state, screens=event, thumbnails={id_: held for id_, held in state.thumbnails.items() if id_ in known})
@@ -270,11 +272,11 @@ def _engine(state: ClientState, change: c.EngineSaid) -> ClientState:
 
 
 def _source_said(state: ClientState, event: api.SourceChanged) -> ClientState:
-    fields: dict[str, Any] = {"state": event.state, "error": event.error, "detail": event.detail}
+    fields: dict[str, Any] = {"state": event.state, "error": event.error, "detail": event.detail, "waits": event.waits}
     if event.device:
         fields["device"] = event.device
     wanted = state.sources.get(event.source, LocalSource()).wanted
-    if event.error and _STATES.index(event.state) < _STATES.index(wanted):
+    if event.error and not event.waits and _STATES.index(event.state) < _STATES.index(wanted):
         fields["wanted"] = event.state  # what cannot be had is given up; no error ever switches on
     if event.source == "microphone" and event.state == "off":
         fields["level"] = 0.0

@@ -75,10 +75,12 @@ _ALL = (
     Setting("shortcuts", "map", {}, group="keyboard"),
     Setting("known_servers", "list", (), hidden=True),
     Setting("badges", "map", {}, hidden=True),
+    Setting("device_names", "map", {}, hidden=True),
     Setting("window", "map", {}, hidden=True),
 )
 SETTINGS: Mapping[str, Setting] = {setting.key: setting for setting in _ALL}
-"""Every setting by its key. `badges`: a guest's badge by server; `known_servers`: origins used before; both are memory."""
+"""Every setting by its key. `badges`: a guest's badge by server; `known_servers`: origins used before; `device_names`: what the chosen
+devices are called; all are memory."""
 
 _BY_POLICY = {setting.policy: setting for setting in _ALL if setting.policy}
 

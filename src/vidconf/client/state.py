@@ -38,6 +38,14 @@ class LocalSource:
     detail: str = ""
     hints: frozenset[str] = frozenset()
     """Microphone only: those of `engine.api.MicrophoneHint` that are shown now."""
+    waits: bool = False
+    """It has an error, and opens by itself, as it is wanted, when it can."""
+
+    @property
+    def told(self) -> SourceState:
+        """What the meeting is told of it. What waits for its device counts as it is wanted: it is published still, and whoever mutes all
+        mutes it too, so that it does not come live of its own afterwards."""
+        return self.wanted if self.waits else self.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +205,10 @@ class ClientState:
     """Participant → excellent | good | poor | lost."""
     devices: api.Devices | None = None
     chosen: ChosenDevices = ChosenDevices()
+    device_names: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    """What the chosen devices were called when they were last there."""
+    speaker_error: str = ""
+    """`no_speaker` or `speaker_lost`; it is tried again by itself."""
     screens: api.Screens | None = None
     """What can be shared, once it was asked for."""
     thumbnails: Mapping[str, str] = field(default_factory=lambda: _NOTHING)

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QWidget
 
 from vidconf import words
 from vidconf.client.state import ClientState, LocalSource
-from vidconf.gui.device_lists import DeviceLists, Level
+from vidconf.gui.device_lists import DeviceLists, Level, devices_changed
 from vidconf.gui.own_sources import trouble
 from vidconf.gui.parts import Text, button, mark, row
 from vidconf.gui.popover import Popover
@@ -34,7 +34,8 @@ class DevicePopover(Popover):
             self._put(row(Text(words.text("prejoin.level"), "small"), (self.level.gauge, 1), self.level.word, gap=10, margins=margins))
             self.body.addSpacing(4)
             self._put(Text(words.text("prejoin.speaker"), "strong"))
-            self._put(row((self.lists.speaker, 1), margins=margins))
+            self._put(row((self.lists.speaker, 1), self.lists.test, gap=6, margins=margins))
+            self._put(row((self.lists.speaker_trouble, 1), margins=margins))
         else:
             self._put(Text(words.text("prejoin.camera"), "strong"))
             self._put(row((self.lists.camera, 1), margins=margins))
@@ -53,8 +54,11 @@ class DevicePopover(Popover):
         return self.lists.microphone if self._what == "microphone" else self.lists.camera
 
     def show_state(self, old: ClientState | None, new: ClientState) -> None:
-        if old is None or (old.devices, old.chosen) != (new.devices, new.chosen):
+        if devices_changed(old, new):
+            said = self.lists.speaker_trouble.text()
             self.lists.show(new)
+            if self.lists.speaker_trouble.text() != said:
+                self.place()
         if old is None or old.sources is not new.sources:
             source = new.sources.get(self._what, LocalSource())
             if self.level is not None:

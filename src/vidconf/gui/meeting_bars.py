@@ -296,8 +296,8 @@ class Bars(QWidget):
         self.floor.let_go()
 
 
-def _sources(state: ClientState) -> list[tuple[str, str, str, str, frozenset[str]]]:
-    return [(source.state, source.wanted, source.error, source.device, source.hints) for source in state.sources.values()]
+def _sources(state: ClientState) -> list[tuple[str, str, str, str, frozenset[str], bool]]:
+    return [(source.state, source.wanted, source.error, source.device, source.hints, source.waits) for source in state.sources.values()]
 
 
 class KnockToast(QFrame):

@@ -30,6 +30,9 @@ def sentences(notice: Notice) -> tuple[str, str]:
     detail = dict(notice.detail)
     if not detail.get("name"):
         detail["name"] = words.text("notice.moderator")
+    for gap, nameless in (("device", "notice.device_chosen"), ("stand_in", "notice.device_default")):
+        if detail.get(gap) == "":
+            detail[gap] = words.text(nameless)
     if isinstance(detail.get("role"), str) and words.has(f"role.{detail['role']}"):
         detail["role"] = words.text(f"role.{detail['role']}")
     if notice.family == "refusal":

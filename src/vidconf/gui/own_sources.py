@@ -29,7 +29,9 @@ def look(kind: OwnSource, source: LocalSource, key: str = "") -> Look:
     on, off = _SYMBOL[kind]
     word = _WORD[kind]
     is_on = source.state == "on"
-    if source.pending:
+    if source.waits and source.wanted == "on":
+        return Look(off, words.text(f"{word}.waiting"), "pending", words.text(f"{word}.waiting.tip"))
+    if source.pending and not source.waits:
         wanted = source.wanted == "on"
         return Look(on if wanted else off, words.text(f"{word}.turning_{'on' if wanted else 'off'}"), "pending", _tip(word, wanted, key))
     return Look(on if is_on else off, words.text(f"{word}.{'on' if is_on else 'off'}"), "live" if is_on else "off", _tip(word, is_on, key))
@@ -56,7 +58,8 @@ def trouble(kind: str, source: LocalSource) -> tuple[str, str] | None:
     key = f"device.{kind}.{source.error}"
     what = words.text(key) if words.has(key) else words.text(f"device.{kind}.unknown", code=source.error[:40])
     cure = f"device.help.{source.error}"
-    return what, words.text(cure) if words.has(cure) else words.text("device.help.unknown")
+    help_ = words.text(cure) if words.has(cure) else words.text("device.help.unknown")
+    return what, f"{help_} {words.text('device.waits')}" if source.waits else help_
 
 
 class OwnButtons:
@@ -74,7 +77,7 @@ class OwnButtons:
         for kind, made in (("microphone", self.microphone), ("camera", self.camera)):
             source = sources.get(kind, LocalSource())
             before = self._sources.get(kind)
-            if before is not None and (before.state, before.wanted, before.pending) == (source.state, source.wanted, source.pending):
+            if before is not None and (before.state, before.wanted, before.waits) == (source.state, source.wanted, source.waits):
                 continue
             self._sources[kind] = source
             shown = look("microphone" if kind == "microphone" else "camera", source, self.keys.get(kind, ""))

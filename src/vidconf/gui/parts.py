@@ -367,6 +367,7 @@ class Choice(QComboBox):
     def __init__(self, symbol: str, name: str) -> None:
         super().__init__()
         self._symbol = symbol
+        self._later: tuple[list[tuple[str, str]], str] | None = None
         self.setIconSize(QSize(20, 20))
         self.setAccessibleName(name)
         self.setMinimumContentsLength(8)
@@ -384,9 +385,18 @@ class Choice(QComboBox):
             return True
         return super().eventFilter(watched, event)
 
+    def hidePopup(self) -> None:
+        super().hidePopup()
+        later, self._later = self._later, None
+        if later is not None:
+            self.show_items(*later)
+
     def show_items(self, items: Iterable[tuple[str, str]], selected: str) -> None:
-        """(id, words) of all there is; keeps still when nothing changed."""
+        """(id, words) of all there is; keeps still when nothing changed, and while it is open: what one is about to click must not move."""
         wanted = list(items)
+        if self.view().isVisible():
+            self._later = (wanted, selected)
+            return
         held = [(str(self.itemData(i)), self.itemText(i)) for i in range(self.count())]
         if held != wanted:
             self.clear()

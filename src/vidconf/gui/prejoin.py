@@ -14,7 +14,7 @@ from vidconf import words
 from vidconf.client.links import shown_host
 from vidconf.client.state import ClientState
 from vidconf.gui import shortcuts
-from vidconf.gui.device_lists import DeviceLists, Level
+from vidconf.gui.device_lists import DeviceLists, Level, devices_changed
 from vidconf.gui.frame import Half, Halves, frame_head
 from vidconf.gui.own_sources import OwnButtons, trouble
 from vidconf.gui.page import Page, StateSource
@@ -64,7 +64,7 @@ class PrejoinPage(Page):
         self._form = stack(
             Text(words.text("prejoin.name"), "strong"), self.name, self._name_help, 6,
             Text(words.text("prejoin.microphone"), "strong"), self.lists.microphone, level_row, 6,
-            Text(words.text("prejoin.speaker"), "strong"), self.lists.speaker, 6,
+            Text(words.text("prejoin.speaker"), "strong"), row((self.lists.speaker, 1), self.lists.test, gap=6), self.lists.speaker_trouble, 6,
             Text(words.text("prejoin.camera"), "strong"), self.lists.camera,
             gap=4,
         )  # fmt: skip
@@ -98,7 +98,7 @@ class PrejoinPage(Page):
             self._show_meeting(new)
             self._show_confirm(new)
         self._show_name(old, new)
-        if old is None or (old.devices, old.chosen) != (new.devices, new.chosen):
+        if devices_changed(old, new):
             self.lists.show(new)
         if old is None or old.sources is not new.sources or old.name != new.name:
             self._show_sources(new)

@@ -17,7 +17,7 @@ from vidconf.client.links import LinkError, parse_origin, shown_host
 from vidconf.client.settings import SETTINGS, Settings
 from vidconf.client.state import ClientState
 from vidconf.gui import shortcuts
-from vidconf.gui.device_lists import DeviceLists, Level
+from vidconf.gui.device_lists import DeviceLists, Level, devices_changed
 from vidconf.gui.icons import icon
 from vidconf.gui.own_sources import trouble
 from vidconf.gui.page import StateSource
@@ -143,7 +143,8 @@ class SettingsSheet(Sheet):
                 self._line(words.text("settings.level"), words.text("settings.level.help"), (self.level.gauge, 1), self.level.word),
                 *(self._line(words.text(f"settings.{key}"), "", self._switch(key, words.text(f"settings.{key}.on")), key=key) for key in VOICE),
                 self._why_voice, rule(),
-                self._line(words.text("settings.speaker"), "", (self.lists.speaker, 1), key="speaker"),
+                self._line(words.text("settings.speaker"), "", (column(row((self.lists.speaker, 1), self.lists.test, gap=6), self.lists.speaker_trouble, gap=2), 1),
+                           key="speaker"),
             ),
             self._card(
                 words.text("settings.picture"),
@@ -252,7 +253,7 @@ class SettingsSheet(Sheet):
                 shown.setText(shortcuts.shown(id_))
 
     def _on_state(self, old: ClientState, new: ClientState) -> None:
-        if (old.devices, old.chosen) != (new.devices, new.chosen) or old.sources is not new.sources or old.tracks is not new.tracks:
+        if devices_changed(old, new) or old.sources is not new.sources or old.tracks is not new.tracks:
             self._show(new)
 
     def _show(self, state: ClientState) -> None:

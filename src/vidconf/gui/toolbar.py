@@ -330,4 +330,4 @@ class Toolbar(QFrame):
 
 def _states(state: ClientState) -> list[tuple[str, str, bool]]:
     """Of one's own sources all but the level, which changes ten times a second."""
-    return [(source.state, source.wanted, source.pending) for source in state.sources.values()]
+    return [(source.state, source.wanted, source.waits) for source in state.sources.values()]

@@ -167,6 +167,13 @@ class Room:
             self.engine.say(api.SourceChanged("microphone", "off", held.device, "device_lost"))
             self.may_be_heard = False
 
+    def device_away(self) -> None:
+        """Until it is back: what was chosen stays chosen."""
+        self.engine.pull_out("microphone")
+
+    def device_back(self) -> None:
+        self.engine.plug_in("microphone")
+
     def nothing(self) -> None:
         """Time passes."""
 
@@ -203,12 +210,14 @@ def test_nobody_is_heard_who_did_not_choose_it(begin: str, steps: list[tuple[str
                 if room.line.up and not room.may_be_heard:
                     assert not room.heard(), f"heard after {name}"
         room.line_back()
+        room.device_back()
         await room.settle()
         assert not (room.heard() and not room.may_be_heard), "heard at the end"
         own = room.line.server.participants[ME]
         if own.place == "admitted" and room.state.media == "connected":
-            assert own.sources.microphone == room.state.sources["microphone"].state, "the room sees what is so"
-            assert (own.sources.microphone == "on") == room.engine.live("microphone")
+            assert own.sources.microphone == room.state.sources["microphone"].told, "the room sees what is so"
+            away = "microphone" in room.engine.waiting
+            assert (own.sources.microphone == "on") == (room.engine.live("microphone") or (away and not room.engine.waiting["microphone"].muted))
         unmutes = [step.event for _, step in room.line.steps if isinstance(step.event, m.SourceChanged) and step.actor != ME and step.event.state == "on"]
         assert unmutes == [], "no command ever unmutes a person"
 
@@ -241,7 +250,53 @@ def test_after_any_losses_it_is_as_before(losses: list[str], on: bool) -> None:
     played(work)
 
 
+@given(st.booleans(), st.lists(st.sampled_from(["device_away", "device_back", "line_cut", "line_back", "media_lost", "engine_crashes", "nothing"]), max_size=12))
+def test_a_device_that_comes_and_goes_changes_no_mute(on: bool, steps: list[str]) -> None:
+    async def work(room: Room) -> None:
+        await room.enter("on" if on else "muted")
+        for name in steps:
+            getattr(room, name)()
+            await room.settle()
+            assert room.state.sources["microphone"].wanted == ("on" if on else "muted")
+            assert on or not room.heard()
+        room.line.back()
+        room.device_back()
+        for _ in range(5):
+            await room.settle()
+        assert room.heard() == on
+        assert room.line.server.participants[ME].sources.microphone == ("on" if on else "muted")
+
+    played(work)
+
+
 # ---- single cases ----
+
+
+@pytest.mark.parametrize("command", [m.MuteAll(), m.Mute((ME,)), m.SetPermission("microphone", "by_floor")])
+async def test_who_was_muted_while_the_headset_was_away_is_not_live_when_it_is_back(room: Room, command: m.Command) -> None:
+    room.user_unmutes()
+    await room.settle()
+    room.device_away()
+    await room.settle()
+    assert room.state.sources["microphone"].waits
+    room.line.do("chair", command)
+    await room.settle()
+    room.device_back()
+    await room.settle()
+    assert not room.heard()
+    assert room.state.sources["microphone"].state == "muted"
+    assert room.line.server.participants[ME].sources.microphone == "muted"
+
+
+async def test_what_stands_in_is_told_by_name(room: Room) -> None:
+    headset = api.Device("pulse:headset", "Tai nghe", "7")
+    room.engine.say(api.Devices(microphones=(headset, api.Device("pulse:pc", "Micrô của máy"))))
+    room.engine.say(api.DeviceSwitched("microphone", "lost", "pulse:headset", "pulse:pc"), api.DeviceSwitched("microphone", "back", "pulse:headset"))
+    room.engine.say(api.DeviceSwitched("camera", "lost", "v4l2:a", "v4l2:b"), api.SpeakerChanged("default", "speaker_lost"))
+    await room.settle()
+    told = {notice.code: notice.detail for notice in room.state.notices}
+    assert told == {"microphone_away": {"device": "Tai nghe", "stand_in": "Micrô của máy"}, "microphone_back": {"device": "Tai nghe"}}, "of a closed camera nothing"
+    assert room.state.speaker_error == "speaker_lost"
 
 
 @pytest.fixture
