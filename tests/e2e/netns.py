@@ -27,6 +27,8 @@ class Net:
 
     def __init__(self, *, v4: bool = True, v6: bool = False) -> None:
         self._v4, self._v6 = v4, v6
+        self.addresses = (CLIENT, CLIENT_ELSEWHERE)
+        """The client's now, and another that it could have."""
         self._names = {place: f"vidconf-{os.getpid()}-{place}" for place in ("client", "router", "server")}
 
     def __enter__(self) -> Net:
