@@ -23,7 +23,7 @@ from unit.engine.test_publication import PICTURE, SHAPE, Owner, Wire, settled
 
 from vidconf.engine.codecs import CodecError, libvpx
 from vidconf.engine.codecs.encoders import VideoEncoder, encoder_for
-from vidconf.engine.codecs.vp8 import PyAvVp8Encoder, Vp8Encoder
+from vidconf.engine.codecs.vp8 import EASY_SPEED, HARD_SPEED, PyAvVp8Encoder, Vp8Encoder
 from vidconf.engine.codecs.vp9 import Vp9Encoder
 from vidconf.engine.video_publication import VideoPublication
 from vidconf.rtp import vp8, vp9
@@ -140,6 +140,29 @@ def test_the_quantiser_tells_how_coarse_a_picture_is(codec: str, clock: Callable
             clock()
         told.append(encoder.last_quantizer)
     assert 0 <= told[1] < told[0] <= (127 if codec == "vp8" else 255)
+
+
+def test_it_looks_harder_only_where_that_pays(clock: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    control = libvpx.LibvpxEncoder._control
+
+    def spied(self: libvpx.LibvpxEncoder, which: int, value: int) -> None:
+        if which == libvpx.CPU_USED:
+            told.append(value)
+        control(self, which, value)
+
+    monkeypatch.setattr(libvpx.LibvpxEncoder, "_control", spied)
+    encoder = Vp8Encoder(640, 360, FPS, 5_000_000)
+    for rate in (5_000_000, 200_000):
+        encoder.set_bitrate(rate)
+        for frame in film()[:65]:
+            encoder.encode(frame)
+            clock()
+    assert told == [EASY_SPEED, HARD_SPEED]
+    encoder.set_hurry(True)
+    encoder.set_hurry(True)
+    encoder.set_hurry(False)
+    assert told[2:] == [EASY_SPEED, HARD_SPEED]
 
 
 @codecs

@@ -284,7 +284,10 @@ class LibvpxEncoder:
         """Whether the machine has little time: then less is looked for. Raises CodecError."""
         if hurry != self.hurry:
             self.hurry = hurry
-            self._control(CPU_USED, self._speed)
+            self._set_speed()
+
+    def _set_speed(self) -> None:
+        self._control(CPU_USED, self._speed)
 
     @property
     def _speed(self) -> int:
