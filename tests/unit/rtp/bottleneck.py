@@ -48,8 +48,9 @@ class Seen:
 def run(
     rate: SendRate, seconds: float, rate_bps: Callable[[float], float], *, loss: float = 0.0, rtt_s: float = 0.05, queue_s: float = 0.3,
     encoder_bps: Callable[[float], float] = lambda at: 2_500_000, seed: int = 1, jitter_s: float = 0.0,
+    used: float = 0.95,
 ) -> Seen:
-    """Send for so long over a way whose narrowest place carries `rate_bps(at)`."""
+    """Send for so long over a way whose narrowest place carries `rate_bps(at)`. `used`: the part of the target that pictures take."""
     seen, draw = Seen(), random.Random(seed)
     waiting = 0
     debt, free_at, frame_at, feedback_at = 0.0, 0.0, 0.0, 0.0
@@ -82,7 +83,7 @@ def run(
         debt = max(0.0, debt - STEP_S * 2.5 * target / 8)
         if now >= frame_at:
             frame_at += FRAME_S
-            waiting += int(min(0.95 * target, encoder_bps(now)) * FRAME_S / 8)
+            waiting += int(min(used * target, encoder_bps(now)) * FRAME_S / 8)
             waiting = min(waiting, int(2.5 * target / 8))
         while probes:
             if now < probe_next:

@@ -65,6 +65,14 @@ def test_a_way_that_narrows_is_left_and_found_again() -> None:
     assert rate.overuses > 0
 
 
+def test_who_uses_two_thirds_only_comes_back_after_losses_too() -> None:
+    """Layers come in steps: what is sent is often well below the target, and yet too much for an application that is idle."""
+    seen = run(made(), 60, lambda at: MEGABIT / 2 if 15 <= at < 30 else 2.5 * MEGABIT, queue_s=0.03, used=0.67)
+    assert seen.target_bps(20, 30) < MEGABIT
+    assert seen.first(2 * MEGABIT, 30) <= 10
+    assert seen.target_bps(45, 60) > 1.8 * MEGABIT
+
+
 def test_a_quiet_application_keeps_what_was_proven_and_proves_it_anew() -> None:
     """Half a minute of a still picture: the target is not forgotten, and holds when the picture moves."""
     rate = made()
