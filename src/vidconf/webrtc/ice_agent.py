@@ -67,7 +67,15 @@ class Way(aioice.StunProtocol):
             self.agent.on_garbage()
 
     async def send_data(self, data: bytes, addr: tuple[str, int]) -> None:
-        self.transport.sendto(data, addr)
+        self._send(data, addr)
+
+    def send_stun(self, message: stun.Message, addr: tuple[str, int]) -> None:
+        self._send(bytes(message), addr)
+
+    def _send(self, data: bytes, addr: tuple[str, int]) -> None:
+        """A socket that the system took away is no place to send to: asyncio's raises AttributeError then."""
+        if not self.transport.is_closing():
+            self.transport.sendto(data, addr)
 
 
 class Agent(Connection):
