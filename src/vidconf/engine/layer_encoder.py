@@ -146,7 +146,7 @@ class PictureEncoder:
         error = None
         left_out = False
         for sender, step, picture, sends in zip(senders, steps, reversed(pictures), sending, strict=False):
-            if not sends:
+            if not sends or not sender.sends:       # the others may have taken a while
                 continue
             if sender.in_flight >= MAX_IN_FLIGHT:
                 sender.left_out += 1

@@ -7,11 +7,13 @@ here but in the publication (`engine.publication`).
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import random
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from livekit.protocol import models, rtc
 
@@ -30,6 +32,7 @@ log = logging.getLogger("vidconf.transport")
 
 CONNECT_TIMEOUT_S = 10.0
 PUBLISH_TIMEOUT_S = 10.0
+OPENING_S = 2.0
 SOUND_BPS = 64_000
 """Kept for each sound whose packets the target covers, with what it sends twice (RED) and the packets around it."""
 CODECS = {"audio": "opus", "video": "vp8"}
@@ -72,6 +75,8 @@ class Publishing:
         self._published: dict[Publication, _Published] = {}
         self._waiting: dict[str, asyncio.Future[models.TrackInfo]] = {}
         self._refused: set[Publication] = set()
+        self._opening: WeakKeyDictionary[Publication, float] = WeakKeyDictionary()
+        """Since when a device is waited for."""
         self._resting: set[str] = set()
         """Sections (by mid) that the server knows to be idle: only those can be used for another track."""
         self._allocator = Allocator()
@@ -112,6 +117,7 @@ class Publishing:
         """Tell the server what the publication already does: its mute, the size of its pictures."""
         published = self._published.get(publication)
         if published is None or not published.sid:
+            self._changed.set()     # it may be what is waited for
             return
         if published.muted != publication.muted:
             published.muted = publication.muted
@@ -139,7 +145,8 @@ class Publishing:
                 del self._published[publication]
                 self._withdraw(published)
                 changed = changed or published.section is not None
-        wanted = [p for p in self._owner.publications.values() if not p.closed and p not in self._published and p not in self._refused]
+        open_ones = (p for p in self._owner.publications.values() if not p.closed and p not in self._published and p not in self._refused)
+        wanted = [p for p in open_ones if self._may_ask(p)]
         added = [p for p in await asyncio.gather(*(self._announce(p) for p in wanted)) if p is not None]
         for published in added:
             self._place(published, peer.sections)
@@ -149,6 +156,19 @@ class Publishing:
         self._resting = {section.mid for section in peer.sections if not section.active}
         if added:
             await self._bind(peer, added, accepted(answer))
+
+    def _may_ask(self, publication: Publication) -> bool:
+        """The layers that are asked for cannot be taken back, so a camera that is being opened is waited for: for a moment, since there
+        is nothing to send before, but not for one that never shows anything."""
+        if not isinstance(publication, VideoPublication) or publication.knows_size:
+            return True
+        loop = asyncio.get_running_loop()
+        first = self._opening.setdefault(publication, loop.time())
+        left_s = first + OPENING_S - loop.time()
+        if left_s <= 0:
+            return True
+        loop.call_later(left_s + 0.01, self._changed.set)
+        return False
 
     async def _announce(self, publication: Publication) -> _Published | None:
         """AddTrack, and the server's word for it. The mute goes with it: the server never believes us open when we are not."""
@@ -259,10 +279,13 @@ class Publishing:
         self._owner.publication_refused(published.publication, code)
 
     # ---- the rate
-    def useful_bps(self) -> int:
-        """The most that would make a difference to what is sent now, sound included; 0 where nothing is."""
-        needs = self._needs()
-        return useful_bps(list(needs.values())) + self._sound_bps() if needs else 0
+    def useful_bps(self, *, watched: bool = True) -> int:
+        """The most that would make a difference to what is sent now, sound included; 0 where nothing is. Not `watched`: if everybody
+        took the largest of everything."""
+        needs = list(self._needs().values())
+        if not watched:
+            needs = [dataclasses.replace(need, wanted=(True,) * len(need.layers)) for need in needs]
+        return useful_bps(needs) + self._sound_bps() if needs else 0
 
     def share(self, budget_bps: int | None, now: float) -> None:
         """Tell each layer what it may use of what the way carries; None: as much as is of use."""

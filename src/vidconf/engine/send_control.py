@@ -61,9 +61,10 @@ class SendControl:
         """What of it the encoders may make: repairs and headers are taken off as they have lately been."""
         return int(self._share * self.rate.target_bps)
 
-    def allow(self, useful_bps: int) -> None:
-        """No more than this is of use to all encoders together."""
-        self.rate.ceiling_bps = max(FLOOR_BPS, int(ROOM * useful_bps))
+    def allow(self, useful_bps: int, most_bps: int) -> None:
+        """No more than `useful_bps` is of use to all encoders together now, and never more than `most_bps`, whoever watches."""
+        self.rate.ceiling_bps = max(FLOOR_BPS, int(ROOM * most_bps))
+        self.rate.want(max(FLOOR_BPS, ROOM * useful_bps))
 
     def on_feedback(self, feedback: TransportFeedback, now: float) -> None:
         """A transport-wide report."""

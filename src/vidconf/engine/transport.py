@@ -380,7 +380,7 @@ class Connection:
         useful_bps = self.publishing.useful_bps()
         if not useful_bps:
             return
-        self.send_control.allow(useful_bps)
+        self.send_control.allow(useful_bps, self.publishing.useful_bps(watched=False))
         self.publishing.share(self.send_control.media_bps if self.send_control.governs else None, time.monotonic())
 
     @property

@@ -73,6 +73,7 @@ class VideoPublication(Publication):
         """Pictures that came while the one before was still being encoded."""
         self.width, self.height = self.shape.width, self.shape.height
         """Of the source; until it has shown a picture, what it was asked for."""
+        self.shown = False
         self.senders: tuple[LayerEncoder, ...] = ()
         """Those of the present connection, smallest first."""
         self.ladder: tuple[Layer, ...] = self.plan()
@@ -113,16 +114,23 @@ class VideoPublication(Publication):
         self.announce()
 
     # ---- layers
+    @property
+    def knows_size(self) -> bool:
+        """False while the device is being opened: a moment later it is known how large its pictures are. True also where that cannot
+        be known now."""
+        return self.shown or self.muted or self.closed or bool(self.error)
+
     def plan(self) -> tuple[Layer, ...]:
         """The layers that a picture of the present size should be sent in."""
         return self._steps(self.width, self.height, MAX_LAYERS)
 
     def bind_layers(self, streams: Sequence[tuple[str, OutgoingStream]], pacer: Pacer) -> None:
         """The connection is up: send through these from now on, smallest first, each with its rid."""
-        self.senders = tuple(LayerEncoder(stream, rid, screen=self.source == "screen_share") for rid, stream in streams)
-        self._fit()
-        self._want()
         super().bind(streams[0][1], pacer)
+        made = tuple(LayerEncoder(stream, rid, screen=self.source == "screen_share") for rid, stream in streams)
+        self.ladder = self._steps(self.width, self.height, len(made))
+        self._want(made)
+        self.senders = made     # from here on the encoder's thread sees them
 
     def bind(self, stream: OutgoingStream, pacer: Pacer) -> None:
         self.bind_layers([("", stream)], pacer)
@@ -138,15 +146,15 @@ class VideoPublication(Publication):
     def want(self, enabled: Collection[int]) -> None:
         """The qualities that anybody takes (LiveKit's dynacast); none: nothing is encoded."""
         self._enabled = frozenset(enabled)
-        self._want()
+        self._want(self.senders)
+        self._let_go()
 
-    def _want(self) -> None:
-        qualities = QUALITIES.get(len(self.senders), ())
+    def _want(self, senders: Sequence[LayerEncoder]) -> None:
+        qualities = QUALITIES.get(len(senders), ())
         top = len(self.ladder) - 1
-        for k, (sender, quality) in enumerate(zip(self.senders, qualities, strict=True)):
+        for k, (sender, quality) in enumerate(zip(senders, qualities, strict=True)):
             # the largest there is stands for those that would be larger; one alone for all
             sender.wanted = quality in self._enabled or bool(self._enabled and (len(qualities) == 1 or (k >= top and max(self._enabled) > quality)))
-        self._let_go()
         self.wanted = bool(self._enabled)
 
     def need(self) -> Need | None:
@@ -176,19 +184,16 @@ class VideoPublication(Publication):
             if ssrc in (0, sender.stream.ssrc):
                 sender.request_keyframe()
 
-    def _fit(self) -> None:
-        """Another size of the picture, or another number of layers."""
-        self.ladder = self._steps(self.width, self.height, len(self.senders))
-
     def _steps(self, width: int, height: int, at_most: int) -> tuple[Layer, ...]:
         return layers(width, height, screen=self.source == "screen_share", most_bps=self.shape.max_bps, at_most=max(1, at_most))
 
     def _resized(self, width: int, height: int) -> None:
         """The source shows another size (loop's thread)."""
-        if not self.closed and (self.width, self.height) != (width, height):
-            self.width, self.height = width, height
-            self._fit()
-            self._want()
+        if not self.closed and (not self.shown or (self.width, self.height) != (width, height)):
+            self.width, self.height, self.shown = width, height, True
+            self.ladder = self._steps(width, height, len(self.senders))
+            self._want(self.senders)
+            self._let_go()
             self.owner.publication_changed(self)
 
     # ---- capture
@@ -221,16 +226,13 @@ class VideoPublication(Publication):
         if self.muted:
             self._stop_capture()
         else:
-            self._break()
+            for sender in self.senders:
+                sender.broken = True
             self.error = ""
             self._start_capture()
 
     def _bound(self) -> None:
-        self._break()
-
-    def _break(self) -> None:
-        for sender in self.senders:
-            sender.broken = True
+        """Each connection has senders of its own, which begin with a picture that stands alone."""
 
     # capture thread
     def _captured(self, generation: int, frame: av.VideoFrame, at: float) -> None:
@@ -283,7 +285,7 @@ class VideoPublication(Publication):
         with self._wake:
             sender.in_flight -= 1
         pacer = self.pacer
-        if self.muted or self.closed or pacer is None or generation != self._generation or sender not in self.senders:
+        if self.muted or self.closed or pacer is None or generation != self._generation or sender not in self.senders or not sender.sends:
             sender.broken = True
             return
         sender.picture_id = (sender.picture_id + 1) & 0x7FFF

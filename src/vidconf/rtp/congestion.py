@@ -22,7 +22,7 @@ SILENT_S, SILENT_EVERY_S, SILENT_CUT = 2.0, 0.5, 0.8
 
 class SendRate:
     """`target_bps` is between `floor_bps` and `ceiling_bps` at all times. `sent` every packet that carries a transport-wide number,
-    give `on_report` the feedback, ask `probes` at least every 50 ms while something is sent."""
+    give `on_report` the feedback, ask `probes` at least every 50 ms while something is sent, `want` what is of use just now."""
 
     def __init__(self, start_bps: int, floor_bps: int, ceiling_bps: int) -> None:
         self._floor, self.ceiling_bps = floor_bps, ceiling_bps
@@ -35,6 +35,14 @@ class SendRate:
         self._sent_at = float("-inf")
         self._silent_at = float("-inf")
         self._answer: float | None = None
+        self._useful_bps: float = ceiling_bps
+
+    def want(self, bps: float) -> None:
+        """More than this is of no use just now: it is not probed for, but what the way was found to carry is not forgotten. When more
+        is wanted than is known to be there, that is asked at once (libwebrtc's probe on a change of what may be allocated)."""
+        if bps > self._useful_bps and self.target_bps < bps:
+            self._plan.wanted()
+        self._useful_bps = bps
 
     @property
     def target_bps(self) -> int:
@@ -111,12 +119,13 @@ class SendRate:
         if self._heard_at is None:
             return []
         idle = self._application.look(now)
+        limit = min(self.ceiling_bps, self._useful_bps)
         probes: list[Probe] = []
         if self._answer is not None:
-            probes = self._plan.answered(self._answer, self.ceiling_bps, now)
+            probes = self._plan.answered(self._answer, limit, now)
             self._answer = None
         probes = probes or self._plan.due(
-            self.target_bps, self.ceiling_bps, now, idle=idle, steady_s=self._delay.steady_s(now), held_back=self._loss.bound and not self._loss.rising
+            self.target_bps, limit, now, idle=idle, steady_s=self._delay.steady_s(now), held_back=self._loss.bound and not self._loss.rising
         )
         for probe in probes:
             self._results.began(probe)

@@ -233,7 +233,7 @@ async def test_the_connection_follows_its_feedback() -> None:
     streams.append(wire.stream(control.numbers, rtx_ssrc=REPAIR, rtx_payload_type=97))
     assert control.governs
     assert control.target_bps == START_BPS
-    control.allow(2_000_000)
+    control.allow(2_000_000, 2_000_000)
     told = 0
 
     def answer() -> bool:

@@ -231,10 +231,10 @@ async def test_one_picture_leaves_in_three_sizes_as_far_as_they_are_wanted(owner
     camera.want((0, 1, 2))
     camera.set_rates((100_000, 300_000, 900_000))
     assert await settled(lambda: len(sizes(ssrcs[1])) > 1 and len(sizes(ssrcs[2])) > 1), "each begins anew with a picture that stands alone"
+    before = [sender.keyframes for sender in camera.senders]
     camera.request_keyframe(ssrcs[1])
     assert await settled(lambda: len(sizes(ssrcs[1])) > 2)
-    assert len(sizes(ssrcs[2])) == 2, "the others go on as they are"
-    assert len(sizes(ssrcs[0])) == 1
+    assert [sender.keyframes for sender in camera.senders] == [before[0], before[1] + 1, before[2]], "the others go on as they are"
     await end(camera)
 
 
@@ -300,7 +300,7 @@ async def test_a_muted_camera_is_closed_and_opens_again(owner: Owner) -> None:
     camera.set_muted(False)
     assert await settled(lambda: len(wire.packets) > count)
     assert starts_keyframe(wire.packets[count].payload)
-    assert owner.changes == [("camera", True), ("camera", False)]
+    assert owner.changes[-2:] == [("camera", True), ("camera", False)]
     await end(camera)
 
 

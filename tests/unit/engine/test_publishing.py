@@ -12,6 +12,7 @@ import pytest
 from aiortc import RTCIceGatherer, RTCIceTransport
 from livekit.protocol import models, rtc
 
+from vidconf.engine import publishing
 from vidconf.engine.audio_publication import AudioPublication
 from vidconf.engine.ladder import HIGH, LOW, MEDIUM
 from vidconf.engine.outgoing import TransportNumbers
@@ -84,6 +85,7 @@ class Far:
     def camera(self, *, muted: bool = False, source: Any = "camera") -> VideoPublication:
         """One that is never started: no device, no picture."""
         made = VideoPublication(self, source, "lavfi:testsrc2", muted=muted)
+        made.shown = True
         self.publications[source] = made
         self.publishing.changed()
         return made
@@ -194,7 +196,7 @@ async def test_a_section_used_again_carries_no_layers_of_the_track_before(far: F
     await far.settle(lambda: camera.senders)
     await far.close(camera)
     small = VideoPublication(far, "camera", "lavfi:testsrc2", muted=False)
-    small.width, small.height = 320, 180
+    small._resized(320, 180)
     far.publications["camera"] = small
     far.publishing.changed()
     await far.settle(lambda: small.senders)
@@ -249,6 +251,23 @@ async def test_a_smaller_picture_than_was_told_is_sent_in_fewer_sizes_and_told(f
     assert [s.wanted for s in camera.senders[:2]] == [False, True], "the largest there is stands for a larger one"
     update = next(m["update_video_track"] for m in far.asked if "update_video_track" in m)
     assert (update.width, update.height) == (640, 360)
+
+
+async def test_a_camera_that_is_being_opened_is_waited_for_but_not_for_ever(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = VideoPublication(far, "camera", "lavfi:testsrc2", muted=False)
+    far.publications["camera"] = camera
+    far.publishing.changed()
+    await asyncio.sleep(0.05)
+    assert not far.requests(), "nobody knows how large it is"
+    camera._resized(640, 360)
+    await far.settle(lambda: camera.senders)
+    (request,) = far.requests()
+    assert [(x.width, x.height) for x in request.layers] == [(320, 180), (640, 360)]
+    monkeypatch.setattr(publishing, "OPENING_S", 0.1)
+    share = VideoPublication(far, "screen_share", "lavfi:testsrc2", muted=False)
+    far.publications["screen_share"] = share
+    far.publishing.changed()
+    await far.settle(lambda: share.senders)
 
 
 async def test_the_rate_is_shared_among_what_is_sent(far: Far) -> None:
