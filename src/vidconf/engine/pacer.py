@@ -25,6 +25,10 @@ LEAST_BURST = 3_000
 MAX_BACKLOG_S = 1.0
 """Pictures that would wait longer are let go, all of them, and the publication is asked to begin anew."""
 MAX_REPAIRS = 1_000
+REPAIRS, REPAIRS_BURST_S = 0.5, 0.25
+"""Part of the target that repairs may take in the long run, and for how long of it at once. A queue that has run over loses so much that
+asking for all of it again would keep the way full, and no new picture would leave for seconds (libwebrtc: RateLimiter, of the whole
+target)."""
 PROBE_PATIENCE_S = 1.0
 """A probe that finds nothing to send for so long is given up."""
 START_BPS = 1_000_000
@@ -41,6 +45,10 @@ class Pacer:
         self.padding: Callable[[], OutgoingStream | None] = lambda: None
         self._pictures: deque[tuple[OutgoingStream, bytearray]] = deque()
         self._repairs: deque[tuple[OutgoingStream, int]] = deque()
+        self._asked: set[tuple[int, int]] = set()
+        """(SSRC, number) of those that wait: asked for twice, they are sent once."""
+        self._repairable = START_BPS * REPAIRS_BURST_S / 8
+        """Octets of repairs that may leave now."""
         self._probes: deque[Probe] = deque()
         self._waiting = 0
         """Octets of pictures that wait."""
@@ -87,7 +95,10 @@ class Pacer:
         """Answer a NACK: before all pictures. More questions than MAX_REPAIRS are no receiver's: the newest of them are dropped."""
         if self.closed:
             return
-        self._repairs.extend((stream, number) for number in numbers[: MAX_REPAIRS - len(self._repairs)])
+        for number in numbers[: MAX_REPAIRS - len(self._repairs)]:
+            if (stream.ssrc, number) not in self._asked:
+                self._asked.add((stream.ssrc, number))
+                self._repairs.append((stream, number))
         self._run()
 
     def probe(self, probe: Probe) -> None:
@@ -103,6 +114,7 @@ class Pacer:
         """Nothing of this stream leaves any more (muted, unpublished)."""
         self._pictures = deque(item for item in self._pictures if item[0] is not stream)
         self._repairs = deque(item for item in self._repairs if item[0] is not stream)
+        self._asked = {(s.ssrc, number) for s, number in self._repairs}
         self._waiting = sum(len(packet) for _, packet in self._pictures)
 
     def close(self) -> None:
@@ -110,6 +122,7 @@ class Pacer:
         self.closed = True
         for queue in (self._pictures, self._repairs, self._probes):
             queue.clear()
+        self._asked.clear()
         self._waiting = 0
         if self._timer is not None:
             self._timer.cancel()
@@ -117,8 +130,10 @@ class Pacer:
 
     # ---- the bucket
     def _settle(self, now: float) -> None:
-        self._debt = max(0.0, self._debt - max(0.0, now - self._debt_at) * PACE * self._target_bps / 8)
+        octets = max(0.0, now - self._debt_at) * self._target_bps / 8
         self._debt_at = now
+        self._debt = max(0.0, self._debt - PACE * octets)
+        self._repairable = min(self._repairable + REPAIRS * octets, REPAIRS_BURST_S * self._target_bps / 8)
 
     def _run(self) -> None:
         """Send what may be sent; come back when more may."""
@@ -129,16 +144,18 @@ class Pacer:
             now = time.monotonic()
             self._settle(now)
             wait = self._wait_s(now)
-            if wait > 0:
-                if self._pictures or self._repairs or self._probes:
-                    self._timer = asyncio.get_running_loop().call_later(wait, self._run)
-                return
-            sent = self._send_next(now)
-            self._debt += sent
-            if self._probes:
-                self._probe_sent(sent, now)
-            elif not sent:
-                return
+            if wait <= 0:
+                sent = self._send_next(now)
+                self._debt += sent
+                if self._probes:
+                    self._probe_sent(sent, now)
+                    continue
+                if sent:
+                    continue
+                wait = TICK_S       # repairs beyond their part, or nothing
+            if self._pictures or self._repairs or self._probes:
+                self._timer = asyncio.get_running_loop().call_later(wait, self._run)
+            return
 
     def _wait_s(self, now: float) -> float:
         """Until something may leave."""
@@ -150,9 +167,11 @@ class Pacer:
     def _send_next(self, now: float) -> int:
         """The first of what waits. Octets that left, 0: nothing was there."""
         probe = self._probes[0].cluster if self._probes else 0
-        while self._repairs:
+        while self._repairs and self._repairable > 0:
             stream, number = self._repairs.popleft()
+            self._asked.discard((stream.ssrc, number))
             if sent := stream.repair(number, now, probe=probe if stream.numbered else 0):
+                self._repairable -= sent
                 return sent
         if self._pictures:
             stream, packet = self._pictures.popleft()

@@ -93,6 +93,31 @@ async def test_questions_without_end_are_bounded() -> None:
     pacer.close()
 
 
+async def test_repairs_leave_room_for_pictures() -> None:
+    """All of a run-over queue is asked for again: new pictures leave all the same."""
+    wire, pacer = Wire(), Pacer(lambda: None)
+    stream = wire.stream(rtx_ssrc=REPAIR, rtx_payload_type=97)
+    pacer.target_bps = 8_000_000
+    pacer.push(stream, picture(stream, 300))
+    assert await until(lambda: len(wire.packets) == 300)
+    lost = [p.sequence for p in wire.parsed]
+    pacer.target_bps = 400_000
+    began, before = time.monotonic(), len(wire.packets)
+    for _ in range(3):
+        pacer.repair(stream, lost)
+    while time.monotonic() < began + 0.5:
+        pacer.push(stream, picture(stream, 2, 800))
+        await asyncio.sleep(1 / 30)
+    took = time.monotonic() - began
+    repairs = sum(size for _, p, size in wire.packets[before:] if p.ssrc == REPAIR)
+    pictures = sum(size for _, p, size in wire.packets[before:] if p.ssrc == MAIN)
+    assert 0 < repairs <= 400_000 / 8 * (0.25 + 0.5 * took) + PACKET
+    assert pictures > 10_000
+    numbers = [p.payload[:2] for p in wire.parsed[before:] if p.ssrc == REPAIR]
+    assert len(set(numbers)) == len(numbers), "asked for three times, sent once"
+    pacer.close()
+
+
 async def test_too_much_is_let_go_at_once_and_a_large_picture_is_not() -> None:
     overflows: list[int] = []
     wire, pacer = Wire(), Pacer(lambda: overflows.append(1))
