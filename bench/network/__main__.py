@@ -5,6 +5,7 @@
 Rows: speech (PESQ-WB by loss, with and without RED), pictures (freezes, latency and repairs at 720p), narrow (a line
 that shrinks under simulcast), stall (half a second of
 nothing, then all at once), nine and wall (CPU of 9 × 360p and 25 × 180p with voices), way (what the laboratory itself costs).
+With `--sending` it is senders that are compared (`bench.network.sending`, which has options of its own).
 Prints Markdown; `--json FILE` keeps the records. Needs livekit-server and Chromium for what names them (script/install-test-peers).
 """
 
@@ -20,7 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.network import precedence, self_test
+from bench.network import precedence, self_test, sending
 from bench.network.receiver_chromium import program
 from bench.network.rows import ROWS, Record, Told
 from bench.network.watch import RECEIVERS, ROOT, SEED, sfu
@@ -68,6 +69,9 @@ async def run(rows: list[str], told: Told, kind: str, keep: Path | None) -> list
 
 
 def main() -> None:
+    if "--sending" in sys.argv:
+        sending.main([word for word in sys.argv[1:] if word != "--sending"])
+        return
     parser = argparse.ArgumentParser(prog="python -m bench.network", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--row", default="speech,pictures,stall,nine,wall", help=f"of {', '.join((*ROWS, 'way'))}; several by commas")
     parser.add_argument("--receivers", default="ours,sdk,chromium")
