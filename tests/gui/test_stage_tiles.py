@@ -9,7 +9,7 @@ from gui.stage_room import person, room, with_person, without
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.client.state import ClientState, LocalSource, TrackView
+from vidconf.client.state import ClientState, LocalSource, ShareView, TrackView
 from vidconf.gui.stage import said
 from vidconf.gui.stage.tiles import OWN_CAMERA, OWN_SHARE, PAGE, Choice, Content, LineUp, Memory, alone, content, line_up
 from vidconf.meeting.models import Floor
@@ -197,6 +197,15 @@ def test_a_page_that_is_paused_keeps_its_place_and_its_last_picture() -> None:
     late = replace(paused, tracks={**paused.tracks, "page2": replace(held, ring=None)})
     assert not of(late, PAGE + "page2").picture, "nothing is awaited: it would come only when it goes on"
     assert not of(state, PAGE + "page2").paused
+
+
+def test_ones_own_screen_is_not_shown_in_itself() -> None:
+    state = room(3)
+    sources = {**state.sources, "screen_share": LocalSource("on", wanted="on")}
+    shared = replace(state, sources=sources, share=ShareView("screen:0", "Màn hình 1"))
+    assert follow(shared)[0].mode == "grid"
+    window = replace(state, sources=sources, share=ShareView("window:7", "Dự thảo"))
+    assert keys(follow(window)[0])[0] == PAGE + OWN_SHARE
 
 
 def test_ones_own_page_that_is_paused_is_still_there() -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from PySide6.QtCore import QObject, QPoint, QRect, Qt
-from PySide6.QtGui import QColor, QGuiApplication, QMouseEvent, QPainter, QPaintEvent, QScreen
+from PySide6.QtCore import QObject, QPoint, QRect, QRectF, Qt
+from PySide6.QtGui import QColor, QGuiApplication, QMouseEvent, QPainter, QPainterPath, QPaintEvent, QRegion, QResizeEvent, QScreen
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from vidconf import words
@@ -20,7 +20,7 @@ from vidconf.gui.own_sources import look, wanted_on
 from vidconf.gui.page import StateSource
 from vidconf.gui.parts import Text, button, column, enter_presses, glyph, mark, pack, set_glyph, set_tool, tool
 from vidconf.gui.share_words import sharing_line, show_pause
-from vidconf.gui.theme import T
+from vidconf.gui.theme import RADIUS, T
 
 THICK = 4
 STRIP_WIDTH = 860
@@ -131,6 +131,13 @@ class SharingStrip(QFrame):
 
     def _turn_pause(self) -> None:
         self.do.pause_share(self._state.sources.get("screen_share", LocalSource()).wanted == "on")
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Cut to the card's round corners, also where nothing composes windows."""
+        super().resizeEvent(event)
+        path = QPainterPath()
+        path.addRoundedRect(QRectF(self.rect()), RADIUS, RADIUS)
+        self.setMask(QRegion(path.toFillPolygon().toPolygon()))
 
     # ---- dragging
     def mousePressEvent(self, event: QMouseEvent) -> None:

@@ -194,7 +194,9 @@ def _shares(state: ClientState, before: Sequence[str]) -> tuple[str, ...]:
         if track.source == "screen_share" and track.kind == "video"
         and not track.track.startswith("local:") and track.participant in admitted
     ]  # fmt: skip
-    if state.me in admitted and state.sources.get("screen_share", LocalSource()).state != "off":
+    # One's own screen would show itself in itself, without end, and never be still: the bar says that it is seen.
+    own = state.sources.get("screen_share", LocalSource()).state != "off" and state.share.kind != "screen"
+    if state.me in admitted and own:
         now.append(OWN_SHARE)
     new = [track for track in now if track not in before]
     return (*reversed(new), *(track for track in before if track in now))
