@@ -18,6 +18,7 @@ import pytest
 
 Place = Literal["client", "router", "server"]
 CLIENT, CLIENT_ELSEWHERE, SERVER = "10.99.1.2", "10.99.1.77", "10.99.2.2"
+ROUTER = "10.99.1.1"
 CLIENT6, SERVER6 = "fd99:1::2", "fd99:2::2"
 CLONE_NEWNET = 0x40000000
 
@@ -103,6 +104,10 @@ class Net:
         """Everything (or one protocol, `udp`, and of that one port) vanishes at the router, unanswered."""
         which = (*(("ipproto", only) if only else ()), *(("dport", str(port)) if port else ()))
         self.ip("router", "rule", "add", "pref", "40", *which, "blackhole")
+
+    def shut(self) -> None:
+        """Nothing goes from the client's network to the server's, not even an answer that it cannot: only the router can be reached."""
+        self.ip("router", "rule", "add", "pref", "40", "iif", "rc", "to", "10.99.2.0/24", "blackhole")
 
     def mend(self) -> None:
         self.ip("router", "rule", "del", "pref", "40")

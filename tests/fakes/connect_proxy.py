@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from base64 import b64encode
+from collections.abc import Collection
 
 
 class ConnectProxy:
-    """`async with ConnectProxy(credentials="name:word") as proxy:`; `asked` holds (target, answered status)."""
+    """`async with ConnectProxy(credentials="name:word") as proxy:`; `asked` holds (target, answered status). `ports`: the only ones
+    that it lets through, as agencies' do."""
 
-    def __init__(self, credentials: str = "", refuse: int = 0) -> None:
-        self.credentials, self.refuse = credentials, refuse
+    def __init__(self, credentials: str = "", refuse: int = 0, host: str = "127.0.0.1", ports: Collection[int] = ()) -> None:
+        self.credentials, self.refuse, self.host, self.ports = credentials, refuse, host, ports
         self.asked: list[tuple[str, int]] = []
         self.port = 0
         self._server: asyncio.Server | None = None
@@ -20,10 +22,10 @@ class ConnectProxy:
     @property
     def url(self) -> str:
         name = f"{self.credentials}@" if self.credentials else ""
-        return f"http://{name}127.0.0.1:{self.port}"
+        return f"http://{name}{self.host}:{self.port}"
 
     async def __aenter__(self) -> ConnectProxy:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, self.host, 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -51,6 +53,8 @@ class ConnectProxy:
         verb, target, *_ = head.split()
         wanted = f"Proxy-Authorization: Basic {b64encode(self.credentials.encode()).decode()}"
         status = 405 if verb != "CONNECT" else 407 if self.credentials and wanted not in head else self.refuse or 200
+        if status == 200 and self.ports and int(target.rpartition(":")[2]) not in self.ports:
+            status = 403
         self.asked.append((target, status))
         if status != 200:
             writer.write(f"HTTP/1.1 {status} no\r\nContent-Length: 0\r\n\r\n".encode())
