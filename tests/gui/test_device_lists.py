@@ -58,8 +58,8 @@ def test_what_is_plugged_in_is_in_the_list_at_once_and_what_is_pulled_out_is_not
 def test_the_default_says_which_it_is(prejoin: Make, store: Store) -> None:
     page = prejoin()
     plug(store, default_microphone="mic2", default_speaker="spk1")
-    assert items(page.lists.microphone)[0] == "Mặc định của máy: Micrô tích hợp"
-    assert items(page.lists.speaker)[0] == "Mặc định của máy: Jabra Speak 750"
+    assert items(page.lists.microphone)[0] == "Mặc định: Micrô tích hợp"
+    assert items(page.lists.speaker)[0] == "Mặc định: Jabra Speak 750"
     plug(store)
     assert items(page.lists.microphone)[0] == "Mặc định của máy"
 

@@ -61,6 +61,9 @@ class LocalEngine:
                     self.quit.set()
                 case api.ListDevices():
                     self._watched().look()
+                case api.Join() if is_device(self._session.options.speaker):
+                    self._watched().start()
+                    self._session.handle(command)
                 case api.ListScreens(except_pid):
                     self._screens.look(except_pid)
                 case api.OpenSource(device=device):

@@ -59,7 +59,7 @@ class DeviceLists:
         self.speaker.chosen.connect(actions.choose_speaker)
         self.test = button(words.text("device.test"), "quiet", "sound", do=actions.test_speaker, name=words.text("device.test.name"))
         self.test.setToolTip(words.text("device.test.tip"))
-        self.speaker_trouble = mark(Text("", "small", wrap=True), ink="warn")
+        self.speaker_trouble = mark(Text("", wrap=True), ink="warn")
         self.speaker_trouble.hide()
 
     def show(self, state: ClientState) -> None:

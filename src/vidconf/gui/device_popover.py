@@ -33,8 +33,8 @@ class DevicePopover(Popover):
             self._put(row((self._trouble, 1), margins=margins))
             self._put(row(Text(words.text("prejoin.level"), "small"), (self.level.gauge, 1), self.level.word, gap=10, margins=margins))
             self.body.addSpacing(4)
-            self._put(Text(words.text("prejoin.speaker"), "strong"))
-            self._put(row((self.lists.speaker, 1), self.lists.test, gap=6, margins=margins))
+            self._put(row(Text(words.text("prejoin.speaker"), "strong"), None, self.lists.test, margins=margins))
+            self._put(row((self.lists.speaker, 1), margins=margins))
             self._put(row((self.lists.speaker_trouble, 1), margins=margins))
         else:
             self._put(Text(words.text("prejoin.camera"), "strong"))

@@ -64,7 +64,7 @@ class PrejoinPage(Page):
         self._form = stack(
             Text(words.text("prejoin.name"), "strong"), self.name, self._name_help, 6,
             Text(words.text("prejoin.microphone"), "strong"), self.lists.microphone, level_row, 6,
-            Text(words.text("prejoin.speaker"), "strong"), row((self.lists.speaker, 1), self.lists.test, gap=6), self.lists.speaker_trouble, 6,
+            row(Text(words.text("prejoin.speaker"), "strong"), None, self.lists.test), self.lists.speaker, self.lists.speaker_trouble, 6,
             Text(words.text("prejoin.camera"), "strong"), self.lists.camera,
             gap=4,
         )  # fmt: skip

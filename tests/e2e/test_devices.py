@@ -1,0 +1,80 @@
+"""Devices pulled out and plugged in while bots are in a meeting: real programs, a real SFU, a real sound server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from e2e.botproc import BotProcess
+from e2e.livekitproc import token
+from e2e.sfuproc import Relay
+from e2e.sound_server import SoundServer
+
+SETUP = """load-module module-sine-source source_name=tone frequency=440 rate=48000
+load-module module-null-sink sink_name=hall rate=48000
+set-default-source tone
+set-default-sink hall"""
+
+
+@pytest.fixture
+def sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundServer]:
+    server = SoundServer(tmp_path, SETUP)
+    server.start()
+    monkeypatch.setenv("PULSE_SERVER", server.address)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Iterator[Relay]:
+    made = Relay(tmp_path)
+    made.start()
+    yield made
+    made.stop()
+
+
+async def until(true: Callable[[], object], what: str, timeout_s: float = 12) -> None:
+    ends = time.monotonic() + timeout_s
+    while not await asyncio.to_thread(true):
+        assert time.monotonic() < ends, what
+        await asyncio.sleep(0.1)
+
+
+async def test_a_headset_and_a_loudspeaker_that_come_and_go_in_a_meeting(relay: Relay, sound: SoundServer) -> None:
+    """Who speaks goes on speaking through another microphone and then the headset again, who is muted is never heard, who listens
+    hears on."""
+    headset, usb = sound.microphone("headset", 300), sound.loudspeaker("usb", "Loa USB")
+
+    def bot(name: str, *words: str) -> BotProcess:
+        return BotProcess("--livekit-url", relay.url, "--token", token("room", name), "--camera", "none", *words)
+
+    listener = bot("listener", "--microphone", "none", "--speaker", "pulse:usb")
+    speaker, muted = bot("speaker", "--microphone", "pulse:headset"), bot("muted", "--microphone", "pulse:headset", "--muted")
+    bots = (listener, speaker, muted)
+    try:
+        await until(lambda: sound.recording_from() == ["headset"] * 2 and sound.playing_on() == ["usb"], "all are there")
+        sound.unplug(headset)
+        sound.unplug(usb)
+        await until(lambda: sound.recording_from() == ["tone"] * 2 and sound.playing_on() == ["hall"], "others stand in")
+        await asyncio.sleep(1.5)  # longer than it takes to be noticed
+        sound.microphone("headset", 300)
+        sound.loudspeaker("usb", "Loa USB")
+        await until(lambda: sound.recording_from() == ["headset"] * 2 and sound.playing_on() == ["usb"], "they are back")
+        await asyncio.sleep(1.0)
+        for one in (speaker, muted, listener):
+            await one.stop()
+    finally:
+        for one in bots:
+            if one.process.poll() is None:
+                one.process.kill()
+    heard, spoken, silent = [await one.report() for one in bots]
+    assert "microphone" not in silent["sent"] or silent["sent"]["microphone"]["packets"] == 0
+    assert spoken["sent"]["microphone"]["packets"] > 80
+    tracks = {track["participant"]: track for track in heard["tracks"]}
+    assert tracks["speaker"]["packets"] > 80
+    assert tracks["speaker"]["lost"] == 0
+    assert "muted" not in tracks or tracks["muted"]["packets"] == 0
+    assert [report["reconnects"] for report in (heard, spoken, silent)] == [0, 0, 0]
