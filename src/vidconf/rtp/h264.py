@@ -6,6 +6,7 @@ A keyframe begins with its sequence parameter set: RTP senders to browsers repea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ MAX_SETS = 4
 MAX_MACROBLOCKS_KEPT = 184_320
 """What a decoder of level 5.1 keeps of earlier pictures (H.264 table A-1, MaxDpbMbs): five of 4096 × 2304."""
 
+_START = re.compile(rb"\x00{2,}\x01")
+"""A start code, with the zeros that may come before it."""
 _FINE_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 """Those whose parameter sets say a chroma format (H.264 §7.3.2.1.1)."""
 
@@ -86,6 +89,46 @@ def is_keyframe(frame: bytes) -> bool:
         if 0 < kind <= IDR:
             return kind == IDR
     return False
+
+
+def packetize(frame: bytes, picture_id: int = 0, limit: int = 1150) -> list[bytes]:
+    """Payloads of one frame (a byte stream), none larger than `limit`: RFC 6184, packetization mode 1. Parameter sets and other
+    small units that follow each other share a payload (STAP-A), large ones are cut evenly (FU-A). H.264 has no picture id."""
+    parts = [unit for unit in _START.split(frame) if unit]
+    payloads: list[bytes] = []
+    waiting: list[bytes] = []
+    room = 0
+    for unit in parts:
+        if 3 + len(unit) > limit:
+            payloads += _together(waiting)
+            waiting, room = [], 0
+            payloads += [unit] if len(unit) <= limit else _cut(unit, limit)
+        elif waiting and room + 2 + len(unit) <= limit:
+            waiting.append(unit)
+            room += 2 + len(unit)
+        else:
+            payloads += _together(waiting)
+            waiting, room = [unit], 3 + len(unit)
+    return payloads + _together(waiting)
+
+
+def _together(parts: Sequence[bytes]) -> list[bytes]:
+    """One payload for all of them, none for none."""
+    if len(parts) < 2:
+        return list(parts)
+    importance = max(unit[0] & 0x60 for unit in parts)
+    return [bytes((importance | STAP_A,)) + b"".join([len(unit).to_bytes(2, "big") + unit for unit in parts])]
+
+
+def _cut(unit: bytes, limit: int) -> list[bytes]:
+    """FU-A: the unit's header is in each piece's own two bytes."""
+    head, body = unit[0], unit[1:]
+    count = -(-len(body) // (limit - 2))
+    size = -(-len(body) // count)
+    indicator, kind = head & 0xE0 | FU_A, head & 31
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    last = len(pieces) - 1
+    return [bytes((indicator, kind | (0x80 if k == 0 else 0) | (0x40 if k == last else 0))) + piece for k, piece in enumerate(pieces)]
 
 
 def starts_keyframe(payload: bytes) -> bool:

@@ -31,6 +31,10 @@ class PayloadFormat(Protocol):
     def starts_keyframe(self, payload: bytes, /) -> bool:
         """Whether a keyframe begins with this payload: who joins here misses nothing. False for anything else, also garbage."""
 
+    def packetize(self, frame: bytes, picture_id: int, limit: int = ..., /) -> list[bytes]:
+        """One of our own frames as RTP payloads, the marker for the last of them; `picture_id` counts frames (15 bits). Raises
+        PacketError for what is no frame of this codec."""
+
     def frame_size(self, frame: bytes, /) -> tuple[int, int] | None:
         """Width and height in pixels of the largest picture that decoding this frame makes room for; None where it keeps the
         size it had. Raises PacketError for what is no frame of this codec."""

@@ -5,6 +5,7 @@ Pure; any thread. Malformed input raises PacketError. Profile 0 only (8 bits, 4:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -200,6 +201,31 @@ def _is_key_header(data: bytes) -> bool:
 def is_keyframe(frame: bytes) -> bool:
     """Whether a whole picture (as `join` makes it) needs none before it: its lowest layer is a keyframe."""
     return _is_key_header(frame)
+
+
+def packetize(frame: bytes, picture_id: int, limit: int = 1150) -> list[bytes]:
+    """Payloads of one picture of one layer: each a descriptor (15-bit picture id) and at most `limit` bytes of it, evenly filled.
+
+    RFC 9628 §4.2, not flexible: each picture needs the one before it, which a keyframe's scalability structure says (a group of
+    one picture, as libwebrtc's kTemporalStructureMode1). Raises PacketError for what is no VP9 frame.
+    """
+    if not frame:
+        raise PacketError("no VP9 frame")
+    key = is_keyframe(frame)
+    structure = b""
+    if key and (size := frame_size(frame)) is not None:
+        structure = bytes((0x18, size[0] >> 8, size[0] & 255, size[1] >> 8, size[1] & 255, 1, 0x14, 1))
+    count = max(1, -(-(len(frame) + len(structure)) // limit))
+    each = max(1, -(-(len(frame) + len(structure)) // count))
+    kind = 0x80 if key else 0xC0
+    number = bytes((0x80 | picture_id >> 8 & 0x7F, picture_id & 0xFF))
+    cuts = [0, *range(max(1, each - len(structure)), len(frame), each), len(frame)]
+    payloads: list[bytes] = []
+    for at, end in itertools.pairwise(cuts):
+        begins, ends = at == 0, end == len(frame)
+        first = kind | (0x08 if begins else 0) | (0x04 if ends else 0) | (0x02 if begins and structure else 0)
+        payloads.append(bytes((first,)) + number + (structure if begins else b"") + frame[at:end])
+    return payloads
 
 
 def starts_keyframe(payload: bytes) -> bool:

@@ -7,6 +7,7 @@ from typing import Protocol
 import av
 
 from vidconf.engine.codecs import CodecError, libvpx
+from vidconf.engine.codecs.h264 import H264Encoder
 from vidconf.engine.codecs.vp8 import PyAvVp8Encoder, Vp8Encoder
 from vidconf.engine.codecs.vp9 import Vp9Encoder
 
@@ -50,4 +51,6 @@ def encoder_for(codec: str, width: int, height: int, fps: int, bitrate_bps: int,
         return PyAvVp8Encoder(width, height, fps, bitrate_bps, screen=screen)
     if codec == "vp9":
         return Vp9Encoder(width, height, fps, bitrate_bps, screen=screen)
+    if codec == "h264":
+        return H264Encoder(width, height, fps, bitrate_bps, screen=screen)
     raise CodecError(f"no encoder for {codec}")
