@@ -19,7 +19,7 @@ CEILING_BPS = 4_000_000
 ROOM = 1.2
 """The target may be so many times what the encoders want at most: repairs, headers, and a keyframe now and then."""
 TELL_EVERY_S = 0.04
-SHARE_EVERY_S = 1.0
+SHARE_EVERY_S = 0.25
 LEAST_SHARE = 0.5
 
 
