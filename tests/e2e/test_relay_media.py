@@ -13,6 +13,7 @@ from e2e.sdk_client import token, until
 from livekit import api
 from livekit.protocol import models, rtc
 
+from vidconf.relay.description import SEND_TIME_ID
 from vidconf.rtp.rtcp import Nack, ReceiverReport, SenderReport, TransportFeedback
 from vidconf.rtp.vp8 import starts_keyframe
 
@@ -80,7 +81,7 @@ async def test_newcomers_begin_with_a_keyframe_asked_for_at_once(join: Join) -> 
         assert starts_keyframe(client.packets[sender.sid][0][1].payload)
         assert gaps(client, sender.sid) == 0
     assert sender.keyframes <= 4
-    assert all(p.payload_type == 96 and not p.extensions for _, p in c.packets[sender.sid])
+    assert all(p.payload_type == 96 and list(p.extensions) == [SEND_TIME_ID] for _, p in c.packets[sender.sid]), "the publisher's stay behind"
 
 
 async def test_mute_by_its_owner_and_by_the_service(join: Join, service: api.room_service.RoomService, room: str) -> None:

@@ -7,6 +7,7 @@
     publishing    a client's offer, SSRCs, feedback              subscribing       our offers, NACK, data channels
     track         what is published; simulcast: its layers, and which subscriber gets which
     forwarder     the hot path: one packet in, one a subscriber out; reception: numbers and gaps; downstream: one way out
+    delivery      what of all that a subscriber wants its line carries: line finds that out, shares shares it out
     layers, dynacast, downlink, renumbering, redundancy, speakers, quality   the rules, pure
 
 Whatever is wrong with what a client sends is counted (counters, /debug/counters on loopback) and dropped, or answered by code.

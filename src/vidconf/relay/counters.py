@@ -15,6 +15,8 @@ class Counters:
     rtcp_malformed: int = 0
     rtcp_over_limit: int = 0
     packets_resent: int = 0
+    padding_sent: int = 0
+    """Packets of nothing, to see what a subscriber's line carries."""
     resends_refused: int = 0
     nacks_sent: int = 0
     keyframes_asked: int = 0

@@ -19,9 +19,16 @@ RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
 REPAIRED_RID = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
 LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+SEND_TIME_ID = 3
+"""Ours, of every video packet to a subscriber: with `goog-remb` it makes the client tell what its line carries. The same octets
+go to all; transport-wide numbers would be another for each."""
 ACCEPTED_EXTENSIONS = {"audio": (MID, LEVEL), "video": (MID, RID, REPAIRED_RID, TRANSPORT_CC)}
 """Transport-wide numbers on video only, as LiveKit does. The rid ones are echoed even without simulcast: libwebrtc offers
 later only what it was granted in its first answer."""
+
+FEEDBACK = {"audio": ("nack",), "video": ("nack", "nack pli", "ccm fir", "goog-remb")}
+"""What we ask subscribers for."""
 
 MAX_SDP = 1 << 20
 MAX_SECTIONS = 512
@@ -391,7 +398,8 @@ def write_offer(sections: Sequence[Outgoing], transport: Transport, version: int
             f"a=rtpmap:{pt} {codec.rtpmap}",
         ]
         lines += [f"a=fmtp:{pt} {codec.parameters}"] if codec.parameters else []
-        lines += [f"a=rtcp-fb:{pt} {f}" for f in (("nack",) if section.kind == "audio" else ("nack", "nack pli", "ccm fir"))]
+        lines += [f"a=rtcp-fb:{pt} {f}" for f in FEEDBACK[section.kind]]
+        lines += [f"a=extmap:{SEND_TIME_ID} {SEND_TIME}"] if section.kind == "video" else []
         if section.red:
             lines += [f"a=rtpmap:{RED} red/48000/2", f"a=fmtp:{RED} {pt}/{pt}"]
         if rtx:

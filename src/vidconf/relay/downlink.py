@@ -1,8 +1,8 @@
 """How many layers less a subscriber gets whose line does not carry them. Pure; `now` is an argument.
 
-The one sign that every client gives is the loss in its receiver reports. More than a tenth for three seconds: one layer down.
-Next to none for ten: one up again; a line that fails again at once is tried again later and later. Deliberately coarse: it
-keeps a full queue from staying full; clients that know their line ask for smaller layers themselves.
+For clients that do not estimate (those that do: `line`) there is one sign, the loss in their receiver reports. More than a tenth
+for three seconds: one layer down. Next to none for ten: one up again; a line that fails again at once is tried again later and
+later. Deliberately coarse: it keeps a full queue from staying full.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from vidconf.relay import codecs, redundancy
 from vidconf.relay.codecs import RED
 from vidconf.relay.counters import Counters
+from vidconf.relay.description import SEND_TIME_ID
 from vidconf.relay.downstream import LONG, RESENDS_PER_S, Down, Stretch
 from vidconf.relay.keyframes import Clock, KeyframeRequests
 from vidconf.relay.layers import Layer
@@ -28,6 +29,7 @@ from vidconf.relay.reception import CLOCK_HZ, Reception
 from vidconf.relay.renumbering import Heard, Pictures, Shift, picture_shift, shifted_vp8, timestamp_shift, vp8_pictures
 from vidconf.rtp.opus import duration
 from vidconf.rtp.packets import PacketError
+from vidconf.rtp.receive_rate import SEND_TIME_HZ
 from vidconf.rtp.red import recover
 from vidconf.rtp.rtcp import Sdes, SenderReport
 from vidconf.rtp.vp8 import keyframe_size, unpack
@@ -41,8 +43,18 @@ LOOKED_UP = 0.1
 REPORT_HOLDS_S = 15.0
 """A publisher's sender report is carried on for so long; they come every one to five seconds."""
 
+HAS_EXTENSION, IS_PADDED = 0x1000, 0x2000
+"""Bits of the first 16 of a header."""
+_EXTENSION = b"\xbe\xde\x00\x01" + bytes((SEND_TIME_ID << 4 | 2,))
+
 Kept = tuple[int, int, int, bytes]
 """index, first 16 bits of the header, timestamp, payload."""
+
+
+def sent_at(now: float) -> bytes:
+    """The header extension abs-send-time of a packet sent now: what its receiver's estimate of the way is made from. The same for
+    all who get it; who has not agreed on it passes over it (RFC 8285 §4.1)."""
+    return _EXTENSION + (int(now * SEND_TIME_HZ) & 0xFFFFFF).to_bytes(3, "big")
 
 
 class Upstream(Reception):
@@ -51,6 +63,7 @@ class Upstream(Reception):
     def __init__(self, kind: str, counters: Counters, clock: Clock, on_gap: Callable[[], None]) -> None:
         super().__init__(on_gap)
         self.kind, self._counters = kind, counters
+        self._is_video = kind == "video"
         self.layer = Layer()
         """What is known of it as one of several."""
         self.is_layer = False
@@ -183,24 +196,28 @@ class Upstream(Reception):
         # -- and out
         if self._waiting or self.keyframes.wanted:
             self._look(index, timestamp, body, now)
+        out = body
+        if self._is_video:
+            word |= HAS_EXTENSION
+            out = sent_at(now) + body
         if in_order:
             for down in self.open:
-                down.session.send(word, (index + down.add) & 0xFFFF, timestamp, down.ssrc, body)
+                down.session.send(word, (index + down.add) & 0xFFFF, timestamp, down.ssrc, out)
         else:
             for down in self.open:
                 if index >= down.first:
-                    down.session.send(word, (index + down.add) & 0xFFFF, timestamp, down.ssrc, body)
+                    down.session.send(word, (index + down.add) & 0xFFFF, timestamp, down.ssrc, out)
         if self.apart:
-            self._send_apart(index, word, timestamp, body, came if in_order else None)
+            self._send_apart(index, word, timestamp, body, came if in_order else None, now)
         if came is not None and step > 1 and in_order:
             self._recover(data, number, timestamp, came, now)
 
-    def _send_apart(self, index: int, word: int, timestamp: int, body: bytes, came: bytes | None) -> None:
+    def _send_apart(self, index: int, word: int, timestamp: int, body: bytes, came: bytes | None, now: float) -> None:
         """One packet to those who get it in another form; `came`: the RED payload it was in."""
         if self.kind == "video":
             for down in self.apart:
                 if index >= down.first:
-                    self._send_shifted(down, (index + down.add) & 0xFFFF, word, timestamp, body, down.shift)
+                    self._send_shifted(down, (index + down.add) & 0xFFFF, word, timestamp, body, down.shift, now)
             return
         red = came if came is not None and self.payload_type == self._out else self._with_copies(index, timestamp, body)
         if red is None:
@@ -213,20 +230,31 @@ class Upstream(Reception):
                 down.octets_base += more
                 down.session.send(word, (index + down.add) & 0xFFFF, timestamp, down.ssrc, red)
 
-    def _send_shifted(self, down: Down, number: int, word: int, timestamp: int, body: bytes, shift: Shift) -> None:
+    def _send_shifted(self, down: Down, number: int, word: int, timestamp: int, body: bytes, shift: Shift, now: float) -> None:
         if self.codec is codecs.VP8 and not shift.is_plain:
             body = shifted_vp8(body, shift)
+        if self._is_video:
+            word, body = word | HAS_EXTENSION, sent_at(now) + body
         down.session.send(word, number, (timestamp + shift.timestamp) & 0xFFFFFFFF, down.ssrc, body)
 
-    def _send_repair(self, down: Down, number: int, kept: Kept, shift: Shift) -> None:
+    def _send_repair(self, down: Down, number: int, kept: Kept, shift: Shift, now: float) -> None:
         """Once more, as RTX (RFC 4588): the number it had stands before the payload."""
         _, word, timestamp, body = kept
         if self.codec is codecs.VP8 and not shift.is_plain:
             body = shifted_vp8(body, shift)
         down.rtx_sequence = (down.rtx_sequence + 1) & 0xFFFF
-        word = word & 0xFF80 | self.codec.rtx_payload_type
+        word = word & 0xFF80 | self.codec.rtx_payload_type | HAS_EXTENSION
         timestamp = (timestamp + shift.timestamp) & 0xFFFFFFFF
-        down.session.send(word, down.rtx_sequence, timestamp, down.rtx_ssrc, number.to_bytes(2, "big") + body)
+        down.session.send(word, down.rtx_sequence, timestamp, down.rtx_ssrc, sent_at(now) + number.to_bytes(2, "big") + body)
+
+    def send_padding(self, down: Down, octets: int, now: float) -> None:
+        """A packet of `octets` (1…255) of nothing, where repairs go: it says how the way is, and no more."""
+        newest = self._newest()
+        timestamp = (newest[2] + down.shift.timestamp if newest is not None else 0) & 0xFFFFFFFF
+        down.rtx_sequence = (down.rtx_sequence + 1) & 0xFFFF
+        word = 0x8000 | IS_PADDED | HAS_EXTENSION | self.codec.rtx_payload_type
+        self._counters.padding_sent += 1
+        down.session.send(word, down.rtx_sequence, timestamp, down.rtx_ssrc, sent_at(now) + bytes(octets - 1) + bytes((octets,)))
 
     def _with_copies(self, index: int, timestamp: int, body: bytes) -> bytes | None:
         """With the two packets before it, where they follow each other. A late packet goes alone: copies of what is older came."""
@@ -315,9 +343,9 @@ class Upstream(Reception):
             tokens -= 1
             self._counters.packets_resent += 1
             if down.takes_rtx:
-                layer._send_repair(down, number & 0xFFFF, kept, stretch.shift)
+                layer._send_repair(down, number & 0xFFFF, kept, stretch.shift, now)
             else:
-                layer._send_shifted(down, number & 0xFFFF, kept[1], kept[2], kept[3], stretch.shift)
+                layer._send_shifted(down, number & 0xFFFF, kept[1], kept[2], kept[3], stretch.shift, now)
         down.resend_tokens = tokens
 
     # ---- who receives
@@ -332,6 +360,12 @@ class Upstream(Reception):
         self._close(down)
         if down in self.downs:
             self.downs.remove(down)
+        self._recount()
+
+    def stop(self, down: Down) -> None:
+        """Not one packet more of this one, which its line does not carry: what went on until the keyframe of a smaller layer would
+        take that one's room in the queue."""
+        self._close(down)
         self._recount()
 
     def update(self, down: Down) -> None:
@@ -423,9 +457,9 @@ class Upstream(Reception):
         """From this packet on `down` gets this one, numbered to follow what it got before."""
         left = down.upstream
         if down.has_begun and left is not self:
-            shift = timestamp_shift(down.shift.timestamp, left.moment(), self.moment(timestamp), now, CLOCK_HZ[self.kind])
-            pictures = picture_shift(left.last_pictures(down.shift), vp8_pictures(body)) if self.codec is codecs.VP8 else (0, 0, 0)
             left._close(down)
+            shift = timestamp_shift(down.shift.timestamp, left.moment(), self.moment(timestamp), now, CLOCK_HZ[self.kind])
+            pictures = picture_shift(down.pictures, vp8_pictures(body)) if self.codec is codecs.VP8 else (0, 0, 0)
             down.shift = Shift(shift, *pictures)
         down.upstream, down.is_open, down.has_begun = self, True, True
         down.first, down.add = index, down.sequence + 1 - index
@@ -454,6 +488,8 @@ class Upstream(Reception):
         if not down.is_open or down.upstream is not self:
             return
         down.is_open = False
+        if self.codec is codecs.VP8:
+            down.pictures = self.last_pictures(down.shift)
         last = max(self.top, down.first)
         if last - down.first >= LONG:
             down.past.clear()

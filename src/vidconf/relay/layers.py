@@ -27,6 +27,13 @@ class Wish:
     quality: int = HIGH
     width: int = 0
     height: int = 0
+    priority: int = 0
+    """Among this subscriber's tracks, the larger the earlier."""
+
+
+def importance(wish: Wish) -> tuple[int, ...]:
+    """The larger, the earlier it gets what a narrow line carries: what the client says of itself, then the size it is shown at."""
+    return wish.priority, wish.height or wish.width or (wish.quality + 1) * 180
 
 
 @dataclass(slots=True)

@@ -16,6 +16,10 @@ MAX_MISSING = 1000
 MAX_GAP = 2000
 """A larger jump is a new beginning, not a loss."""
 MAX_TRIES = 10
+HEADER = 20
+"""Octets of an RTP header with one extension."""
+RATE_OVER_S, LEAST_RATE_BPS = 3.0, 1000.0
+"""Long enough for keyframes not to show."""
 REORDER_S = 0.010
 """A packet may be so late before it is asked for again."""
 
@@ -48,6 +52,10 @@ class Reception:
         self._report_ntp = self._report_timestamp = 0
         self.frames = 0
         """Timestamps seen in order."""
+        self.rate_bps = 0.0
+        """What it sends of late, with headers; `measure` keeps it."""
+        self._measured: tuple[float, int, int] | None = None
+        self._measured_s = 0.0
 
     def _begin(self, sequence: int) -> None:
         """The first packet of an SSRC. The index goes on where an earlier SSRC of this track ended."""
@@ -85,6 +93,17 @@ class Reception:
                 return index if after is None or index < after else None
             after = start - shift
         return None
+
+    def measure(self, now: float) -> None:
+        """A few times a second. After silence the first figure is that of the first look."""
+        before, self._measured = self._measured, (now, self.octets, self.packets)
+        if before is None or now <= before[0]:
+            return
+        bps = 8 * (self.octets - before[1] + HEADER * max(0, self.packets - before[2])) / (now - before[0])
+        self._measured_s = min(RATE_OVER_S, self._measured_s + now - before[0]) if self.rate_bps else now - before[0]
+        self.rate_bps += (bps - self.rate_bps) * min(1.0, (now - before[0]) / self._measured_s)
+        if self.rate_bps < LEAST_RATE_BPS:
+            self.rate_bps = 0.0
 
     # ---- NACK
 

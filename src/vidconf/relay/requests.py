@@ -25,6 +25,7 @@ KIND = {
     models.TrackSource.SCREEN_SHARE_AUDIO: models.TrackType.AUDIO,
 }
 """Sound that calls itself a camera would be heard of one who may not speak."""
+MAX_PRIORITY = 255
 MAX_OVERRIDES = 4000
 """Track sids a client may have spoken of."""
 
@@ -102,8 +103,9 @@ def _subscription(p: Participant, asked: rtc.UpdateSubscription) -> None:
 
 
 def _track_setting(p: Participant, settings: rtc.UpdateTrackSettings) -> None:
-    """`disabled` pauses; a size or a quality chooses among the layers. `fps` and `priority` are not followed."""
-    wish = Wish(settings.disabled, min(settings.quality, HIGH), min(settings.width, MAX_SIDE), min(settings.height, MAX_SIDE))
+    """`disabled` pauses; a size or a quality chooses among the layers; `priority` says what a narrow line is for first."""
+    sides = min(settings.width, MAX_SIDE), min(settings.height, MAX_SIDE)
+    wish = Wish(settings.disabled, min(settings.quality, HIGH), *sides, min(settings.priority, MAX_PRIORITY))
     for sid in dict.fromkeys(settings.track_sids[:MAX_OVERRIDES]):
         track = p.room.find_track(sid)
         if track is None or p.wishes.get(sid) == wish or (sid not in p.wishes and len(p.wishes) >= MAX_OVERRIDES):

@@ -290,9 +290,12 @@ class Room:
             self.broadcast(speakers_changed=rtc.SpeakersChanged(speakers=speakers))
 
     def look_at_layers(self, now: float) -> None:
+        """Every LOOK_S: what is being sent, and what of it each subscriber's line carries."""
         for p in self.participants.values():
             for track in p.publisher.tracks.values():
                 track.layers.look(now)
+        for p in self.participants.values():
+            p.subscriber.delivery.look(now)
 
     def tick(self, now: float) -> None:
         """Once a second."""

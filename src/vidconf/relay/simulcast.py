@@ -89,10 +89,11 @@ class Layers:
 
     def lost(self, down: Down, fraction: float, now: float) -> None:
         """A receiver report: the share that did not arrive."""
-        if len(self.all) > 1 and down.is_open and down.downlink.reported(fraction, self._wished(down), now):
+        if len(self.all) > 1 and down.is_open and down.downlink.reported(fraction, self.wished(down), now):
             self.update(down)
 
-    def _wished(self, down: Down) -> int:
+    def wished(self, down: Down) -> int:
+        """The index of the layer it wishes for, sent or not, carried by its line or not."""
         return choose(self._sizes(), down.wish)
 
     def _sizes(self) -> list[Layer]:
@@ -103,7 +104,8 @@ class Layers:
         return [replace(layer, width=up.seen[0], height=up.seen[1]) for layer, up in zip(known, self.all, strict=True)]
 
     def _target(self, down: Down) -> Upstream | None:
-        index = living([layer.alive for layer in self.all], max(0, self._wished(down) - down.downlink.less))
+        wanted = min(self.wished(down) - down.downlink.less, down.most)
+        index = living([layer.alive for layer in self.all], max(0, wanted))
         return None if index is None else self.all[index]
 
     def _place(self, down: Down) -> None:
@@ -136,12 +138,14 @@ class Layers:
         found = NOTHING
         for down in self.downs:
             if down.enabled:
-                found = max(found, self.all[self._wished(down)].layer.quality)
+                found = max(found, self.all[self.wished(down)].layer.quality)
         return found
 
     def look(self, now: float) -> None:
         """Every LOOK_S: which layers are being sent, and how large they are. One that has fallen silent, for want of bandwidth or because nobody took
         it, leaves its subscribers to the next below."""
+        for layer in self.all:
+            layer.measure(now)
         if len(self.all) == 1:
             return
         changed = False

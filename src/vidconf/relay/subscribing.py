@@ -21,6 +21,7 @@ from livekit.protocol import models, rtc
 from vidconf.protocol.livekit import LOSSY, RELIABLE
 from vidconf.relay import description, limits
 from vidconf.relay.codecs import RED
+from vidconf.relay.delivery import Delivery
 from vidconf.relay.description import Outgoing
 from vidconf.relay.downstream import Down
 from vidconf.relay.layers import Wish
@@ -28,7 +29,7 @@ from vidconf.relay.limits import Bucket
 from vidconf.relay.tasks import end
 from vidconf.relay.track import PublishedTrack
 from vidconf.rtp.packets import PacketError
-from vidconf.rtp.rtcp import Fir, Nack, Pli, ReceiverReport, ReportBlock, SenderReport, parse_rtcp
+from vidconf.rtp.rtcp import Fir, Nack, Pli, ReceiverReport, Remb, ReportBlock, SenderReport, parse_rtcp
 from vidconf.webrtc.ice_lite import LiteSession
 from vidconf.webrtc.seams import DataTransport
 
@@ -76,6 +77,7 @@ class Subscribing:
         self._rtx: set[str] = set()
         self._connecting: asyncio.Task[None] | None = None
         self._rtcp = Bucket(limits.RTCP_PER_S, limits.RTCP_BURST)
+        self.delivery = Delivery(self._by_ssrc.values, self._owner_of, participant.say)
         self._negotiating = asyncio.create_task(self._negotiate(), name="subscriber")
 
     @property
@@ -86,6 +88,12 @@ class Subscribing:
     def down(self, sid: str) -> Down | None:
         place = self._by_track.get(sid)
         return place.down if place is not None else None
+
+    def _owner_of(self, down: Down) -> tuple[str, str]:
+        """The sids of whoever publishes it, and of the track."""
+        track = next(place.track for place in self._by_track.values() if place.down is down)
+        assert track is not None
+        return track.owner.sid, track.sid
 
     def begin(self) -> None:
         """The first offer, also when there is no track yet: data channels make it worthwhile, and clients wait for it."""
@@ -263,29 +271,36 @@ class Subscribing:
             self._counters.rtcp_malformed += 1
             return
         for packet in packets:
-            if isinstance(packet, Nack):
-                if down := self._by_ssrc.get(packet.media):
-                    down.upstream.resend(down, packet.numbers, now)
-            elif isinstance(packet, Pli):
-                if (down := self._by_ssrc.get(packet.media)) and down.is_open:
-                    down.upstream.want_keyframe()
-            elif isinstance(packet, Fir):
-                for ssrc, _ in packet.entries[:8]:
-                    if (down := self._by_ssrc.get(ssrc)) and down.is_open:
-                        down.upstream.want_keyframe()
-            elif isinstance(packet, ReceiverReport | SenderReport):
-                for block in packet.blocks:
-                    self._reported(block, now)
+            match packet:
+                case Nack(media=media, numbers=numbers) if down := self._by_ssrc.get(media):
+                    down.upstream.resend(down, numbers, now)
+                case Pli(media=media):
+                    self._keyframe_asked(media)
+                case Fir(entries=entries):
+                    for ssrc, _ in entries[:8]:
+                        self._keyframe_asked(ssrc)
+                case Remb():
+                    self.delivery.told(packet.bitrate_bps, now)
+                case ReceiverReport(blocks=blocks) | SenderReport(blocks=blocks):
+                    if trips := [trip for block in blocks if (trip := self._reported(block, now)) is not None]:
+                        self.delivery.reported(self.fraction_lost, max(trips), now)
 
-    def _reported(self, block: ReportBlock, now: float) -> None:
+    def _keyframe_asked(self, ssrc: int) -> None:
+        if (down := self._by_ssrc.get(ssrc)) and down.is_open:
+            down.upstream.want_keyframe()
+
+    def _reported(self, block: ReportBlock, now: float) -> float | None:
+        """The round trip that it tells, 0 where it tells none; None of a stream that is no more."""
         down = self._by_ssrc.get(block.ssrc)
         if down is None:
-            return
+            return None
         down.fraction_lost = block.fraction_lost / 256
         if down.layers is not None:
             down.layers.lost(down, down.fraction_lost, now)
-        if block.lsr and block.lsr == down.sr_ntp:
-            down.round_trip_s = max(0.0, now - down.sr_at - block.dlsr / 65536)
+        if not block.lsr or block.lsr != down.sr_ntp:
+            return 0.0
+        down.round_trip_s = max(0.0, now - down.sr_at - block.dlsr / 65536)
+        return down.round_trip_s
 
     @property
     def fraction_lost(self) -> float:
@@ -293,6 +308,7 @@ class Subscribing:
         return max((d.fraction_lost for d in self._by_ssrc.values() if d.is_open), default=0.0)
 
     async def close(self) -> None:
+        self.delivery.close()
         for task in (self._negotiating, self._connecting):
             await end(task)
         for sid in list(self._by_track):

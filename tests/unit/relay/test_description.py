@@ -12,6 +12,7 @@ from vidconf.relay.description import (
     LEVEL,
     MID,
     RID,
+    SEND_TIME_ID,
     TRANSPORT_CC,
     DescriptionError,
     Offered,
@@ -22,6 +23,7 @@ from vidconf.relay.description import (
     write_answer,
     write_offer,
 )
+from vidconf.webrtc.description import feedback_asked
 
 TRANSPORT = Transport("ufrag", "password of ours that is long", "sha-256 AA:BB", (("192.0.2.1", 7882), ("2001:db8::1", 7882)))
 OFFER = """v=0
@@ -149,6 +151,13 @@ def test_our_offer() -> None:
     assert parsed.media[0].sctp_port == 5000
     assert parsed.media[0].dtls is not None
     assert parsed.media[0].dtls.role == "auto"
+
+
+def test_our_offer_asks_what_the_line_carries() -> None:
+    sections = [Outgoing("audio", "0", 11, "PA_x|TR_a", "TR_a", "PA_x"), Outgoing("video", "1", 12, "PA_x|TR_v", "TR_v", "PA_x", rtx_ssrc=112)]
+    parsed = SessionDescription.parse(write_offer(sections, TRANSPORT, 3))
+    assert feedback_asked(parsed) == (0, SEND_TIME_ID), "as our own client reads it"
+    assert parsed.media[1].rtp.headerExtensions == []
 
 
 def test_our_offer_of_other_codecs_and_of_red() -> None:

@@ -8,10 +8,12 @@ import struct
 import time
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vidconf.relay.counters import Counters
+from vidconf.relay.description import SEND_TIME_ID
 from vidconf.relay.downstream import Down
 from vidconf.relay.forwarder import Upstream
 from vidconf.rtp.packets import RtpPacket, build_rtp, parse_rtp
@@ -435,3 +437,24 @@ def test_a_repair_older_than_the_history_takes_nobodys_place() -> None:
     del session.sent[:]
     scene.up.resend(down, taken, scene.clock.now)
     assert [p.sequence for p in session.sent] == taken
+
+
+def test_every_picture_says_when_it_was_sent_and_sound_does_not() -> None:
+    """abs-send-time: 6.18 fixed point, 24 bits; repairs of either kind say their own moment."""
+    for kind, rtx in (("video", True), ("video", False), ("audio", False)):
+        scene = Scene(kind)
+        down, session = scene.subscriber()
+        down.takes_rtx, down.rtx_ssrc = rtx, 9
+        for data in scene.frame(keyframe=True):
+            scene.send(data)
+        scene.clock.advance(0.25)
+        scene.up.resend(down, [session.sent[0].sequence], scene.clock.now)
+        said = [packet.extensions.get(SEND_TIME_ID) for packet in session.sent]
+        if kind == "audio":
+            assert said == [None, None]
+            continue
+        times = [int.from_bytes(one, "big") / (1 << 18) for one in said if one is not None]
+        assert len(times) == len(session.sent)
+        assert times[:-1] == [pytest.approx(100.0 % 64, abs=1e-5)] * (len(times) - 1)
+        assert times[-1] == pytest.approx(100.25 % 64, abs=1e-5)
+        assert session.sent[-1].payload.endswith(session.sent[0].payload)
