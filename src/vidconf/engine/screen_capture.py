@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from typing import Any
 
 import av
 
-from vidconf.engine.capture import STILL_FPS, OnError, VideoCapture, fitted
+from vidconf.engine.capture import OPENS_S, STILL_FPS, OnError, VideoCapture, fitted
 from vidconf.engine.screen import Area, Grab, is_share, open_grab
 
 log = logging.getLogger("vidconf.screen")
@@ -51,6 +52,7 @@ class ScreenCapture(VideoCapture):
 
     def _capture(self) -> None:
         grab = open_grab(self.device)
+        self._dead_at = math.inf        # from here on it is there, if only to be waited for
         try:
             failures = 0
             while not self._stopping.is_set():
@@ -64,6 +66,8 @@ class ScreenCapture(VideoCapture):
                         log.info("a grab failed, tried again: %s", error)
                         if failures > MAX_FAILURES:
                             raise
+                    finally:
+                        self._dead_at = math.inf
                 self._repeat()
                 self._stopping.wait(LOOK_S)
         finally:
@@ -79,6 +83,7 @@ class ScreenCapture(VideoCapture):
 
     def _follow(self, grab: Grab, area: Area) -> None:
         """Its pictures, as long as it stays as large as it is, and shown. The grabber paces."""
+        self._dead_at = time.monotonic() + OPENS_S
         container = grab.open(replace(area, width=area.width // 2 * 2, height=area.height // 2 * 2), self._fps)
         try:
             looked_at = time.monotonic()
@@ -93,7 +98,6 @@ class ScreenCapture(VideoCapture):
                     if (seen.width, seen.height, seen.shown) != (area.width, area.height, True) or self._moved_screen(seen, area):
                         return
         finally:
-            self._dead_at = float("inf")
             container.close()
 
     def _moved_screen(self, seen: Area, area: Area) -> bool:

@@ -15,7 +15,7 @@ from fakes.x_desktop import XWindows, needs_x, x_server
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.engine import screen, screen_capture
+from vidconf.engine import capture, screen, screen_capture
 from vidconf.engine.api import Screens, Thumbnail
 from vidconf.engine.screen import Area, clean_name
 from vidconf.engine.screen_capture import ScreenCapture
@@ -263,6 +263,22 @@ def test_a_window_is_followed_wherever_it_goes_until_it_closes(windows: XWindows
     assert until(lambda: seen.errors == ["window_closed"])
     assert until(lambda: not seen.capture.is_alive())
     assert not [one for one in threading.enumerate() if one.name.startswith("screen")]
+
+
+@needs_x
+def test_a_window_that_is_minimised_at_first_is_waited_for(windows: XWindows, see: Callable[..., Seen], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than a device may take to open: it is there, only not to be seen."""
+    window = windows.add("Green", GREEN, 0, 0, 400, 300)
+    windows.unmap(window)
+    monkeypatch.setattr(capture, "OPENS_S", 0.1)
+    monkeypatch.setattr(capture, "DEAD_AFTER_S", 0.5)
+    seen = see(f"window:{window}")
+    assert until(lambda: bool(seen.areas))
+    assert not seen.areas[0].shown
+    time.sleep(0.5)
+    assert not seen.errors
+    windows.map(window)
+    assert until(lambda: seen.shows(GREEN))
 
 
 @needs_x
