@@ -53,6 +53,8 @@ async def test_two_bots_and_the_sdk(sfu: Any, tmp_path: Path) -> None:
         assert report["joined_s"] < 2
         assert report["sent"]["camera"]["packets"] > 60
         assert report["sent"]["microphone"]["packets"] > 200
+        assert report["uplink"]["target_bps"] >= 100_000, "the server has said what the way carries"
+        assert report["uplink"]["loss"] < 0.1
         tracks = {(t["participant"], t["source"]): t for t in report["tracks"]}
         other = "two" if ("two", "camera") in tracks else "one"
         assert set(tracks) == {("sdk", "camera"), ("sdk", "microphone"), (other, "camera"), (other, "microphone")}

@@ -90,6 +90,16 @@ def test_by_which_way_it_comes(sheet: Callable[..., StatisticsSheet], store: Sto
         assert said in shown._program.text()
 
 
+def test_what_the_line_from_here_carries(sheet: Callable[..., StatisticsSheet], store: Store) -> None:
+    shown = sheet()
+    say(store, video(), uplink={})
+    assert "Đường truyền từ đây" not in shown._program.text()
+    say(store, video(), uplink={"target_bps": 1_234_567, "loss": 0.025, "rtt_ms": 57.4})
+    assert "khoảng 1234 kb/s hình ảnh: mất 2,5 %, hồi đáp sau 57 ms." in shown._program.text()
+    say(store, video(), uplink=[3])
+    assert "Đường truyền từ đây" not in shown._program.text()
+
+
 def test_it_follows_and_stops_when_closed(sheet: Callable[..., StatisticsSheet], store: Store) -> None:
     shown = sheet()
     say(store, video())

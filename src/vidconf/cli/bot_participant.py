@@ -381,6 +381,7 @@ class Bot:
             "cpu_percent": self._usage.mean(),
             "rss_mb": self._usage.rss_mb(),
             "sent": session.sent_report(),
+            "uplink": session.uplink_report(),
             "ended": self.ended,
             "tracks": tracks,
         }

@@ -141,7 +141,7 @@ class LocalEngine:
             self._following().tick()
             engine: dict[str, Any] = {
                 "cpu_percent": usage.sample(), "rss_mb": usage.rss_mb(), "reconnects": session.reconnects, "way": session.way,
-                "sent": session.sent_report(),
+                "sent": session.sent_report(), "uplink": session.uplink_report(),
             }
             if voice.known_missing():
                 engine["voice_missing"] = voice.known_missing()

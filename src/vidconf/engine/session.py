@@ -506,6 +506,11 @@ class Session:
     def sent_report(self) -> dict[str, Any]:
         return self._connection.publishing.sent() if self._connection is not None else {}
 
+    def uplink_report(self) -> dict[str, Any]:
+        """What the way from us is believed to carry (`SendControl.report`); empty until the server has said something about it."""
+        connection = self._connection
+        return connection.send_control.report() if connection is not None and connection.send_control.rate.heard else {}
+
 
 def _wait_for(threads: Sequence[Any]) -> None:
     ends = time.monotonic() + THREADS_S

@@ -131,6 +131,10 @@ class StatisticsSheet(Sheet):
         if "cpu_percent" in engine:
             cpu, memory = float(engine["cpu_percent"]), round(float(engine.get("rss_mb", 0.0)))
             said.append(words.text("statistics.engine", cpu=words.number(cpu), memory=memory, reconnects=_number(engine, "reconnects")))
+        uplink = engine.get("uplink")
+        if isinstance(uplink, Mapping) and uplink:
+            loss = words.number(100 * float(uplink.get("loss", 0.0) or 0.0))
+            said.append(words.text("statistics.uplink", rate=_number(uplink, "target_bps") // 1000, loss=loss, delay=_number(uplink, "rtt_ms")))
         way = str(engine.get("way", ""))
         if words.has(f"statistics.way.{way}"):
             said.append(words.text(f"statistics.way.{way}"))
