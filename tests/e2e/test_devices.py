@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,10 +36,11 @@ def relay(tmp_path: Path) -> Iterator[Relay]:
     made.stop()
 
 
-async def until(true: Callable[[], object], what: str, timeout_s: float = 12) -> None:
+async def used(sound: SoundServer, sources: list[str], sinks: list[str], timeout_s: float = 15) -> None:
+    """Until these are recorded from and played on."""
     ends = time.monotonic() + timeout_s
-    while not await asyncio.to_thread(true):
-        assert time.monotonic() < ends, what
+    while (now := (await asyncio.to_thread(sound.recording_from), await asyncio.to_thread(sound.playing_on))) != (sources, sinks):
+        assert time.monotonic() < ends, now
         await asyncio.sleep(0.1)
 
 
@@ -55,21 +56,18 @@ async def test_a_headset_and_a_loudspeaker_that_come_and_go_in_a_meeting(relay: 
     speaker, muted = bot("speaker", "--microphone", "pulse:headset"), bot("muted", "--microphone", "pulse:headset", "--muted")
     bots = (listener, speaker, muted)
     try:
-        await until(lambda: sound.recording_from() == ["headset"] * 2 and sound.playing_on() == ["usb"], "all are there")
+        await used(sound, ["headset"] * 2, ["usb"], 40)  # three programs start
         sound.unplug(headset)
         sound.unplug(usb)
-        await until(lambda: sound.recording_from() == ["tone"] * 2 and sound.playing_on() == ["hall"], "others stand in")
+        await used(sound, ["tone"] * 2, ["hall"])
         await asyncio.sleep(1.5)  # longer than it takes to be noticed
         sound.microphone("headset", 300)
         sound.loudspeaker("usb", "Loa USB")
-        await until(lambda: sound.recording_from() == ["headset"] * 2 and sound.playing_on() == ["usb"], "they are back")
+        await used(sound, ["headset"] * 2, ["usb"])
         await asyncio.sleep(1.0)
-        for one in (speaker, muted, listener):
-            await one.stop()
     finally:
         for one in bots:
-            if one.process.poll() is None:
-                one.process.kill()
+            await one.stop()
     heard, spoken, silent = [await one.report() for one in bots]
     assert "microphone" not in silent["sent"] or silent["sent"]["microphone"]["packets"] == 0
     assert spoken["sent"]["microphone"]["packets"] > 80
