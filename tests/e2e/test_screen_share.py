@@ -18,8 +18,9 @@ import av
 import pytest
 from e2e.control_client import Api
 from e2e.meetings import TONE_HZ, came, meeting, people, tracks
+from e2e.screening import Screening
 from e2e.serverproc import ServeProcess
-from e2e.test_doctor import pulseaudio
+from e2e.sound_server import SoundServer
 from fakes.x_desktop import XWindows, needs_x, x_server
 
 from vidconf.cli.bot_participant import Bot, BotOptions
@@ -39,31 +40,7 @@ def desktop(monkeypatch: pytest.MonkeyPatch) -> Iterator[XWindows]:
         windows.close()
 
 
-class Screening:
-    """The newest picture that came, in place of a recording."""
-
-    def __init__(self) -> None:
-        self.frame: av.VideoFrame | None = None
-        self.count = 0
-
-    def write(self, frame: av.VideoFrame, at_s: float) -> None:
-        self.frame, self.count = frame, self.count + 1
-
-    def size(self) -> tuple[int, int]:
-        return (self.frame.width, self.frame.height) if self.frame is not None else (0, 0)
-
-    def shows(self, colour: int, x: float, y: float) -> bool:
-        """At a share of its sides; what coding leaves of a colour."""
-        if self.frame is None:
-            return False
-        picture = self.frame.reformat(format="rgb24")
-        plane = picture.planes[0]
-        at = int(y * (picture.height - 1)) * plane.line_size + 3 * int(x * (picture.width - 1))
-        found = bytes(plane)[at : at + 3]
-        return all(abs(a - b) < 24 for a, b in zip(found, (colour >> 16, colour >> 8 & 255, colour & 255), strict=True))
-
-
-async def true(condition: Callable[[], Any], what: str, seconds: float = 12) -> None:
+async def true(condition: Callable[[], Any], what: str, seconds: float = 20) -> None:
     ends = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends, what
@@ -97,10 +74,7 @@ async def test_a_screen_then_a_window_that_is_covered_paused_and_closed(server: 
     async with together(made["link"], sharer, viewer) as (shares, views):
         await came(admin, made, "Chiếu", "Xem")
         await true(lambda: screens_of(views) and screens_of(views)[0]["frames"], "no picture of the screen came")
-        seen = Screening()
-        video = views._engine.session.subscription(screens_of(views)[0]["track"], "video").video
-        assert video is not None
-        video.recorder = seen  # type: ignore[assignment]
+        seen = Screening.of(views, screens_of(views)[0])
         await true(lambda: seen.shows(RED, 0.1, 0.2), "the red window is on the screen")
         assert seen.size() == (1280, 720)
         assert seen.shows(BLUE, 0.3, 0.2), "and the blue one over it"
@@ -158,8 +132,10 @@ async def test_the_computers_sound_goes_with_it(server: ServeProcess, admin: Api
     if shutil.which("parec") is None:
         pytest.skip("needs pulseaudio-utils: apt install pulseaudio-utils")
     made = await meeting(admin, lobby=False)
-    with pulseaudio(tmp_path, "load-module module-null-sink sink_name=hall\nset-default-sink hall") as address:
-        monkeypatch.setenv("PULSE_SERVER", address)
+    sound_server = SoundServer(tmp_path, "load-module module-null-sink sink_name=hall\nset-default-sink hall")
+    sound_server.start()
+    try:
+        monkeypatch.setenv("PULSE_SERVER", sound_server.address)
         wav = tmp_path / "heard.wav"
         with playing():
             sharer, viewer = BotOptions(made["link"], name="Chiếu"), BotOptions(made["link"], name="Xem", record_audio=str(wav))
@@ -168,6 +144,8 @@ async def test_the_computers_sound_goes_with_it(server: ServeProcess, admin: Api
                 await true(lambda: shares._engine.session.state == "connected", "in")
                 shares._engine.send(api.OpenSource("screen_share_audio", "computer"))
                 await true(lambda: [t for t in tracks(views) if t["source"] == "screen_share_audio" and t["packets"] > 200], "its sound comes")
+    finally:
+        sound_server.stop()
     with av.open(str(wav)) as sound:
         pcm = b"".join(bytes(frame.planes[0])[: 2 * frame.samples] for frame in sound.decode(audio=0))
     samples, size = array.array("h", pcm), 9600
