@@ -81,6 +81,45 @@ def test_a_line_a_track_in_the_words_of_the_language(sheet: Callable[..., Statis
     assert len(copied) == 4
 
 
+def sent(seconds: int, **shares: bool) -> dict[str, Any]:
+    """What the engine says after so many seconds of sending; `h=False`: nobody takes that size."""
+    sizes = {"q": (320, 180, 150), "h": (640, 360, 500), "f": (1280, 720, 2500)}
+    layers = [
+        {
+            "rid": rid, "width": width, "height": height, "frames": 30 * seconds if shares.get(rid, True) else 7,
+            "octets": 125 * kbps * seconds if shares.get(rid, True) else 99, "fraction_lost": 0.02 if rid == "f" else 0.0,
+        }
+        for rid, (width, height, kbps) in sizes.items()
+    ]  # fmt: skip
+    sound = {"codec": "opus", "octets": 125 * 48 * seconds, "fraction_lost": 0.0, "rtt_ms": 20.0}
+    return {"microphone": sound, "camera": {"codec": "VP8", "width": 1280, "height": 720, "layers": layers}}
+
+
+def test_what_oneself_sends_comes_first_a_line_a_size(sheet: Callable[..., StatisticsSheet], store: Store) -> None:
+    shown = sheet()
+    for second in range(1, 10):
+        say(store, video(), sent=sent(second))
+    me = f"{states.in_meeting().own.name} (tôi)"  # type: ignore[union-attr]
+    assert shown._rows[1:5] == [
+        (me, "Camera · VP8", "1280×720", "30", "2 %", "–", "–", "2500 kb/s"),
+        (me, "Camera · VP8", "640×360", "30", "0 %", "–", "–", "500 kb/s"),
+        (me, "Camera · VP8", "320×180", "30", "0 %", "–", "–", "150 kb/s"),
+        (me, "Micrô · opus", "–", "–", "0 %", "–", "–", "48 kb/s"),
+    ]
+    for second in range(10, 20):
+        say(store, video(), sent=sent(second, h=False, f=False))
+    assert [row[2] for row in shown._rows[1:3]] == ["320×180", "–"], "what nobody takes is not sent"
+    for second in range(20, 30):
+        say(store, video(), sent=sent(second, q=False, h=False, f=False))
+    assert shown._rows[1] == (me, "Camera · VP8", "–", "–", "–", "–", "hiện không ai xem", "0 kb/s")
+    for second in (40, 1, 2):
+        say(store, video(), sent=sent(second))
+    assert shown._rows[1][-1] == "2500 kb/s", "another connection counts from nothing"
+    say(store, sent={"camera": None, "radio": {"layers": [None, {"rid": 3, "octets": "x"}]}})
+    say(store, sent=[1])
+    assert shown._rows == []
+
+
 def test_by_which_way_it_comes(sheet: Callable[..., StatisticsSheet], store: Store) -> None:
     shown = sheet()
     say(store, video(), way="")

@@ -99,6 +99,7 @@ class LayerEncoder:
         return {
             "rid": self.rid, "width": self.width, "height": self.height, "frames": self.frames, "keyframes": self.keyframes,
             "rate_bps": self.rate_bps if self.wanted else 0, "packets": stream.packets, "octets": stream.octets,
+            "fraction_lost": round(stream.fraction_lost, 3),
         }  # fmt: skip
 
 

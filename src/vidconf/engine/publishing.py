@@ -36,6 +36,8 @@ OPENING_S = 2.0
 SOUND_BPS = 64_000
 """Kept for each sound whose packets the target covers, with what it sends twice (RED) and the packets around it."""
 CODECS = {"audio": "opus", "video": "vp8"}
+NAMES = {"opus": "opus", "vp8": "VP8"}
+"""As reports call them."""
 CLOCK_HZ = {"audio": 48_000, "video": 90_000}
 
 
@@ -185,10 +187,10 @@ class Publishing:
             muted=publication.muted,
         )
         request.width, request.height = published.size
-        for layer in published.layers:
+        for spatial, layer in enumerate(published.layers):
             request.layers.add(
                 quality=layer.quality, width=layer.width, height=layer.height, bitrate=layer.most_bps, ssrc=published.ssrcs[layer.rid][0],
-                rid=layer.rid,
+                rid=layer.rid, spatial_layer=spatial,
             )
         future: asyncio.Future[models.TrackInfo] = asyncio.get_running_loop().create_future()
         self._waiting[published.cid] = future
@@ -377,7 +379,8 @@ class Publishing:
             if not streams:
                 continue
             trips = [stream.rtt_s for stream in streams if stream.rtt_s is not None]
-            entry: dict[str, Any] = {name: sum(getattr(stream, name) for stream in streams) for name in ("packets", "octets", "repeated")}
+            entry: dict[str, Any] = {"codec": NAMES[CODECS[publication.kind]]}
+            entry |= {name: sum(getattr(stream, name) for stream in streams) for name in ("packets", "octets", "repeated")}
             entry["fraction_lost"] = round(max(stream.fraction_lost for stream in streams), 3)
             entry["rtt_ms"] = round(1000 * min(trips), 1) if trips else None
             if isinstance(publication, VideoPublication):

@@ -1,4 +1,5 @@
-"""The connection in numbers, for the curious and for a help desk: one line a track that is received, and what the program costs.
+"""The connection in numbers, for the curious and for a help desk: what oneself sends, a line a track that is received, and what the
+program costs.
 
 A sheet over the window, filled anew each second from what the engine says (`ClientState.stats`), while it is open. The window's
 thread. Losses are those of the last seconds, so that what is over does not look as if it went on.
@@ -18,6 +19,7 @@ from vidconf import words
 from vidconf.client.state import ClientState
 from vidconf.gui.page import StateSource
 from vidconf.gui.parts import Text, button, clear
+from vidconf.gui.sent_figures import SentFigures
 from vidconf.gui.sheet import EDGE, Sheet
 
 RECENT = 10
@@ -61,7 +63,7 @@ class StatisticsSheet(Sheet):
     def __init__(self, window: QWidget, store: StateSource, painter: str, renderer: str) -> None:
         super().__init__(window, words.text("statistics.title"), width=WIDTH, symbol="network")
         self._painter, self._renderer = painter, renderer
-        self._losses = Losses()
+        self._losses, self._sent = Losses(), SentFigures()
         self._rows: list[tuple[str, ...]] = []
         self._cells: list[list[Text]] = []
         self._window = window
@@ -100,11 +102,14 @@ class StatisticsSheet(Sheet):
         tracks = [track for track in state.stats.get("tracks", ()) if isinstance(track, Mapping)]
         self._losses.take([dict(track) for track in tracks])
         names = {p.id: p.name for p in state.meeting.participants.values()} if state.meeting is not None else {}
-        lines = sorted((self._line(track, names) for track in tracks), key=lambda line: line[:2])
+        engine = state.stats.get("engine") or {}
+        self._sent.take(engine.get("sent"))
+        lines = self._sent.lines(state.own.name if state.own is not None else state.name)
+        lines += sorted((self._line(track, names) for track in tracks), key=lambda line: line[:2])
         self._empty.setText("" if lines else words.text("statistics.none"))
         self._empty.setVisible(not lines)
         self._put_lines([tuple(words.text(f"statistics.{column}") for column in COLUMNS), *lines] if lines else [])
-        self._program.setText(self._about(state.stats.get("engine") or {}))
+        self._program.setText(self._about(engine))
         self.place()
 
     def _line(self, track: Mapping[str, Any], names: Mapping[str, str]) -> tuple[str, ...]:

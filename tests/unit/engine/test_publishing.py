@@ -127,6 +127,7 @@ async def test_a_camera_is_told_and_sent_in_three_sizes(far: Far) -> None:
     assert [(x.quality, x.width, x.height, x.rid) for x in request.layers] == [
         (models.LOW, 320, 180, "q"), (models.MEDIUM, 640, 360, "h"), (models.HIGH, 1280, 720, "f"),
     ]  # fmt: skip
+    assert [x.spatial_layer for x in request.layers] == [0, 1, 2], "without it livekit-server finds no quality for a layer, and says that nobody wants any"
     assert all(x.bitrate > 0 for x in request.layers)
     assert [x.ssrc for x in request.layers] == [s.stream.ssrc for s in camera.senders], "the server was told the truth"
     assert [s.rid for s in camera.senders] == ["q", "h", "f"]
