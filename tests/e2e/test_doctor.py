@@ -3,11 +3,12 @@ gone, silent or false, with real sound, and with everything hanging at once."""
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import json
+import math
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 from e2e.deployed import deployed
 from e2e.relayproc import RelayProcess
 from e2e.serverproc import ServeProcess, vidconf
+from e2e.sound_server import SoundServer
 from fakes.strangers import Authority
 
 from vidconf.cli import doctor_media
@@ -257,47 +259,48 @@ def test_the_devices_of_the_settings_are_opened(tmp_path: Path) -> None:
     assert checks["doctor.speaker"]["status"] == "warning"
 
 
-@contextlib.contextmanager
-def pulseaudio(folder: Path, setup: str) -> Iterator[str]:
-    """A sound server of our own; its address."""
-    program = shutil.which("pulseaudio")
-    if program is None or shutil.which("pactl") is None or not alsa.has_plugin("pulse"):
-        pytest.skip("needs PulseAudio and ALSA's plugin for it: apt install pulseaudio pulseaudio-utils libasound2-plugins")
-    (folder / "setup.pa").write_text(f"{setup}\nload-module module-native-protocol-unix socket={folder}/native auth-anonymous=1\n")
-    server = subprocess.Popen(
-        [program, "-n", "-F", str(folder / "setup.pa"), "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"],
-        env={**os.environ, "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        ends = time.monotonic() + 15
-        while not (folder / "native").exists():
-            if time.monotonic() > ends or server.poll() is not None:
-                pytest.skip("PulseAudio does not start here")
-            time.sleep(0.05)
-        yield f"unix:{folder}/native"
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
 def test_real_sound(tmp_path: Path) -> None:
     """Microphones and loudspeakers of a real sound server: one hears a tone, one is switched off."""
     setup = (
         "load-module module-sine-source source_name=tone frequency=440\n"
-        "load-module module-null-sink sink_name=hall sink_properties=device.description=Loa_phong_hop\n"
+        "load-module module-null-sink sink_name=hall sink_properties=\"device.description='Loa phòng họp'\"\n"
         "load-module module-remap-source source_name=off master=hall.monitor source_properties=device.description=Mic_tat\n"
         "set-default-source tone\nset-default-sink hall"
     )
-    with pulseaudio(tmp_path, setup) as address:
-        _, checks, _ = doctor(home=tmp_path, PULSE_SERVER=address)
+    server = SoundServer(tmp_path, setup)
+    server.start()
+    try:
+        _, checks, _ = doctor(home=tmp_path, PULSE_SERVER=server.address)
         assert checks["doctor.microphone"]["result"] == "works", checks["doctor.microphone"]
         assert checks["doctor.speaker"]["result"] == "works", checks["doctor.speaker"]
-        assert "Loa_phong_hop" in checks["doctor.speaker"]["text"]
+        assert "Loa phòng họp" in checks["doctor.speaker"]["text"], "also with pactl 16, whose JSON knows no Vietnamese"
         assert "Mic_tat" in checks["doctor.microphone"]["text"]
         settle(tmp_path, microphone="pulse:off", speaker="pulse:gone")
-        _, checks, _ = doctor(home=tmp_path, PULSE_SERVER=address)
+        _, checks, _ = doctor(home=tmp_path, PULSE_SERVER=server.address)
         assert checks["doctor.microphone"]["result"] == "silent", checks["doctor.microphone"]
+        assert checks["doctor.microphone"]["detail"]["device"] == "Mic_tat"
         assert checks["doctor.speaker"]["result"] == "not_found", checks["doctor.speaker"]
+    finally:
+        server.stop()
+
+
+def test_devices_that_somebody_wrote_for_alsa(tmp_path: Path) -> None:
+    """A microphone that is a file, a loudspeaker that writes one: both by name, from the system's configuration and one more."""
+    tone = array.array("h", (round(8000 * math.sin(2 * math.pi * 440 * n / 48_000)) for n in range(5 * 48_000)))
+    (tmp_path / "tone.raw").write_bytes(tone.tobytes())
+    (tmp_path / "alsa.conf").write_text(
+        f'<{alsa.CONFIG}>\n'
+        f'pcm.hears {{ type file slave.pcm null file /dev/null infile "{tmp_path}/tone.raw" format raw }}\n'
+        f'pcm.writes {{ type file slave.pcm null file "{tmp_path}/played.raw" format raw }}\n'
+    )  # fmt: skip
+    if not Path(alsa.CONFIG).is_file():
+        pytest.skip("needs ALSA's configuration: apt install libasound2-data")
+    settle(tmp_path, microphone="alsa:hears", speaker="alsa:writes")
+    _, checks, _ = doctor(home=tmp_path, ALSA_CONFIG_PATH=str(tmp_path / "alsa.conf"), PULSE_SERVER=f"unix:{tmp_path}/none")
+    assert checks["doctor.microphone"]["result"] == "works", checks["doctor.microphone"]
+    assert -18 < checks["doctor.microphone"]["detail"]["level_db"] < -12
+    assert checks["doctor.speaker"]["result"] == "works", checks["doctor.speaker"]
+    assert (tmp_path / "played.raw").stat().st_size > 10_000
 
 
 # ---- when everything hangs ----

@@ -85,6 +85,8 @@ async def test_a_crash_is_told_and_mended_and_stays_muted(host: EngineHost) -> N
     host.send(api.MuteSource("microphone", True))
     host.send(api.Join("ws://127.0.0.1:9", "x.y.z"))
     await heard.wait(api.SourceChanged, source="microphone", state="muted")
+    host.send(api.ListDevices())
+    await heard.wait(api.Devices)
     first = host.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
@@ -93,6 +95,7 @@ async def test_a_crash_is_told_and_mended_and_stays_muted(host: EngineHost) -> N
     changed = await heard.wait(api.SourceChanged, source="microphone")
     assert changed.state == "muted"
     assert host.pid not in (None, first)
+    await heard.wait(api.Devices)       # the new one watches them as the first did
 
 
 async def test_what_was_chosen_for_the_voice_outlives_a_crash(host: EngineHost) -> None:
