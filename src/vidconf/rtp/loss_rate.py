@@ -31,10 +31,12 @@ NEWTON_STEP = 0.75
 RISE, RISE_S = 1.3, 0.3
 """While losses bound, it grows by no more than this in so long."""
 BEYOND, BEYOND_IN_HOLD, HOLD_NEAR = 1.5, 1.2, 1.3
-CALM = 0.01
-"""While less than this is lost on the average, how much arrives does not bound the rise: the original sends padding then so that more
-arrives, and without it who uses two thirds of the target would never get beyond it."""
-FIRST_HOLD_S, LONGEST_HOLD_S, HOLD_FACTOR = 0.3, 60.0, 2.0
+CALM, USED = 0.01, 0.9
+"""While less than this is lost on the average, or less than this part of the rate is sent, how much arrives does not bound the rise: the
+original sends padding then so that more arrives, and without it who uses two thirds of the target would never get beyond it."""
+FIRST_HOLD_S, LONGEST_HOLD_S, HOLD_FACTOR = 0.3, 5.0, 2.0
+"""After a cut the rate is held so long, twice as long each time. The original goes on to a minute, which a way that just loses a
+twentieth of what is sent does not deserve."""
 SPIKE = 2.0
 EDGE = 1e-6
 
@@ -106,7 +108,7 @@ class LossRate:
         if self.bound:
             if at < self._rise_since + RISE_S:
                 rate = min(rate, max(self._rise_limit, before))
-            if rate >= before and arriving_bps is not None and self.average > CALM:
+            if rate >= before and arriving_bps is not None and self.average > CALM and self._observed[-1].bps > USED * before:
                 factor = BEYOND_IN_HOLD if arriving_bps < HOLD_NEAR * self._hold_bps else BEYOND
                 rate = max(before, min(rate, factor * arriving_bps))
         least = max(self._floor, arriving_bps or 0.0)

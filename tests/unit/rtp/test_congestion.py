@@ -41,6 +41,12 @@ def test_loss_that_is_the_ways_own_is_no_reason_to_send_less(loss: float, least_
         assert seen.first(2 * MEGABIT) <= 2.0
 
 
+def test_nor_for_who_uses_only_part_of_it() -> None:
+    for seed in range(3):
+        seen = run(made(), 25, lambda at: 10 * MEGABIT, loss=0.05, seed=seed, used=0.7)
+        assert seen.target_bps(5, 25) > 2.5 * MEGABIT, seed
+
+
 def test_loss_that_comes_of_sending_too_much_is() -> None:
     """A queue of two packets: no delay warns, only what does not fit is lost."""
     seen = run(made(), 40, lambda at: MEGABIT, queue_s=0.02)
