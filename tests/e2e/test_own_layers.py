@@ -130,7 +130,7 @@ async def test_chromium_sees_the_size_it_asks_for(sfu: Any, ours: Ours) -> None:
     async with Browser() as browser:
         page = await browser.page()
         await page.evaluate("([u, t]) => join(u, t, {adaptiveStream: false, dynacast: true})", [sfu.url, token("room", "js")])
-        await camera(ours)
+        await camera(ours, PICTURE.replace("rate=20", "rate=10"))     # the browser needs its share of the machine
 
         async def width() -> int:
             return int(((await page.evaluate("() => counts()")).get("ours") or {}).get("width") or 0)
@@ -147,6 +147,6 @@ async def test_chromium_sees_the_size_it_asks_for(sfu: Any, ours: Ours) -> None:
             await page.evaluate(
                 "(q) => [...room.remoteParticipants.values()][0].videoTrackPublications.forEach((p) => p.setVideoQuality(q))", int(quality)
             )
-            await becomes(wanted, 5)
+            await becomes(wanted, 8)
         assert not browser.errors
         await page.evaluate("() => room.disconnect()")
