@@ -77,6 +77,19 @@ class XWindows(XDisplay):
     def move(self, window: int, left: int, top: int, width: int, height: int) -> None:
         self.do(struct.pack("<BxHIH2xiiII", 12, 7, window, 0xF, left, top, width, height))
 
+    def monitor(self, name: str, left: int, top: int, width: int, height: int, *, primary: bool = False, claims_output: bool = False) -> None:
+        """Tell the server that there is one (RandR 1.5, SetMonitor); who claims the output takes the place of the whole screen's."""
+        opcode = self._extension("RANDR", 1, 5)
+        outputs = b""
+        if claims_output:
+            answer = self.ask(struct.pack("<BBHIB3x", opcode, 42, 3, self.root, 1))
+            outputs = answer[32 + 24 : 32 + 28]
+        place = struct.pack("<IBBHhhHHII", self.atom(name), primary, 0, len(outputs) // 4, left, top, width, height, width, height)
+        self.do(struct.pack("<BBHI", opcode, 43, (8 + len(place) + len(outputs)) // 4, self.root) + place + outputs)
+
+    def forget_monitor(self, name: str) -> None:
+        self.do(struct.pack("<BBHII", self._extension("RANDR", 1, 5), 44, 3, self.root, self.atom(name)))
+
     def colour(self, window: int, colour: int) -> None:
         """Paint it anew."""
         self.do(struct.pack("<BxHIII", 2, 4, window, _BACKGROUND, colour))

@@ -86,23 +86,22 @@ class ScreenCapture(VideoCapture):
         self._dead_at = time.monotonic() + OPENS_S
         container = grab.open(replace(area, width=area.width // 2 * 2, height=area.height // 2 * 2), self._fps)
         try:
-            looked_at = time.monotonic()
+            looked_at, is_screen = time.monotonic(), self.device.startswith("screen:")
             stream = container.streams.video[0]
             stream.thread_count = 1
             for frame in self._live_frames(container.decode(stream)):
                 now = time.monotonic()
-                self._take(frame, now)
-                if now - looked_at >= LOOK_S:
+                # A screen is grabbed by where it lies: each picture is looked at before it counts, or, when another screen is unplugged
+                # and this one moves, it could be of what nobody shares.
+                if is_screen or now - looked_at >= LOOK_S:
                     looked_at = now
                     seen = self._look(grab)
-                    if (seen.width, seen.height, seen.shown) != (area.width, area.height, True) or self._moved_screen(seen, area):
+                    moved = is_screen and (seen.left, seen.top) != (area.left, area.top)
+                    if moved or (seen.width, seen.height, seen.shown) != (area.width, area.height, True):
                         return
+                self._take(frame, now)
         finally:
             container.close()
-
-    def _moved_screen(self, seen: Area, area: Area) -> bool:
-        """A screen is grabbed by where it lies."""
-        return self.device.startswith("screen:") and (seen.left, seen.top) != (area.left, area.top)
 
     def _take(self, frame: av.VideoFrame, now: float) -> None:
         before, self._grabbed = self._grabbed, frame

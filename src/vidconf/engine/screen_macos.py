@@ -40,15 +40,15 @@ class MacDesktop:
     def close(self) -> None:
         """Nothing is held."""
 
-    def areas(self) -> list[Area]:
-        """Of each screen, in points, in the order in which avfoundation numbers them."""
+    def screens(self) -> list[tuple[int, Area]]:
+        """(the system's number, place in points) of each screen, in the order in which avfoundation numbers them."""
         screens, count = (ctypes.c_uint32 * _MAX_SCREENS)(), ctypes.c_uint32(0)
         self._graphics.CGGetActiveDisplayList(_MAX_SCREENS, screens, ctypes.byref(count))
-        bounds = [self._graphics.CGDisplayBounds(screen) for screen in screens[: count.value]]
-        return [Area(int(b.left), int(b.top), int(b.width), int(b.height)) for b in bounds]
+        found = [(screen, self._graphics.CGDisplayBounds(screen)) for screen in screens[: count.value]]
+        return [(screen, Area(int(b.left), int(b.top), int(b.width), int(b.height))) for screen, b in found]
 
     def listed(self, except_pid: int) -> tuple[Shareable, ...]:
-        return tuple(Shareable(f"screen:{n}", "", "screen", at.left, at.top, at.width, at.height) for n, at in enumerate(self.areas()))
+        return tuple(Shareable(f"screen:{n}", "", "screen", at.left, at.top, at.width, at.height) for n, (_, at) in enumerate(self.screens()))
 
     def grab(self, id_: str) -> MacGrab:
         if not id_.startswith("screen:"):
@@ -61,15 +61,21 @@ class MacGrab:
 
     def __init__(self, desktop: MacDesktop, number: int) -> None:
         self._desktop, self._number = desktop, number
+        self._screen: int | None = None
+        """The system's number, once it was seen: when another screen is unplugged, the order changes, and what is shared must not."""
 
     def close(self) -> None:
         """Nothing is held."""
 
     def look(self) -> Area:
-        areas = self._desktop.areas()
-        if self._number >= len(areas):
-            raise SourceError("screen_gone", f"there are {len(areas)} screens")
-        return areas[self._number]
+        screens = self._desktop.screens()
+        if self._screen is None and self._number < len(screens):
+            self._screen = screens[self._number][0]
+        for number, (screen, at) in enumerate(screens):
+            if screen == self._screen:
+                self._number = number
+                return at
+        raise SourceError("screen_gone", f"there are {len(screens)} screens")
 
     def open(self, area: Area, fps: int) -> Any:
         return open_grabber(f"Capture screen {self._number}:none", "avfoundation", {"framerate": str(fps), "capture_cursor": "1"})

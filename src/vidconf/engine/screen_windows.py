@@ -142,6 +142,8 @@ class WindowsGrab:
 
     def __init__(self, api: _Api, is_screen: bool, number: int) -> None:
         self._api, self._is_screen, self._number = api, is_screen, number
+        self._name: str | None = None
+        """Of a screen, once it was seen: when another one is unplugged, the numbers change, and what is shared must not."""
 
     def close(self) -> None:
         """Nothing is held."""
@@ -149,9 +151,12 @@ class WindowsGrab:
     def look(self) -> Area:
         if self._is_screen:
             monitors = self._api.monitors()
-            if self._number >= len(monitors):
+            if self._name is None and self._number < len(monitors):
+                self._name = monitors[self._number][0]
+            at = next((place for name, place in monitors if name == self._name), None)
+            if at is None:
                 raise SourceError("screen_gone", f"there are {len(monitors)} screens")
-            return monitors[self._number][1]
+            return at
         if not self._api.user.IsWindow(self._number):
             raise SourceError("window_closed", "there is no such window")
         return self._api.area(self._number)

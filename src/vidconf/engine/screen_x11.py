@@ -112,6 +112,8 @@ class X11Screen:
 
     def __init__(self, number: int) -> None:
         self._number, self._display = number, XDisplay()
+        self._name: str | None = None
+        """What it is called, once it was seen: when another one is unplugged, the numbers change, and what is shared must not."""
 
     def close(self) -> None:
         self._display.close()
@@ -121,9 +123,11 @@ class X11Screen:
             monitors = self._display.monitors()
         except XError as error:
             raise SourceError("screen_gone", str(error)) from error
-        if self._number >= len(monitors):
+        if self._name is None and self._number < len(monitors):
+            self._name = monitors[self._number][0]
+        at = next((place for name, place in monitors if name == self._name), None)
+        if at is None:
             raise SourceError("screen_gone", f"there are {len(monitors)} screens")
-        at = monitors[self._number][1]
         return Area(at.left, at.top, at.width, at.height)
 
     def open(self, area: Area, fps: int) -> Any:

@@ -224,6 +224,34 @@ def test_a_screen_comes_as_it_is_and_a_larger_one_smaller(windows: XWindows, see
 
 
 @needs_x
+def test_each_of_two_screens_is_itself_also_when_one_is_unplugged(monkeypatch: pytest.MonkeyPatch, see: Callable[..., Seen]) -> None:
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("XDG_SESSION_TYPE", raising=False)
+    with x_server("1600x600") as name:
+        monkeypatch.setenv("DISPLAY", name)
+        windows = XWindows()
+        windows.monitor("DP-1", 0, 0, 1000, 600, claims_output=True)
+        windows.monitor("HDMI-1", 1000, 0, 600, 600, primary=True)
+        windows.add("Red", RED, 0, 0, 1000, 600)
+        windows.add("Blue", BLUE, 1000, 0, 600, 600)
+        desktop = screen.open_desktop()
+        screens = [one for one in desktop.listed(0) if one.kind == "screen"]
+        desktop.close()
+        assert [(one.id, one.name, one.left, one.width) for one in screens] == [("screen:0", "HDMI-1", 1000, 600), ("screen:1", "DP-1", 0, 1000)]
+        first, second = see("screen:0"), see("screen:1")
+        for x in (0.01, 0.99):
+            assert until(lambda x=x: first.shows(BLUE, x) and second.shows(RED, x))  # type: ignore[misc]
+        windows.forget_monitor("HDMI-1")
+        assert until(lambda: first.errors == ["screen_gone"]), "and the other one, which is the first now, is not shown in its place"
+        assert first.shows(BLUE)
+        count = len(second.frames)
+        assert until(lambda: len(second.frames) > count + 2)
+        assert second.shows(RED)
+        second.end()
+        windows.close()
+
+
+@needs_x
 def test_a_window_is_seen_without_what_covers_it(windows: XWindows, see: Callable[..., Seen]) -> None:
     red = windows.add("Red", RED, 200, 100, 401, 303)
     seen = see(f"window:{red}")
