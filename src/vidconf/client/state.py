@@ -208,7 +208,7 @@ class ClientState:
     device_names: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     """What the chosen devices were called when they were last there."""
     speaker_error: str = ""
-    """`no_speaker` or `speaker_lost`; it is tried again by itself."""
+    """`no_speaker`, `speaker_in_use` or `speaker_lost`; it is tried again by itself."""
     screens: api.Screens | None = None
     """What can be shared, once it was asked for."""
     thumbnails: Mapping[str, str] = field(default_factory=lambda: _NOTHING)

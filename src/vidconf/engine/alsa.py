@@ -18,6 +18,7 @@ import av
 
 CONFIG = "/usr/share/alsa/alsa.conf"
 PLUGINS = ("/usr/lib/x86_64-linux-gnu/alsa-lib", "/usr/lib/aarch64-linux-gnu/alsa-lib", "/usr/lib64/alsa-lib", "/usr/lib/alsa-lib")
+_CAPTURE, _NONBLOCK = 1, 1
 TURN_S = 2.0
 """A device that hangs while it opens holds up the next one for so long."""
 
@@ -59,6 +60,22 @@ def has_plugin(name: str) -> bool:
     """Whether ALSA can reach the sound server called so (`pulse`, `pipewire`)."""
     prepare_alsa()
     return (Path(os.environ.get("ALSA_PLUGIN_DIR", "/")) / f"libasound_module_pcm_{name}.so").is_file()
+
+
+def refusal(name: str) -> int:
+    """Why a microphone does not open, as an errno; 0 where it does, or ALSA cannot be asked. Not blocking: one that another program has
+    is refused instead of waited for."""
+    for library in (*wheels_libraries(), "libasound.so.2"):
+        with contextlib.suppress(OSError, AttributeError, ValueError):
+            alsa = ctypes.CDLL(library)
+            alsa.snd_pcm_open.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_char_p, ctypes.c_int, ctypes.c_int]
+            alsa.snd_pcm_close.argtypes = [ctypes.c_void_p]
+            pcm = ctypes.c_void_p()
+            problem = int(alsa.snd_pcm_open(ctypes.byref(pcm), name.encode(), _CAPTURE, _NONBLOCK))
+            if problem >= 0:
+                alsa.snd_pcm_close(pcm)
+            return max(0, -problem)
+    return 0
 
 
 def pcm_names(device: str) -> list[str]:

@@ -259,7 +259,8 @@ class DeviceSwitched:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerChanged:
-    """The loudspeaker in use. `error`: `no_speaker` (none opens) or `speaker_lost`; it is tried again by itself."""
+    """The loudspeaker in use. `error`: `no_speaker` (none opens), `speaker_in_use` (another program has it) or `speaker_lost`; it is
+    tried again by itself."""
 
     device: str
     error: str = ""

@@ -7,6 +7,7 @@ that is in use elsewhere, or refused, is not replaced, but tried again until it 
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import time
@@ -227,13 +228,15 @@ class DeviceFollower:
             if (stand_in := self._stand_in("speaker", held)) != held.used:
                 self._use("speaker", held, stand_in)
                 return None
-        known, held.error = bool(held.error), event.code
+        in_use = event.detail.startswith(f"[Errno {errno.EBUSY}]")      # as the system's words begin
+        code = "speaker_in_use" if in_use else event.code
+        known, held.error = held.error == code, code
         if held.again_at <= self._clock():
             held.again_at = self._clock() + _step(SPEAKER_AGAIN_S, held.tries)
         if known:
             return None
-        self._stage.emit(api.SpeakerChanged(held.used, event.code))
-        return event
+        self._stage.emit(api.SpeakerChanged(held.used, code))
+        return replace(event, code=code)
 
     # ---- which one
     def _chosen(self, kind: Kind, held: _Held) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vidconf.engine import api, sources, voice
 from vidconf.engine.alsa import prepare_alsa
-from vidconf.engine.device_follow import DeviceFollower
+from vidconf.engine.device_follow import SOURCES, DeviceFollower
 from vidconf.engine.device_listings import Kind, is_device
 from vidconf.engine.device_watch import DeviceWatch
 from vidconf.engine.event_queue import EventQueue
@@ -66,8 +66,8 @@ class LocalEngine:
                     self._session.handle(command)
                 case api.ListScreens(except_pid):
                     self._screens.look(except_pid)
-                case api.OpenSource(device=device):
-                    if is_device(device):
+                case api.OpenSource(source=source, device=device):
+                    if source in SOURCES and is_device(device):
                         self._watched().start()
                     self._session.handle(self._following().open(command))
                 case api.SelectSpeaker(device):

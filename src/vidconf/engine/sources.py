@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import av
 
 from vidconf.engine import pulse
-from vidconf.engine.alsa import in_turn, pcm_names, prepare_alsa
+from vidconf.engine.alsa import in_turn, pcm_names, prepare_alsa, refusal
 from vidconf.engine.api import find_device
 from vidconf.engine.cameras import open_camera
 from vidconf.engine.device_listings import FILE_SUFFIXES, IMAGE_SUFFIXES, LISTED, avfoundation_devices, dshow_devices
@@ -148,11 +148,12 @@ def _open_alsa(device: str) -> Any:
     for name in pcm_names(device):
         try:
             with in_turn():
+                # FFmpeg would wait for a card that another program has, and say EIO for whatever ALSA says
+                if not name.startswith(("pulse", "pipewire")) and (why := refusal(name)) in (errno.EBUSY, errno.EACCES, errno.EPERM):
+                    raise SourceError("device_in_use" if why == errno.EBUSY else "no_permission", name)
                 return av.open(name, format="alsa", options={"sample_rate": "48000", "channels": "1"}, timeout=OPENS_S)
         except (av.FFmpegError, OSError) as error:
             problem = error
-            if getattr(error, "errno", 0) in (errno.EBUSY, errno.EACCES, errno.EPERM):
-                break
     if getattr(problem, "errno", 0) in (errno.EIO, errno.ECONNREFUSED, errno.ENOENT):
         # FFmpeg says EIO for whatever ALSA could not open
         raise SourceError("no_device" if device == "default" else "not_found", str(problem)) from problem

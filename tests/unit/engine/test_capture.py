@@ -15,7 +15,7 @@ import av
 import pytest
 from unit.engine.media import film, tone
 
-from vidconf.engine import cameras, capture, sources
+from vidconf.engine import alsa, cameras, capture, sources
 from vidconf.engine.api import Device
 from vidconf.engine.capture import BLOCK_BYTES, MicrophoneCapture, VideoCapture, fitted
 from vidconf.engine.sound import level
@@ -242,6 +242,26 @@ def test_what_the_system_says_becomes_a_code(monkeypatch: pytest.MonkeyPatch, nu
     with pytest.raises(SourceError) as raised:
         open_source("default", "video", 640, 360, 30)
     assert raised.value.code == code
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EBUSY, "device_in_use"), (errno.EACCES, "no_permission"), (errno.ENOENT, "not_found"), (0, "not_found")])
+def test_of_a_microphone_alsa_itself_is_asked_why(monkeypatch: pytest.MonkeyPatch, number: int, code: str) -> None:
+    """FFmpeg says EIO for all."""
+    monkeypatch.setattr(sources, "refusal", lambda name: number)
+    with pytest.raises(SourceError) as raised:
+        open_source("alsa:no such card", "audio", 0, 0, 0)
+    assert raised.value.code == code
+
+
+def test_alsa_says_why_a_microphone_does_not_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alsa.prepare_alsa()
+    if not Path(alsa.CONFIG).is_file():
+        pytest.skip("needs ALSA's configuration: apt install libasound2-data")
+    assert alsa.refusal("null") == 0
+    assert alsa.refusal("no such card") == errno.ENOENT
+    monkeypatch.setenv("PULSE_SERVER", f"unix:{tmp_path}/none")
+    if alsa.has_plugin("pulse"):
+        assert alsa.refusal("pulse") == errno.ECONNREFUSED
 
 
 def test_names_of_devices_are_not_taken_for_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -351,6 +352,14 @@ def test_without_any_it_is_said_once_and_tried_again_until_there_is_one() -> Non
     m.plug(SPEAKERS)
     m.wait(SPEAKER_OPENS_S)
     assert m.of(SpeakerChanged)[-1] == SpeakerChanged("default")
+
+
+def test_a_loudspeaker_that_another_program_has_is_said_to_be_in_use() -> None:
+    m = Machine(SPEAKERS, speaker="default")
+    m.list()
+    m.said(api.Failed("no_speaker", str(OSError(errno.EBUSY, "Device or resource busy"))))
+    assert m.of(api.Failed) == [api.Failed("speaker_in_use", "[Errno 16] Device or resource busy")]
+    assert m.of(SpeakerChanged) == [SpeakerChanged("default", "speaker_in_use")]
 
 
 def test_no_loudspeaker_chosen_is_none_however_many_there_are() -> None:
