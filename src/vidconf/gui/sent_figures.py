@@ -38,7 +38,7 @@ class SentFigures:
 
     def lines(self, name: str) -> list[tuple[str, ...]]:
         """The camera first; of each picture the largest size first. `name` is one's own."""
-        found = []
+        found: list[tuple[str, ...]] = []
         for source in sorted(self._sent, key=str):
             entry = self._sent[source]
             what = words.text(f"statistics.{source}") if words.has(f"statistics.{source}") else str(source)
