@@ -139,6 +139,20 @@ def test_a_camera_that_is_switched_off_disappears_at_once(make: MakeHouse, qtbot
     qtbot.waitUntil(lambda: shows(house, "p2", colour))
 
 
+def test_a_picture_that_the_line_does_not_carry_stands_still_and_says_why(make: MakeHouse, qtbot: QtBot) -> None:
+    house = make(room(3))
+    house.films.write()
+    colour = Films.colours("cam2")[0]
+    qtbot.waitUntil(lambda: shows(house, "p2", colour))
+    house.said(api.TrackHeldBack("cam2", True))
+    assert shows(house, "p2", colour), "the last one stays"
+    tile = house.tile("p2")
+    assert tile.accessibleName().endswith("tạm dừng hình vì mạng yếu")
+    assert "Mạng yếu: tạm dừng hình" in tile.toolTip()
+    house.said(api.TrackHeldBack("cam2", False))
+    assert "tạm dừng" not in tile.accessibleName()
+
+
 def test_ones_own_camera_follows_its_source(make: MakeHouse, qtbot: QtBot) -> None:
     house = make(room(3))
     house.films.write()

@@ -208,6 +208,15 @@ def test_ones_own_screen_is_not_shown_in_itself() -> None:
     assert keys(follow(window)[0])[0] == PAGE + OWN_SHARE
 
 
+def test_a_page_that_the_line_does_not_carry_says_so() -> None:
+    state = room(4, shares=(2,))
+    held = replace(state.tracks["page2"], held_back=True, ring="r2")
+    shown = of(replace(state, tracks={**state.tracks, "page2": held}), PAGE + "page2")
+    assert (shown.held_back, shown.paused, shown.picture) == (True, False, True)
+    assert said.sharing(shown).endswith("tạm dừng vì mạng yếu")
+    assert said.accessible(shown).endswith("tạm dừng vì mạng yếu")
+
+
 def test_ones_own_page_that_is_paused_is_still_there() -> None:
     state = room(3)
     paused = replace(state, sources={**state.sources, "screen_share": LocalSource("muted", wanted="muted")})

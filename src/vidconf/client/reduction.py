@@ -232,6 +232,8 @@ def _engine(state: ClientState, change: c.EngineSaid) -> ClientState:
             return replace(state, tracks={id_: held for id_, held in state.tracks.items() if id_ != track})
         case api.TrackMuted(track=track, muted=muted):
             return _put_track(state, track, muted=muted)
+        case api.TrackHeldBack(track=track, held_back=held_back):
+            return _put_track(state, track, held_back=held_back)
         case api.FirstFrame(track=track):
             return _put_track(state, track, first_frame=True)
         case api.RingOpened(track=track, ring=ring):

@@ -60,6 +60,8 @@ class TrackView:
     muted: bool = False
     ring: str | None = None
     first_frame: bool = False
+    held_back: bool = False
+    """The server sends no pictures of it: our line does not carry them."""
 
 
 @dataclass(frozen=True, slots=True)

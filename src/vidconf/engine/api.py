@@ -190,6 +190,14 @@ class TrackMuted:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackHeldBack:
+    """The server sends no pictures of a track because our line does not carry them; or it does again."""
+
+    track: str
+    held_back: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FirstFrame:
     """First decoded picture, or first sound played, of a track."""
 
@@ -386,6 +394,7 @@ EngineEvent = (
     | TrackAdded
     | TrackRemoved
     | TrackMuted
+    | TrackHeldBack
     | FirstFrame
     | RingOpened
     | RingClosed

@@ -356,6 +356,10 @@ class Session:
                     identity = self.identity if update.participant_sid == self._own_sid else participant.identity if participant else ""
                     if identity:
                         self.emit(api.Quality(identity, _QUALITIES.get(update.quality, "good")))
+            case "stream_state_update":
+                for said in message.stream_state_update.stream_states:
+                    if (held := self._subscriptions.get(said.track_sid)) is not None:
+                        held.set_held_back(said.state == rtc.StreamState.PAUSED)
             case "refresh_token":
                 self.stay.take_token(message.refresh_token)
 

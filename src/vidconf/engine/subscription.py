@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
-from vidconf.engine.api import EngineEvent, FirstFrame, Source, WatchTrack
+from vidconf.engine.api import EngineEvent, FirstFrame, Source, TrackHeldBack, WatchTrack
 from vidconf.engine.audio_stream import AudioStream
 from vidconf.engine.decoders import DecoderPool
 from vidconf.engine.playout import Playout
@@ -63,6 +63,8 @@ class Subscription:
         self.identity = ""
         self.source: Source = "microphone" if kind == "audio" else "camera"
         self.muted = False
+        self.held_back = False
+        """The server sends none of it, because our line does not carry it."""
         self.announced = False
         self.since = time.monotonic()
         self.plis = self.unknown_payloads = 0
@@ -114,6 +116,7 @@ class Subscription:
         self._totals["octets"] += counts.octets
         self._totals["nacks"] += self._in.nack.asked
         self._in = None
+        self.set_held_back(False)
         if self.video is not None:
             self.video.end()
 
@@ -186,7 +189,7 @@ class Subscription:
             return
         if now >= incoming.nack.next_due:
             self._ask(incoming, now)
-        if self.video is not None and not self.muted and incoming.statistics.packets:
+        if self.video is not None and not self.muted and not self.held_back and incoming.statistics.packets:
             self.video.tick(now, rtt_s)
 
     def _ask(self, incoming: _Incoming, now: float) -> None:
@@ -218,6 +221,15 @@ class Subscription:
         self.muted = muted
         if muted and self.video is not None:
             self.video.pause()
+
+    def set_held_back(self, held_back: bool) -> None:
+        """The server's word. The last picture stays; that no other comes is no freeze."""
+        if held_back == self.held_back:
+            return
+        self.held_back = held_back
+        if held_back and self.video is not None:
+            self.video.hold_back()
+        self.owner.emit(TrackHeldBack(self.sid, held_back))
 
     def _first(self) -> None:
         if self.first_at is None and not self._closed:

@@ -149,6 +149,10 @@ class VideoReceiver:
     def pause(self) -> None:
         """Pictures stop on purpose (muted): the gap that follows says nothing, and what was seen before is not to be seen again."""
         self._kept = None
+        self.hold_back()
+
+    def hold_back(self) -> None:
+        """Pictures stop because our line does not carry them: as with `pause`, but what was seen may be seen again."""
         self.timing.pause()
         self.render.pause()
         self.shown_point = None

@@ -61,6 +61,21 @@ async def test_tracks_come_mute_and_go(told: Told) -> None:
     assert told.update(person("PA_1", "ann", state=State.DISCONNECTED, version=4)) == [api.TrackRemoved("TR_A")]
 
 
+async def test_pictures_that_our_line_does_not_carry_are_told_of(told: Told) -> None:
+    told.update(person("PA_1", "ann", track("TR_V")))
+
+    def says(state: Any, sid: str = "TR_V") -> list[api.EngineEvent]:
+        told.events.clear()
+        info = rtc.StreamStateInfo(participant_sid="PA_1", track_sid=sid, state=state)
+        told.session.on_message(rtc.SignalResponse(stream_state_update=rtc.StreamStateUpdate(stream_states=[info])))
+        return list(told.events)
+
+    assert says(rtc.StreamState.PAUSED) == [api.TrackHeldBack("TR_V", True)]
+    assert says(rtc.StreamState.PAUSED) == []
+    assert says(rtc.StreamState.PAUSED, "TR_none") == []
+    assert says(rtc.StreamState.ACTIVE) == [api.TrackHeldBack("TR_V", False)]
+
+
 async def test_oneself_is_nobody_else(told: Told) -> None:
     assert told.update(person("PA_me", "me", track("TR_1")), person("PA_old", "me", track("TR_2"))) == []
 

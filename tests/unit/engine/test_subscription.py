@@ -198,6 +198,31 @@ async def test_hidden_shown_hidden(owner: Owner) -> None:
     subscription.watch(api.WatchTrack("TR_1", 80, 60))
 
 
+async def test_held_back_for_want_of_a_line_is_no_freeze_and_ends_with_the_connection(owner: Owner) -> None:
+    subscription, film = Subscription(owner, "TR_1", "video", decode_unwatched=True), Film()
+    subscription.bind(VIDEO, owner.send)
+    for _ in range(8):
+        feed(subscription, film.frame())
+        await asyncio.sleep(0.01)
+    assert await settled(lambda: pictures(subscription).timing.frames == 8)
+    subscription.set_held_back(True)
+    lost, *rest = film.frame(size=300)
+    feed(subscription, rest)
+    await asyncio.sleep(0.4)
+    for k in range(200):
+        subscription.tick(time.monotonic() + 0.02 * k, 0.05)
+    assert not any(isinstance(p, Pli) for p in owner.sent), "it asks for no keyframe of what does not come"
+    subscription.set_held_back(False)
+    feed(subscription, film.frame(keyframe=True))
+    assert await settled(lambda: pictures(subscription).timing.frames > 8)
+    assert pictures(subscription).timing.freezes == 0
+    subscription.set_held_back(True)
+    subscription.unbind()
+    held = [e for e in owner.events if isinstance(e, api.TrackHeldBack)]
+    assert [e.held_back for e in held] == [True, False, True, False]
+    subscription.close()
+
+
 async def test_sound_is_played(owner: Owner) -> None:
     subscription, encoder = Subscription(owner, "TR_2", "audio", decode_unwatched=True), OpusEncoder()
     subscription.bind(AUDIO, owner.send)

@@ -29,6 +29,8 @@ def badge(content: Content) -> str:
 def marks(content: Content) -> list[tuple[str, str, str]]:
     """(symbol, words, the short of it) of each mark, the weightiest first."""
     found: list[tuple[str, str, str]] = []
+    if content.held_back:
+        found.append(("network_off!", words.text("stage.held_back"), ""))
     if content.paused:
         found.append(("pause", words.text("stage.paused"), ""))
     if content.hand:
@@ -49,19 +51,28 @@ def marks(content: Content) -> list[tuple[str, str, str]]:
 def sharing(content: Content) -> str:
     """Who shares, above the page."""
     page = words.text("stage.sharing_own") if content.own else words.text("stage.sharing", name=content.name)
-    return words.text("stage.page_paused", page=page) if content.paused else page
+    return _stands_still(content, page)
+
+
+def _stands_still(content: Content, page: str) -> str:
+    """A page in words, and why its picture stands still where it does."""
+    if content.paused:
+        return words.text("stage.page_paused", page=page)
+    return words.text("stage.page_held_back", page=page) if content.held_back else page
 
 
 def accessible(content: Content) -> str:
     """`Lê Thu Hà, Chủ trì, mic bật, đang phát biểu`."""
     if content.kind == "page":
         page = words.text("stage.page_own") if content.own else words.text("stage.page", name=content.name)
-        return words.text("stage.page_paused", page=page) if content.paused else page
+        return _stands_still(content, page)
     parts = [name(content), badge(content), words.text("stage.said.mic_on" if content.microphone == "on" else "stage.said.mic_off")]
     if content.speaking:
         parts.append(words.text("stage.said.speaking"))
     if not content.picture:
         parts.append(words.text("stage.said.camera_off"))
+    if content.held_back:
+        parts.append(words.text("stage.said.held_back"))
     if content.hand:
         parts.append(words.text("stage.said.hand", number=content.hand))
     if content.network:

@@ -88,6 +88,8 @@ class Content:
     spotlight: bool = False
     looks_like: bool = False
     """Another person in the room has a name that looks the same."""
+    held_back: bool = False
+    """Its picture stands still because our line does not carry it."""
     pending: bool = False
     """Something was asked of it and is not yet answered."""
     paused: bool = False
@@ -223,7 +225,7 @@ def content(state: ClientState, key: str, choice: Choice) -> Content | None:
         mirrored=own, own=own, position=person.position, unit=person.unit, badge=_badge(person), microphone=microphone,
         speaking=microphone == "on" and any(who == key for who, _ in state.speaking), hand=meeting.hand_position(key) or 0,
         network=_network(state, person, own), pinned=choice.pinned == key, spotlight=meeting.spotlight == key,
-        looks_like=_looks_like(state, person), pending=any(who == key for _, who in state.pending),
+        looks_like=_looks_like(state, person), pending=any(who == key for _, who in state.pending), held_back=on and _held_back(state, track),
     )  # fmt: skip
 
 
@@ -238,7 +240,12 @@ def _page(state: ClientState, key: str) -> Content | None:
         return None
     paused = state.sources.get("screen_share", LocalSource()).state == "muted" if own else view is not None and view.muted
     last = not paused or (view is not None and view.ring is not None)     # who came during the pause has seen none
-    return Content(key, "page", person.id, person.name, track=track, picture=last, fill=False, own=own, paused=paused)
+    return Content(key, "page", person.id, person.name, track=track, picture=last, fill=False, own=own, paused=paused, held_back=_held_back(state, track))
+
+
+def _held_back(state: ClientState, track: str | None) -> bool:
+    view = state.tracks.get(track or "")
+    return view is not None and view.held_back
 
 
 def _newest(state: ClientState, participant: str, source: str) -> TrackView | None:
