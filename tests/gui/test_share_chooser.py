@@ -253,6 +253,9 @@ def test_the_bar_says_what_is_seen_pauses_and_stops(window: Window, store: Store
     assert bar.pause.text() == "Tiếp tục"
     bar.pause.click()
     assert actions.named("pause_share")[-1] == {"paused": False}
+    assert bar.pause.toolTip().endswith("(Ctrl+Alt+B)")
+    page.on_shortcut("pause_share")
+    assert [call["paused"] for call in actions.named("pause_share")] == [True, False, False]
     hidden = api.SharedArea("window:7", 0, 0, 9, 9, False)
     sharing(store, ShareView("window:7", "Dự thảo", area=hidden))
     assert bar._text.text() == "Cửa sổ Dự thảo đang thu nhỏ, mọi người thấy hình cuối cùng của nó"
@@ -262,6 +265,10 @@ def test_the_bar_says_what_is_seen_pauses_and_stops(window: Window, store: Store
     assert actions.names()[-1] == "stop_share"
     page.toolbar.share.click()
     assert actions.names()[-1] == "stop_share"
+    sharing(store, ShareView(), "off")
+    actions.forget()
+    page.on_shortcut("pause_share")
+    assert actions.names() == []
 
 
 def test_the_frame_is_around_what_is_seen_and_only_then(window: Window, store: Store) -> None:

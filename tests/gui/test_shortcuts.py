@@ -182,7 +182,7 @@ def test_microphone_and_camera_wherever_there_are_some(window: Window, actions: 
 def test_where_there_is_no_meeting_they_do_nothing(window: Window, actions: RecordingActions) -> None:
     made = window(states.home())
     actions.forget()
-    for id_ in ("microphone", "camera", "hand", "admit", "leave", "talk", "share", "people", "chat", "view", "toolbar", "next_pane"):
+    for id_ in ("microphone", "camera", "hand", "admit", "leave", "talk", "share", "pause_share", "people", "chat", "view", "toolbar", "next_pane"):
         made.on_shortcut(id_)
     assert actions.names() == []
     assert made._sheet is None

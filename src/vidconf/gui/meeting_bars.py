@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from vidconf import words
 from vidconf.client.state import ClientState, LocalSource
+from vidconf.gui import shortcuts
 from vidconf.gui.own_sources import trouble
 from vidconf.gui.painted import FloorClock
 from vidconf.gui.panels.moderation import leads
@@ -126,7 +127,7 @@ class SharingBar(QFrame):
         self.setProperty("tone", "accent")
         self.do, self._source = actions, LocalSource()
         self._text = mark(Text("", wrap=True), ink="accent")
-        self.pause = button("", "", "pause", do=self._turn_pause)
+        self.pause = button("", "", "pause", do=self.turn_pause)
         self.stop = button(words.text("toolbar.share.stop"), "", "share_screen_stop", do=actions.stop_share)
         self._sign = glyph("share_screen!", T["accent_text"])
         pack(QHBoxLayout(self), self._sign, (self._text, 1), self.pause, self.stop, gap=10, margins=(14, 4, 6, 4))
@@ -137,15 +138,17 @@ class SharingBar(QFrame):
         self._source = state.sources.get("screen_share", LocalSource())
         if self._source.state != "off":
             self._text.setText(sharing_line(state))
-            show_pause(self.pause, self._source)
+            show_pause(self.pause, self._source, shortcuts.shown("pause_share"))
             tone = "accent" if self._source.state == "on" else "warn"
             mark(self, tone=tone)
             mark(self._text, ink=tone)
             set_glyph(self._sign, "share_screen!", T[f"{tone}_text"])
         self.setVisible(self._source.state != "off")
 
-    def _turn_pause(self) -> None:
-        self.do.pause_share(self._source.wanted == "on")
+    def turn_pause(self) -> None:
+        """Pause, or resume; while nothing is shared there is nothing to do."""
+        if self._source.state != "off":
+            self.do.pause_share(self._source.wanted == "on")
 
 
 class FloorBar(QFrame):

@@ -293,6 +293,8 @@ class MeetingPage(Page):
                 self._set_mode(self.top.next_mode())
             case "share":
                 self._turn_share()
+            case "pause_share":
+                self.bars.sharing.turn_pause()
             case "next_pane":
                 self._next_pane()
             case "toolbar":

@@ -29,7 +29,7 @@ def sharing_line(state: ClientState) -> str:
     return words.text("bar.sharing_sound", text=line) if share.sound else line
 
 
-def show_pause(made: QPushButton, source: LocalSource) -> None:
-    """A button that pauses what is seen, or resumes it."""
+def show_pause(made: QPushButton, source: LocalSource, key: str = "") -> None:
+    """A button that pauses what is seen, or resumes it; `key` does the same."""
     word, symbol = ("bar.resume", "play") if source.wanted == "muted" else ("bar.pause", "pause")
-    set_button(made, words.text(word), symbol, "pending" if source.pending else "", words.text(f"{word}.tip"))
+    set_button(made, words.text(word), symbol, "pending" if source.pending else "", words.text(f"{word}.tip") + (f" ({key})" if key else ""))

@@ -38,6 +38,7 @@ TABLE: tuple[Shortcut, ...] = (
     Shortcut("talk", "Space", "own", held=True),
     Shortcut("hand", "Ctrl+Alt+H", "own"),
     Shortcut("share", "Ctrl+Alt+S", "own"),
+    Shortcut("pause_share", "Ctrl+Alt+B", "own"),
     Shortcut("people", "Ctrl+Alt+P", "meeting"),
     Shortcut("chat", "Ctrl+Alt+C", "meeting"),
     Shortcut("admit", "Ctrl+Alt+Y", "meeting"),
