@@ -14,10 +14,12 @@ import time
 from typing import Any
 
 from vidconf.engine.alsa import in_turn, pcm_names, prepare_alsa, wheels_libraries
-from vidconf.engine.codecs.opus import RATE_HZ
+from vidconf.engine.codecs.opus import BLOCK, RATE_HZ
 
 _PLAYBACK, _NONBLOCK, _S16_LE, _INTERLEAVED = 0, 1, 2, 3
+_PREPARED = 2
 _WAIT_MS = 100
+LEAST_WAIT_S = 0.001
 STUCK_AFTER_S = 6.0
 """A card that takes nothing for so long is given up."""
 
@@ -29,6 +31,7 @@ class AlsaOutput:
         prepare_alsa()
         self._alsa = _library()
         self._pcm = ctypes.c_void_p()
+        self._ahead, self._buffer = round(latency_s * RATE_HZ), 0
         problem = 0
         for name in pcm_names(device):
             with in_turn():
@@ -44,9 +47,39 @@ class AlsaOutput:
         if problem < 0:
             return problem
         problem = int(self._alsa.snd_pcm_set_params(self._pcm, _S16_LE, _INTERLEAVED, 1, RATE_HZ, 1, round(latency_s * 1e6)))
+        buffer, period = ctypes.c_ulong(), ctypes.c_ulong()
+        if problem >= 0:
+            problem = int(self._alsa.snd_pcm_get_params(self._pcm, ctypes.byref(buffer), ctypes.byref(period)))
+        self._buffer = buffer.value
         if problem < 0:
             self.close()
         return problem
+
+    def wait(self) -> None:
+        """Returns when less than `latency_s` less a block is still to be played: also of a card whose buffer cannot be made so small.
+        Raises OSError when the card is gone or stuck."""
+        begun = time.monotonic()
+        while True:
+            free = int(self._alsa.snd_pcm_avail_update(self._pcm))
+            if free < 0 or free >= self._buffer:
+                # nothing left: the first block, or the machine was busy for too long, or (ALSA's `null`) nothing is ever kept
+                if free < 0:
+                    self._recover(free)
+                return
+            room = self._ahead - (self._buffer - free)
+            if room >= BLOCK or free >= self._buffer - BLOCK // 2:
+                return
+            if int(self._alsa.snd_pcm_state(self._pcm)) == _PREPARED:
+                self._alsa.snd_pcm_start(self._pcm)     # it would wait for a full buffer
+            if time.monotonic() - begun > STUCK_AFTER_S:
+                raise OSError(errno.ETIMEDOUT, "it takes no sound")
+            time.sleep(max(LEAST_WAIT_S, (BLOCK - room) / RATE_HZ))
+
+    def _recover(self, problem: int) -> None:
+        """It ran dry, or the machine slept: it starts anew."""
+        problem = int(self._alsa.snd_pcm_recover(self._pcm, problem, 1))
+        if problem < 0:
+            raise self._error(problem)
 
     def write(self, pcm: bytes) -> None:
         """Returns when all of it is taken. Raises OSError when the card is gone or stuck."""
@@ -59,10 +92,7 @@ class AlsaOutput:
             if result in (0, -errno.EAGAIN):
                 result = int(self._alsa.snd_pcm_wait(self._pcm, _WAIT_MS))
             if result < 0:
-                # it ran dry, or the machine slept: it starts anew
-                problem = int(self._alsa.snd_pcm_recover(self._pcm, result, 1))
-                if problem < 0:
-                    raise self._error(problem)
+                self._recover(result)
             if time.monotonic() - taken_at > STUCK_AFTER_S:
                 raise OSError(errno.ETIMEDOUT, "it takes no sound")
 
@@ -92,6 +122,9 @@ def _library() -> Any:
     alsa.snd_pcm_set_params.argtypes = [pcm, number, number, unsigned, unsigned, number, unsigned]
     alsa.snd_pcm_writei.argtypes, alsa.snd_pcm_writei.restype = [pcm, ctypes.c_char_p, ctypes.c_ulong], ctypes.c_long
     alsa.snd_pcm_wait.argtypes = [pcm, number]
+    alsa.snd_pcm_get_params.argtypes = [pcm, ctypes.POINTER(ctypes.c_ulong), ctypes.POINTER(ctypes.c_ulong)]
+    alsa.snd_pcm_avail_update.argtypes, alsa.snd_pcm_avail_update.restype = [pcm], ctypes.c_long
+    alsa.snd_pcm_state.argtypes = alsa.snd_pcm_start.argtypes = [pcm]
     alsa.snd_pcm_recover.argtypes = [pcm, number, number]
     alsa.snd_pcm_close.argtypes = [pcm]
     alsa.snd_strerror.argtypes, alsa.snd_strerror.restype = [number], ctypes.c_char_p

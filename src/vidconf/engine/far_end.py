@@ -28,11 +28,15 @@ AHEAD_S = 0.03
 for longer, so the echo still comes after it."""
 SILENT_S = 0.5
 """Nothing written for so long: nothing is played."""
+GAP_S, SURE_S = 0.008, 0.5
+"""Of what comes later by so much, and for so long, no thread was late: the card had nothing to play for a moment."""
+FILLS_S = 0.25
+"""In the beginning a card takes more than it plays, until its buffer is full: what it takes then says nothing of its clock."""
 SETTLES_S, SETTLES_FIRST_S = 4.0, 0.25
 """Time constant with which reading follows the clocks, after a while and in the beginning."""
 FASTEST = 500e-6
-SLIP = 960
-"""Samples by which reading may be off before it begins anew: AEC3 looks for its delay again then."""
+SLIP = 288
+"""Samples by which reading may be off before it jumps: after a gap the echo then is where AEC3 had found it before."""
 TAPS = 32
 
 
@@ -43,20 +47,20 @@ class FarEnd:
         self._lock = threading.Lock()
         self._kept = bytearray(2 * KEPT)
         self._written = 0
-        self._clock = SampleClock(RATE_HZ)
+        self._clock = self._new_clock()
         self._begun = 0
         """Sample with which the present clock began: before it another device, or a pause."""
         self._last_at = -SILENT_S
         self._position: float | None = None
-        self._since = 0.0
-        self.restarts = self.late = 0
-        """For reports: how often reading began anew, and how many samples had not been written in time."""
+        self._since = self._full_at = 0.0
+        self.gaps = self.restarts = self.late = 0
+        """How often the card had nothing to play; how often reading jumped, and how many samples had not been written in time."""
 
     def played(self, pcm: bytes, at: float) -> None:
         """48 kHz mono s16 that the card took at `at` (monotonic seconds)."""
         with self._lock:
             if at - self._last_at > SILENT_S:
-                self._clock, self._begun = SampleClock(RATE_HZ), self._written
+                self._clock, self._begun, self._full_at = self._new_clock(), self._written, at + FILLS_S
             self._last_at = at
             pcm = pcm[-2 * KEPT :]
             begin = 2 * (self._written % KEPT)
@@ -64,16 +68,22 @@ class FarEnd:
             self._kept[begin : begin + first] = pcm[:first]
             self._kept[: len(pcm) - first] = pcm[first:]
             self._written += len(pcm) // 2
-            self._clock.note(self._written - self._begun, at)
+            if at >= self._full_at:
+                self._clock.note(self._written - self._begun, at)
+                self.gaps += self._clock.jumped_s > 0
+
+    @staticmethod
+    def _new_clock() -> SampleClock:
+        return SampleClock(RATE_HZ, window_s=SURE_S, jump_s=GAP_S)
 
     def take(self, at: float, samples: int) -> Any:
         """What was written AHEAD_S before the microphone's block that began at `at`: int16 in numpy's array. Needs numpy."""
         assert np is not None
         with self._lock:
-            if not self._clock.running or at - self._last_at > SILENT_S:
+            wanted = self._wanted(at)
+            if wanted is None:
                 self._position = None
                 return np.zeros(samples, np.int16)
-            wanted = self._begun + self._clock.count_at(at - AHEAD_S)
             if self._position is None or abs(wanted - self._position) > SLIP:
                 self._position, self._since = wanted, at
                 self.restarts += 1
@@ -85,6 +95,14 @@ class FarEnd:
             raw = self._read(first - TAPS // 2 + 1, samples + TAPS - 1)
             self.late += max(0, min(samples, first + samples - self._written))
         return _between(raw, begin - first, self._position - first - samples)
+
+    def _wanted(self, at: float) -> float | None:
+        """The sample to read for the microphone's `at`; None: nothing is played."""
+        if at - self._last_at > SILENT_S:
+            return None
+        if not self._clock.running:
+            return self._position       # as before, till the clock is known again
+        return self._begun + self._clock.count_at(at - AHEAD_S)
 
     def _read(self, first: int, count: int) -> Any:
         """Samples `first` … as float32; silence where nothing is (yet, any more)."""

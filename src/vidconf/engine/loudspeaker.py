@@ -1,6 +1,6 @@
 """Where the mix goes, block by block: a sound card, or nobody. Whoever writes is paced by it.
 
-`write` on the playout's thread; a sound card has a thread of its own, so that one which hangs stops neither the mixing nor a
+`wait` until a block is wanted, make it, `write` it: so it lies in the card's buffer and nowhere before it. `wait` and `write` on the playout's thread; a sound card has a thread of its own, so that one which hangs stops neither the mixing nor a
 recording of it. At the process's end the cards are given back in order, as far as they let one.
 """
 
@@ -24,8 +24,11 @@ log = logging.getLogger("vidconf.playout")
 
 BLOCK_S = BLOCK / RATE_HZ
 MAX_LATE_S = 0.3
-LATENCY_S = 0.06
-"""Sound the card is given ahead: what a busy machine may be late by without being heard."""
+LATENCIES_S = (0.05, 0.07, 0.1, 0.15)
+"""Sound the card is given ahead, a block of it just made: what a busy machine may be late by without being heard. More where that is
+not enough, for a while."""
+DRY, DRY_WITHIN_S, CALM_S = 2, 30.0, 1800.0
+"""So many gaps in so long, and the next of LATENCIES_S; back after so long without one."""
 QUEUE = 2
 PATIENCE_S = 0.1
 """A card that takes nothing for so long is left behind: blocks for it are dropped in real time …"""
@@ -40,14 +43,17 @@ LAST_WORDS_S = 1.0
 class Output(Protocol):
     """A sound card, open. One thread's; each call may block. `write` raises OSError."""
 
+    def wait(self) -> None:
+        """Returns when the next block can be written at once. Raises OSError."""
+
     def write(self, pcm: bytes) -> None: ...
 
     def close(self) -> None: ...
 
 
-def open_output(device: str) -> Output:
+def open_output(device: str, latency_s: float) -> Output:
     """Raises OSError."""
-    return AlsaOutput(device, LATENCY_S) if sys.platform == "linux" else PortAudioOutput(device, LATENCY_S)
+    return AlsaOutput(device, latency_s) if sys.platform == "linux" else PortAudioOutput(device, latency_s)
 
 
 class NoLoudspeaker:
@@ -57,6 +63,9 @@ class NoLoudspeaker:
 
     def __init__(self) -> None:
         self._due = time.monotonic()
+
+    def wait(self) -> None:
+        """A block is always welcome."""
 
     def write(self, pcm: bytes) -> None:
         """Returns when the next block is due."""
@@ -74,24 +83,29 @@ class NoLoudspeaker:
 class Loudspeaker:
     """One of `Devices.speakers`, by id, or `default`. It opens on its thread; what is wrong with it comes out of `write`."""
 
-    latency_s = LATENCY_S + QUEUE * BLOCK_S
-    """From a block's making to its first sample in the air, the card's own converters left out."""
-
     def __init__(self, device: str, far: FarEnd | None = None) -> None:
         """`far` is told what the card took, when it took it."""
-        self._far = far
+        self._far = far or FarEnd()
+        self.latency_s = LATENCIES_S[0] - BLOCK_S
+        """From a block's making to its first sample in the air, the card's own converters left out."""
         self.dropped = 0
         self.opened = False
         self._device = device
         self._blocks: list[bytes] = []
         self._changed = threading.Condition()
-        self._taken_at = time.monotonic()
-        self._behind = False
+        self._taken_at = self._played_until = time.monotonic()
+        self._behind = self._wants = False
         self._error: str | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="loudspeaker", daemon=True)
         _cards.add(self)
         self._thread.start()
+
+    def wait(self) -> None:
+        """Returns when the card wants a block, or has had time enough; what is wrong with it comes out of `write`."""
+        with self._changed:
+            if not self._behind:
+                self._behind = not self._changed.wait_for(lambda: self._wants or self._error, PATIENCE_S)
 
     def write(self, pcm: bytes) -> None:
         """Returns when the card has room, or has had time enough. Raises OSError when it cannot be used (any more)."""
@@ -102,8 +116,6 @@ class Loudspeaker:
                 self.dropped += 1
                 if time.monotonic() - self._taken_at > DEAD_AFTER_S:
                     self._error = "it takes no sound"
-            else:
-                self._behind = False
             if self._error:
                 raise OSError(self._error)
             self._blocks.append(pcm)
@@ -120,32 +132,53 @@ class Loudspeaker:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        try:
-            output = open_output(self._device)
-        except Exception as error:      # OSError, or a name that none of the libraries can make sense of
-            self._fail(str(error))
-            return
-        self.opened = True
-        played_until = time.monotonic()
+        step = 0
+        while step >= 0:
+            try:
+                output = open_output(self._device, LATENCIES_S[step])
+            except Exception as error:      # OSError, or a name that none of the libraries can make sense of
+                self._fail(str(error))
+                return
+            self.opened = True
+            self.latency_s = LATENCIES_S[step] - BLOCK_S
+            step = self._play(output, step)
+
+    def _play(self, output: Output, step: int) -> int:
+        """Until it ends (-1), or another of LATENCIES_S would be better."""
+        calm_since = time.monotonic()
+        gaps, seen = 0, self._far.gaps
         try:
             while True:
+                output.wait()
+                now = time.monotonic()
+                if self._far.gaps != seen:
+                    gaps = gaps + 1 if now - calm_since < DRY_WITHIN_S else 1
+                    seen, calm_since = self._far.gaps, now
+                    if gaps >= DRY and step + 1 < len(LATENCIES_S):
+                        log.info("the loudspeaker ran dry %d times: %.0f ms from now on", gaps, 1000 * LATENCIES_S[step + 1])
+                        return step + 1
+                elif step and now - calm_since > CALM_S:
+                    return step - 1
                 with self._changed:
+                    self._wants, self._behind = True, False
+                    self._changed.notify_all()
                     self._changed.wait_for(lambda: self._blocks or self._closed or self._error)
                     if self._closed or self._error:
-                        return
+                        return -1
                     pcm = self._blocks.pop(0)
+                    self._wants = False
                     self._taken_at = time.monotonic()
                     self._changed.notify_all()
                 output.write(pcm)
-                if self._far is not None:
-                    self._far.played(pcm, time.monotonic())
-                played_until = max(played_until + BLOCK_S / FASTEST, time.monotonic())
-                ahead = played_until - time.monotonic() - MAX_AHEAD_S
+                self._far.played(pcm, time.monotonic())
+                self._played_until = max(self._played_until + BLOCK_S / FASTEST, time.monotonic())
+                ahead = self._played_until - time.monotonic() - MAX_AHEAD_S
                 if ahead > 0:
                     with self._changed:
                         self._changed.wait_for(lambda: self._closed or self._error, ahead)
         except OSError as error:
             self._fail(str(error))
+            return -1
         finally:
             output.close()
 

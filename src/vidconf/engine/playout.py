@@ -155,6 +155,7 @@ class Playout:
                     self._changed.clear()
                     sink.close()
                     sink = self._open()
+                sink.wait()
                 self._latency_s = sink.latency_s
                 pcm = self._block()
                 try:

@@ -12,6 +12,7 @@ import errno
 import logging
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,8 @@ from vidconf.engine.device_listings import portaudio_outputs
 
 log = logging.getLogger("vidconf.playout")
 
+POLL_S = 0.003
+STUCK_AFTER_S = 6.0
 TURN_S = 3.0
 """What one waits for another that opens, closes or lists."""
 
@@ -59,6 +62,19 @@ class PortAudioOutput:
             stream.close(ignore_errors=True)
             raise
         return stream
+
+    def wait(self) -> None:
+        """Returns when a block can be written at once. Raises OSError when the card is gone, or takes nothing any more."""
+        try:
+            ends = time.monotonic() + STUCK_AFTER_S
+            while self._stream.write_available < BLOCK:
+                if time.monotonic() > ends:
+                    raise OSError(errno.ETIMEDOUT, "it takes no sound")
+                time.sleep(POLL_S)
+        except OSError:
+            raise
+        except Exception as error:      # PortAudio's own
+            raise OSError(f"PortAudio: {error}") from error
 
     def write(self, pcm: bytes) -> None:
         """Returns when all of it is taken. Raises OSError when the card is gone."""

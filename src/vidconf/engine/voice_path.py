@@ -21,6 +21,8 @@ from vidconf.rtp.sample_clock import SampleClock
 BLOCK_S = BLOCK / RATE_HZ
 LEVEL_BLOCKS = 5
 """Blocks of 20 ms in one `LocalLevel`."""
+LOST_S = 0.02
+"""What the device was late by for a whole second, it has lost."""
 LOUD = 0.01
 """Where nothing tells speech from other sound (a file, no library), this level is speech."""
 
@@ -53,7 +55,7 @@ class VoicePath:
 
     def __init__(self, steering: Steering, far: FarEnd | None, *, is_microphone: bool) -> None:
         self._steering, self._far, self._is_microphone = steering, far, is_microphone
-        self._clock = SampleClock(RATE_HZ)
+        self._clock = SampleClock(RATE_HZ, jump_s=LOST_S)
         self._sample = self._lost = 0
         self._voice: Voice | None = None
         self._encoder: OpusEncoder | None = None

@@ -20,8 +20,9 @@ JUMP_S = 0.06
 class SampleClock:
     """`note` what has come by when; `time_of` and `count_at` then answer on one straight, slowly turning line."""
 
-    def __init__(self, rate_hz: int) -> None:
+    def __init__(self, rate_hz: int, *, window_s: float = WINDOW_S, jump_s: float = JUMP_S) -> None:
         self.rate_hz = rate_hz
+        self._window_s, self._jump_s = window_s, jump_s
         self.jumped_s = 0.0
         """By how much the last `note` moved the line at once: above 0 samples were lost, below 0 what was told first came late."""
         self._offset: float | None = None
@@ -35,7 +36,7 @@ class SampleClock:
         while self._earliest and self._earliest[-1][1] >= offset:
             self._earliest.pop()
         self._earliest.append((at, offset))
-        while self._earliest[0][0] < at - WINDOW_S:
+        while self._earliest[0][0] < at - self._window_s:
             self._earliest.popleft()
         least = self._earliest[0][1]
         self.jumped_s = 0.0
@@ -43,9 +44,9 @@ class SampleClock:
             self._offset, self._since = least, at
         else:
             away = least - self._offset
-            if away < 0 and at - self._since < WINDOW_S:
+            if away < 0 and at - self._since < self._window_s:
                 self._offset = least            # the beginning: nothing has been built on it yet
-            elif abs(away) > JUMP_S:
+            elif abs(away) > self._jump_s:
                 self._offset, self.jumped_s = least, away
             else:
                 room = SLIDE * max(0.0, at - self._last)

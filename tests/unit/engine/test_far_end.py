@@ -52,8 +52,24 @@ def test_it_is_read_where_it_belongs_and_follows_the_drift(ppm: float) -> None:
 def test_a_drift_is_not_saved_up() -> None:
     far = FarEnd()
     run(far, 60, 200.0, 7)
-    assert far.restarts == 1
+    assert far.restarts <= 2, "once to begin, once where its first second was all late"
     assert far.late == 0
+
+
+def test_a_card_that_fills_its_buffer_first_and_one_that_ran_dry() -> None:
+    """Three blocks at once, then in step; after four seconds it has nothing for 15 ms, which no sound server tells us."""
+    far, written, taken = FarEnd(), 0, []
+    for k in range(403):
+        at = 20.0 + max(0, k - 2) * 0.02 + (0.015 if k > 200 else 0.0)
+        far.played(wave(BLOCK, written).tobytes(), at)
+        written += BLOCK
+        taken.append((at, far.take(at - 0.02, BLOCK)))
+    for begin, end in ((20.5, 24.0), (24.8, 28.0)):
+        steady = np.concatenate([block for at, block in taken if begin < at < end])
+        assert np.abs(steady).reshape(-1, 48).max(axis=1).min() > 9000, "no hole"
+        assert np.abs(np.diff(steady.astype(int))).max() < 1600, "no jump: 1 kHz at this level has steps of 1306"
+    assert far.gaps == 1
+    assert far.restarts <= 3
 
 
 def test_nothing_played_is_silence_and_a_pause_begins_anew() -> None:

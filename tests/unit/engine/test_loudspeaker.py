@@ -33,6 +33,9 @@ class Card:
         self.hang, self.hangs, self.broken = threading.Event(), threading.Event(), False
         self.closed = threading.Event()
 
+    def wait(self) -> None:
+        pass
+
     def write(self, pcm: bytes) -> None:
         while self.hang.is_set():
             self.hangs.set()
@@ -49,7 +52,7 @@ class Card:
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> Card:
     card = Card()
-    monkeypatch.setattr(loudspeaker, "open_output", lambda device: card)
+    monkeypatch.setattr(loudspeaker, "open_output", lambda device, latency_s: card)
     monkeypatch.setattr(loudspeaker, "DEAD_AFTER_S", 0.8)
     return card
 
@@ -115,7 +118,7 @@ def test_a_loudspeaker_that_is_closed_before_it_opened_ends(card: Card) -> None:
 def test_a_card_that_hangs_while_it_opens_is_given_up_and_given_back_when_it_wakes(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     wakes = threading.Event()
 
-    def slow(device: str) -> Card:
+    def slow(device: str, latency_s: float) -> Card:
         wakes.wait(30)
         return card
 

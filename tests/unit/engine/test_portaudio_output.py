@@ -29,6 +29,7 @@ class PortAudio:
         self.known, self.plugged = ["speakers"], ["speakers"]
         self.hangs: dict[str, threading.Event] = {}
         self.refuses = ""
+        self.room = 0
 
     def _pass(self, what: str) -> None:
         self.told.append(what)
@@ -70,6 +71,12 @@ class Stream:
 
     def start(self) -> None:
         self._library._pass("start")
+
+    @property
+    def write_available(self) -> int:
+        self._library._pass("write")
+        self._library.room += 240
+        return self._library.room
 
     def write(self, pcm: bytes) -> None:
         self._library._pass("write")
@@ -225,3 +232,14 @@ def test_without_portaudio_there_is_an_error_and_nothing_to_end(monkeypatch: pyt
     with pytest.raises(OSError):
         outputs()
     portaudio_output.end()
+
+
+def test_it_waits_for_room_and_a_card_that_is_gone_says_so(library: PortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = PortAudioOutput("speakers", 0.05)
+    output.wait()
+    assert library.room == 960, "as soon as a block has room"
+    monkeypatch.setattr(portaudio_output, "STUCK_AFTER_S", 0.01)
+    library.room = -1_000_000
+    with pytest.raises(OSError, match="no sound"):
+        output.wait()
+    output.close()
