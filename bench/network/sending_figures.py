@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.network import frame_times
 
 Counts = Sequence[tuple[float, dict[int, dict[str, int]]]]
 """(when, SSRC -> what had gone up by then)."""
-VIDEO, REPAIR = 96, 97
-"""Payload types of VP8 and of its repairs, as both senders have them."""
+VIDEO = 96
+"""Payload type of VP8, as both senders have it."""
 WINDOW_S = 0.5
 SETTLED_S = 5.0
 USED_AFTER_S = 4.0
@@ -37,7 +37,7 @@ class Sent:
         """(when, bits a second of pictures in the WINDOW_S before): what is sent for the first time, headers included."""
         found = []
         for counts in (self.before, self.after):
-            octets = [(at, _octets(streams, VIDEO)) for at, streams in counts]
+            octets = [(at, _pictures(streams)) for at, streams in counts]
             times = [at for at, _ in octets]
             for k, (at, so_far) in enumerate(octets):
                 since = bisect.bisect_left(times, at - WINDOW_S)
@@ -45,14 +45,20 @@ class Sent:
                     found.append((at, 8 * (so_far - octets[since][1]) / (at - times[since])))
         return found
 
-    def sent_bps(self, since: float, until: float, payload_type: int = VIDEO) -> float | None:
-        """Between two moments after `begin`."""
-        inside = [(at, _octets(streams, payload_type)) for at, streams in self.after if self.begin + since <= at <= self.begin + until]
-        return 8 * (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0]) if len(inside) > 1 else None
+    def sent_bps(self, since: float, until: float) -> float | None:
+        """Pictures for the first time, between two moments after `begin`."""
+        return self._bps(_pictures, since, until)
+
+    def again_bps(self, since: float, until: float) -> float | None:
+        """Everything else of video: repairs and padding."""
+        return self._bps(lambda streams: sum(s["octets"] for s in streams.values()) - _pictures(streams), since, until)
 
     def came_bps(self, since: float, until: float) -> float | None:
         """All that reached the SFU of it, repairs too."""
-        inside = [(at, sum(_came(s) for s in streams.values())) for at, streams in self.after if self.begin + since <= at <= self.begin + until]
+        return self._bps(lambda streams: sum(map(_came, streams.values())), since, until)
+
+    def _bps(self, counted: Callable[[dict[int, dict[str, int]]], float], since: float, until: float) -> float | None:
+        inside = [(at, counted(streams)) for at, streams in self.after if self.begin + since <= at <= self.begin + until]
         return 8 * (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0]) if len(inside) > 1 else None
 
     def target_bps(self, since: float, until: float) -> float | None:
@@ -62,7 +68,7 @@ class Sent:
     @property
     def first(self) -> float | None:
         """When the first picture's packet went."""
-        return next((at for at, streams in self.before if _octets(streams, VIDEO)), None)
+        return next((at for at, streams in self.before if _pictures(streams)), None)
 
     def watched(self, since: float, until: float) -> dict[str, float | None]:
         """What the other end saw between two moments after `begin`."""
@@ -77,8 +83,9 @@ class Sent:
         return max((b - a for a, b in itertools.pairwise(inside)), default=None)
 
 
-def _octets(streams: dict[int, dict[str, int]], payload_type: int) -> int:
-    return sum(s["octets"] for s in streams.values() if s["payload_type"] == payload_type)
+def _pictures(streams: dict[int, dict[str, int]]) -> float:
+    """Octets of pictures, less what was sent once more under the same SSRC and what was padding."""
+    return sum(s["octets"] * (1 - (s["repeated"] + s["padding"]) / s["packets"]) for s in streams.values() if s["payload_type"] == VIDEO and s["packets"])
 
 
 def _came(stream: dict[str, int]) -> float:
@@ -109,7 +116,7 @@ def of_loss(sent: Sent) -> dict[str, float | None]:
     until = sent.end - sent.begin
     return {
         "target, Mb/s": _mega(sent.target_bps(SETTLED_S, until)), "pictures, Mb/s": _mega(sent.sent_bps(SETTLED_S, until)),
-        "repairs and padding, Mb/s": _mega(sent.sent_bps(SETTLED_S, until, REPAIR)), **sent.watched(SETTLED_S, until), **_machine(sent),
+        "repairs and padding, Mb/s": _mega(sent.again_bps(SETTLED_S, until)), **sent.watched(SETTLED_S, until), **_machine(sent),
     }  # fmt: skip
 
 

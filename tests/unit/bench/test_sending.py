@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bench.network.sending import rows
-from bench.network.sending_figures import REPAIR, VIDEO, Sent, of_cut, of_free, of_loss, of_narrow
+from bench.network.sending_figures import VIDEO, Sent, of_cut, of_free, of_loss, of_narrow
+
+NONE = {"overflowed": 0, "repeated": 0, "padding": 0}
 
 
 def counts(since: float, until: float, bps: float, start: float = 0.0, lost: int = 0) -> list[tuple[float, dict[int, dict[str, int]]]]:
@@ -15,8 +17,8 @@ def counts(since: float, until: float, bps: float, start: float = 0.0, lost: int
         octets = int(start + bps / 8 * k / 10)
         packets = octets // 1000
         streams = {
-            1: {"ssrc": 1, "payload_type": VIDEO, "octets": octets, "packets": packets, "lost": lost * packets // 100, "overflowed": 0},
-            2: {"ssrc": 2, "payload_type": REPAIR, "octets": octets // 10, "packets": packets, "lost": 0, "overflowed": 0},
+            1: {"ssrc": 1, "payload_type": VIDEO, "octets": octets, "packets": packets, "lost": lost * packets // 100, **NONE},
+            2: {"ssrc": 2, "payload_type": 97, "octets": octets // 10, "packets": packets, "lost": 0, **NONE},
         }
         found.append((since + k / 10, streams))
     return found
@@ -41,6 +43,14 @@ def test_what_is_held_where_packets_are_lost() -> None:
     assert found["repairs and padding, Mb/s"] == pytest.approx(0.15, rel=0.02)
     assert found["target, Mb/s"] == pytest.approx(1.6)
     assert (found["freezes"], found["latency p95, ms"]) == (0, 50)
+
+
+def test_what_is_sent_again_under_its_own_ssrc_is_no_new_picture() -> None:
+    found = sent(0, 1_000_000, [])
+    for _, streams in found.after:
+        streams[1]["repeated"] = streams[1]["packets"] // 10
+    assert found.sent_bps(5, 30) == pytest.approx(900_000, rel=0.02)
+    assert found.again_bps(5, 30) == pytest.approx(200_000, rel=0.05)
 
 
 def test_what_arrives_of_a_narrow_way_is_without_what_was_lost() -> None:
