@@ -241,6 +241,7 @@ class RawClient:
             add_track=rtc.AddTrackRequest(
                 cid=cid, name=kind, source=source, width=320, height=180,  # type: ignore[arg-type]
                 type=models.TrackType.VIDEO if kind == "video" else models.TrackType.AUDIO,
+                disable_red=True,       # what it sends is plain Opus, and LiveKit would wait for the other
             )
         )  # fmt: skip
         ends = time.monotonic() + 5

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import signal
 import socket
 import threading
 import time
+import urllib.request
 from typing import Any
 
 import aiohttp
@@ -145,8 +147,11 @@ class Garbage:
 
 
 def relay_counters(server: ServeProcess) -> str:
-    """Where the relay's own figures are: on loopback, at a port that only `serve` knows."""
-    [port] = [one.laddr.port for one in psutil.Process(server.relay_pid()).net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+    """Where the relay's own figures are: on loopback, at a port that only `serve` knows; the other is media's."""
+    with urllib.request.urlopen(f"{server.url}/api/v1/media/where", timeout=5) as answer:
+        media = {address["port"] for address in json.load(answer)["tcp"]}
+    listening = {one.laddr.port for one in psutil.Process(server.relay_pid()).net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+    [port] = listening - media
     return f"http://127.0.0.1:{port}/debug/counters"
 
 
