@@ -66,9 +66,9 @@ class Sent:
         return sum(values) / len(values) if values else None
 
     @property
-    def first(self) -> float | None:
-        """When the first picture's packet went."""
-        return next((at for at, streams in self.before if _pictures(streams)), None)
+    def first(self) -> float:
+        """When the first picture's packet went: where it was seen at once, just before `begin`."""
+        return next((at for at, streams in self.before if _pictures(streams)), self.begin)
 
     def watched(self, since: float, until: float) -> dict[str, float | None]:
         """What the other end saw between two moments after `begin`."""
@@ -106,9 +106,9 @@ def of_free(sent: Sent) -> dict[str, float | None]:
     figures: dict[str, float | None] = {}
     for megabits in (1.0, 2.0):
         at = next((at for at, bps in sent.targets if bps >= megabits * 1e6), None)
-        figures[f"target {megabits:.0f} Mb/s after, s"] = None if at is None or first is None else max(0.0, at - first)
+        figures[f"target {megabits:.0f} Mb/s after, s"] = None if at is None else max(0.0, at - first)
     at = next((at for at, bps in sent.rates() if bps >= 0.9 * 2e6), None)
-    figures["pictures of 1.8 Mb/s after, s"] = None if at is None or first is None else max(0.0, at - first)
+    figures["pictures of 1.8 Mb/s after, s"] = None if at is None else max(0.0, at - first)
     return figures | {"sent at the end, Mb/s": _mega(sent.sent_bps(2, sent.end - sent.begin))} | _machine(sent)
 
 
