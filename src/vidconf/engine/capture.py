@@ -28,6 +28,8 @@ DEAD_AFTER_S = 5.0
 """A camera or microphone that delivers nothing for so long is lost …"""
 OPENS_S = 15.0
 """… and so is what does not open in that time."""
+GIVES_BACK_S = 1.0
+"""A device that is in use may be so by our own capture of before, which is just giving it back: turned off and on again quickly."""
 MAX_LATE_S = 0.25
 """A paced source that is further behind jumps to now."""
 MAX_SLIP = 960
@@ -85,7 +87,14 @@ class _Capture(threading.Thread):
 
     def _open(self, kind: str, width: int = 0, height: int = 0, fps: int = 0) -> Opened:
         """Raises SourceError. What is not live is not watched any more."""
-        opened = open_source(self.device, kind, width, height, fps)
+        until = time.monotonic() + GIVES_BACK_S
+        while True:
+            try:
+                opened = open_source(self.device, kind, width, height, fps)
+                break
+            except SourceError as error:
+                if error.code != "device_in_use" or time.monotonic() > until or self._stopping.wait(GIVES_BACK_S / 8):
+                    raise
         self._dead_at = math.inf
         return opened
 

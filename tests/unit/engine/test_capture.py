@@ -10,6 +10,7 @@ import wave
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import av
 import pytest
@@ -278,6 +279,25 @@ def test_epochs() -> None:
         assert split_epoch(plain) == (plain, None)
     for hostile in ("a.mp4#epoch=nan", "a.mp4#epoch=inf", "a.mp4#epoch=1e300"):
         assert split_epoch(hostile)[1] is None
+
+
+def test_a_device_that_is_just_being_given_back_is_waited_for_and_one_in_use_is_not(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera turned off and on again quickly: the capture of before still has it."""
+    tries, real = [], open_source
+
+    def open_(device: str, *rest: Any) -> Any:
+        tries.append(device)
+        if device == "busy" or len(tries) < 4:
+            raise SourceError("device_in_use")
+        return real(device, *rest)
+
+    monkeypatch.setattr(capture, "open_source", open_)
+    seen.camera("lavfi:testsrc2=size=320x180:rate=30")
+    assert until(lambda: len(seen.frames) > 3)
+    assert not seen.errors
+    seen.camera("busy")
+    assert seen.failed.wait(5)
+    assert seen.errors == [("device_in_use", "")]
 
 
 def test_a_consumer_that_fails_ends_the_capture_with_a_code(seen: Seen, one_second: Path, caplog: pytest.LogCaptureFixture) -> None:
