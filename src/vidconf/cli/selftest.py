@@ -20,7 +20,7 @@ from vidconf.cli.parts import Part
 DEADLINE_S = 60.0
 SECTIONS = (
     ("selftest.section.program", ("program", "packages", "numpy", "uvloop", "server", "sqlite", "resources")),
-    ("selftest.section.media", ("opus", "vp8", "ring")),
+    ("selftest.section.media", ("opus", "vp8", "ring", "voice")),
     ("selftest.section.window", ("qt", "input_method")),
     ("selftest.section.security", ("tls", "keyring")),
 )
@@ -72,7 +72,7 @@ class SelfTest:
         window = ["selftest.qt", *(["selftest.input_method"] if sys.platform == "linux" else [])]
         self._parts = [
             Part("selftest", "packages", ("selftest.packages", "selftest.uvloop", "selftest.numpy", "selftest.server")),
-            Part("selftest", "media", ("selftest.opus", "selftest.vp8", "selftest.ring")),
+            Part("selftest", "media", ("selftest.opus", "selftest.vp8", "selftest.ring", "selftest.voice")),
             Part(
                 "selftest", "window", window, told={"no_display": no_display},
                 environment={"QT_QPA_PLATFORM": "offscreen"} if no_display else None,

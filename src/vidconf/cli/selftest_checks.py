@@ -8,6 +8,7 @@ import importlib.metadata
 import itertools
 import math
 import os
+import random
 import ssl
 import sys
 import tempfile
@@ -32,6 +33,8 @@ CLIENT_PACKAGES = (
 """(distribution, module to import). qasync is looked for only: it settles for a Qt binding when it is imported."""
 OPTIONAL_PACKAGES = ("uvloop", "numpy")
 """numpy last: on a very old processor it ends the process."""
+USED_PACKAGES = ("pywebrtc-audio",)
+"""Not looked for but used: `voice`."""
 SERVER_PACKAGES = (
     ("SQLAlchemy", "sqlalchemy.ext.asyncio"), ("alembic", "alembic"), ("aiosqlite", "aiosqlite"), ("argon2-cffi", "argon2"),
     ("joserfc", "joserfc.jwt"), ("prometheus-client", "prometheus_client"),
@@ -42,6 +45,7 @@ WIDTH, HEIGHT, PICTURES = 640, 360, 20
 WORST_DIFFERENCE = 12.0
 """Mean difference of brightness (of 255) between a picture and what came back; two unrelated ones differ by 60 and more."""
 TONE_HZ, BLOCKS = 440, 50
+ECHO_BLOCK, ECHO_BLOCKS = 960, 200
 
 
 # ---- packages -------------------------------------------------------------------------------------------------------
@@ -113,8 +117,9 @@ def _version(name: str, module: Any) -> str:
 
 
 def media(put: Put, told: Mapping[str, Any]) -> None:
-    """Codecs and shared memory, one after the other: what takes the process with it takes only what comes after."""
-    for code, check in (("selftest.opus", opus), ("selftest.vp8", vp8), ("selftest.ring", ring)):
+    """Codecs and shared memory, one after the other: what takes the process with it takes only what comes after (numpy, on a
+    very old processor)."""
+    for code, check in (("selftest.opus", opus), ("selftest.vp8", vp8), ("selftest.ring", ring), ("selftest.voice", voice)):
         try:
             put(check())
         except Exception as error:  # whatever a codec or the system raises is this line's result
@@ -144,6 +149,33 @@ def opus() -> Finding:
     if not decoder.conceals:
         return Finding("selftest.opus", "warning", "no_concealment", detail)
     return Finding("selftest.opus", "ok", "works", detail)
+
+
+def voice() -> Finding:
+    """Four seconds of a noise out of the loudspeaker and, a tenth of a second later, into the microphone: it must be gone."""
+    from vidconf.engine import far_end
+    from vidconf.engine import voice as processing
+    from vidconf.engine.api import SetVoice
+
+    if name := processing.missing():
+        return Finding("selftest.voice", "warning", "missing", {"name": name})
+    chance, far = random.Random(1), far_end.FarEnd()
+    made, block_bytes = processing.Voice(far, SetVoice(gain_control=False)), 2 * ECHO_BLOCK
+    played = b"".join(array.array("h", (int(chance.gauss(0, 3000)) for _ in range(ECHO_BLOCK))).tobytes() for _ in range(ECHO_BLOCKS))
+    heard, left, spent = array.array("h"), array.array("h"), 0.0
+    for block in range(5, ECHO_BLOCKS):
+        at = 100.0 + block * ECHO_BLOCK / processing.RATE_HZ
+        far.played(played[block * block_bytes : (block + 1) * block_bytes], at)
+        echo = array.array("h", (v // 3 for v in memoryview(played).cast("h")[(block - 5) * ECHO_BLOCK : (block - 4) * ECHO_BLOCK]))
+        began = time.perf_counter()
+        clean = made.process(echo.tobytes(), at)
+        spent += time.perf_counter() - began
+        if block > ECHO_BLOCKS // 2:
+            heard += echo
+            left.frombytes(clean)
+    loss_db = 10 * math.log10(sum(v * v for v in heard) / (sum(v * v for v in left) + 1))
+    detail = {"loss_db": round(loss_db), "ms": round(1000 * spent / ECHO_BLOCKS, 2)}
+    return Finding("selftest.voice", "ok" if loss_db > 15 else "failure", "works" if loss_db > 15 else "wrong", detail)
 
 
 def vp8() -> Finding:

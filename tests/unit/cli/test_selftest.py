@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from vidconf.cli import selftest, selftest_checks
 from vidconf.cli.findings import Finding
 from vidconf.cli.selftest import ORDER, program
+from vidconf.engine import voice as voice_module
 from vidconf.engine.codecs import opus as opus_codec
 from vidconf.engine.codecs import vp8 as vp8_codec
 from vidconf.engine.frame_ring import RingWriter
@@ -52,7 +53,7 @@ def test_everything_is_tried_and_good_here(tmp_path: Path) -> None:
     checks = {check["code"]: check for check in report["checks"]}
     assert list(checks) == [code for code in ORDER if code in checks], "in the report's order, each once"
     assert report["ok"] is True
-    for name in ("program", "packages", "numpy", "uvloop", "server", "sqlite", "resources", "opus", "vp8", "ring", "qt", "tls"):
+    for name in ("program", "packages", "numpy", "uvloop", "server", "sqlite", "resources", "opus", "vp8", "ring", "voice", "qt", "tls"):
         assert checks[f"selftest.{name}"]["status"] == "ok", checks[f"selftest.{name}"]
     assert checks["selftest.keyring"]["status"] in ("ok", "warning")
     assert checks["selftest.vp8"]["detail"]["pictures"] == 20
@@ -126,7 +127,7 @@ def test_the_packages_are_those_of_the_project_s_own_file() -> None:
         return {one.name for one in found if one.marker is None or one.marker.evaluate()}
 
     client = {name for name, _ in selftest_checks.CLIENT_PACKAGES}
-    assert client | set(selftest_checks.OPTIONAL_PACKAGES) == names(project["dependencies"])
+    assert client | {*selftest_checks.OPTIONAL_PACKAGES, *selftest_checks.USED_PACKAGES} == names(project["dependencies"])
     assert {name for name, _ in selftest_checks.SERVER_PACKAGES} == names(project["optional-dependencies"]["server"])
 
 
@@ -175,7 +176,7 @@ def test_uvloop_is_needed_and_numpy_is_not(packages_folder: Path, monkeypatch: p
 
 
 def test_codecs_that_work() -> None:
-    assert [(f.code, f.status) for f in findings_of(selftest_checks.media)] == [(f"selftest.{name}", "ok") for name in ("opus", "vp8", "ring")]
+    assert [(f.code, f.status) for f in findings_of(selftest_checks.media)] == [(f"selftest.{name}", "ok") for name in ("opus", "vp8", "ring", "voice")]
 
 
 def media_finding(name: str) -> Finding:
@@ -202,6 +203,15 @@ def test_a_codec_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_voice_without_libopus_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opus_codec, "_library", lambda: None)
     assert (media_finding("opus").status, media_finding("opus").result) == ("warning", "no_concealment")
+
+
+def test_a_voice_that_is_not_processed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = voice_module.Voice.process
+    monkeypatch.setattr(voice_module.Voice, "process", lambda self, pcm, at: (real(self, pcm, at), pcm)[1])
+    assert (media_finding("voice").status, media_finding("voice").result) == ("failure", "wrong")
+    monkeypatch.setattr(voice_module, "missing", lambda: "pywebrtc_audio")
+    finding = media_finding("voice")
+    assert (finding.status, finding.result, finding.detail) == ("warning", "missing", {"name": "pywebrtc_audio"})
 
 
 def test_a_picture_that_comes_out_wrong_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
