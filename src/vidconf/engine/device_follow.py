@@ -149,9 +149,8 @@ class DeviceFollower:
         """Try again what is due."""
         now = self._clock()
         for kind, held in list(self._held.items()):
-            if kind == "speaker" and held.error and now - self._speaker_since >= SPEAKER_OPENS_S:
-                held.error, held.tries = "", 0
-                self._stage.emit(api.SpeakerChanged(held.used))
+            if kind == "speaker" and now - self._speaker_since >= SPEAKER_OPENS_S:
+                self._speaker_opened(held)
             if held.error and now >= held.again_at:
                 self._try(kind, held, self._usable(kind, held), now)
             elif not held.error and 0 < held.broken_until <= now:
@@ -164,7 +163,6 @@ class DeviceFollower:
             held.tries += 1
             held.used, self._speaker_since = device, now
             self._stage.select_speaker(device)
-            self._tell_if_away(kind, held)
         elif not held.trying and not (kind == "camera" and self._stage.is_muted(kind)):     # a muted camera is closed, and stays so
             held.trying = True
             self._stage.attempt(kind, device, partial(self._attempted, kind, held, device))
@@ -220,6 +218,14 @@ class DeviceFollower:
         held.breaks += 1
 
     # ---- the loudspeaker
+    def _speaker_opened(self, held: _Held) -> None:
+        """Only then is it told: one that is tried in vain now and then is not told to be back and gone again."""
+        self._speaker_since = math.inf
+        self._tell_if_away("speaker", held)
+        if held.error:
+            held.error, held.tries = "", 0
+            self._stage.emit(api.SpeakerChanged(held.used))
+
     def _speaker_failed(self, held: _Held, event: api.Failed) -> api.EngineEvent | None:
         self._speaker_since = math.inf
         if held.used == self._chosen("speaker", held) != "default":

@@ -47,7 +47,7 @@ class Machine:
 
     def select_speaker(self, device: str) -> None:
         self.speaker = device
-        if not self._there(device, "speaker"):
+        if not self._there(device, "speaker") or device in self.dead:
             self.said(api.Failed("no_speaker"))
 
     def is_muted(self, source: Kind) -> bool:
@@ -352,6 +352,26 @@ def test_without_any_it_is_said_once_and_tried_again_until_there_is_one() -> Non
     m.plug(SPEAKERS)
     m.wait(SPEAKER_OPENS_S)
     assert m.of(SpeakerChanged)[-1] == SpeakerChanged("default")
+
+
+def test_a_loudspeaker_that_is_listed_and_does_not_work_is_tried_in_silence_until_it_does() -> None:
+    m = Machine(SPEAKERS, JABRA, speaker="default")
+    m.list()
+    m.follower.select(JABRA.id)
+    m.dead.add(JABRA.id)
+    m.said(api.Failed("speaker_lost"))
+    assert m.speaker == "default"
+    for wait in BROKEN_S:
+        m.wait(wait + 1)
+        m.wait(SPEAKER_OPENS_S)
+        assert m.speaker == "default"
+    assert m.of(DeviceSwitched) == [DeviceSwitched("speaker", "lost", JABRA.id, SPEAKERS.id)]
+    m.dead.clear()
+    m.wait(BROKEN_S[-1] + 1)
+    m.wait(SPEAKER_OPENS_S)
+    assert m.speaker == JABRA.id
+    assert m.of(DeviceSwitched)[1:] == [DeviceSwitched("speaker", "back", JABRA.id)]
+    assert not m.of(api.Failed)
 
 
 def test_a_loudspeaker_that_another_program_has_is_said_to_be_in_use() -> None:
