@@ -47,6 +47,8 @@ class Pacer:
         self._repairs: deque[tuple[OutgoingStream, int]] = deque()
         self._asked: set[tuple[int, int]] = set()
         """(SSRC, number) of those that wait: asked for twice, they are sent once."""
+        self._dropped: set[int] = set()
+        """SSRCs that were let go and have not been pushed since: what is asked of them again is of no use any more."""
         self._repairable = START_BPS * REPAIRS_BURST_S / 8
         """Octets of repairs that may leave now."""
         self._probes: deque[Probe] = deque()
@@ -87,13 +89,14 @@ class Pacer:
             self.overflows += 1
             self._overflowed()
             return
+        self._dropped.discard(stream.ssrc)
         self._pictures.extend((stream, packet) for packet in packets)
         self._waiting += sum(map(len, packets))
         self._run()
 
     def repair(self, stream: OutgoingStream, numbers: Sequence[int]) -> None:
         """Answer a NACK: before all pictures. More questions than MAX_REPAIRS are no receiver's: the newest of them are dropped."""
-        if self.closed:
+        if self.closed or stream.ssrc in self._dropped:
             return
         for number in numbers[: MAX_REPAIRS - len(self._repairs)]:
             if (stream.ssrc, number) not in self._asked:
@@ -111,7 +114,8 @@ class Pacer:
         self._run()
 
     def drop(self, stream: OutgoingStream) -> None:
-        """Nothing of this stream leaves any more (muted, unpublished)."""
+        """Nothing of this stream leaves any more (muted, unpublished, a layer that does not fit), repairs neither, until it is pushed."""
+        self._dropped.add(stream.ssrc)
         self._pictures = deque(item for item in self._pictures if item[0] is not stream)
         self._repairs = deque(item for item in self._repairs if item[0] is not stream)
         self._asked = {(s.ssrc, number) for s, number in self._repairs}

@@ -147,7 +147,11 @@ async def test_nothing_of_what_is_dropped_leaves() -> None:
     pacer.drop(muted)
     count = len(wire.packets)
     assert await until(lambda: sum(p.ssrc == 9 for p in wire.parsed) == 3)
+    pacer.repair(muted, [wire.parsed[0].sequence])
     assert not any(p.ssrc == MAIN for p in wire.parsed[count:])
+    pacer.push(muted, picture(muted, 1))
+    pacer.repair(muted, [wire.parsed[0].sequence])
+    assert await until(lambda: sum(p.ssrc == MAIN for p in wire.parsed[count:]) == 2), "until it sends again"
     pacer.close()
     pacer.push(other, picture(other, 1))
     pacer.probe(Probe(1, 1_000_000, 5, 1000))
