@@ -25,7 +25,7 @@ LEAST_BURST = 3_000
 MAX_BACKLOG_S = 1.0
 """Pictures that would wait longer are let go, all of them, and the publication is asked to begin anew."""
 MAX_REPAIRS = 1_000
-REPAIRS, REPAIRS_BURST_S = 0.3, 0.25
+REPAIRS, REPAIRS_BURST_S = 0.2, 0.25
 """Part of the target that repairs may take in the long run, and for how long of it at once. A queue that has run over loses so much that
 asking for all of it again would keep the way full, and no new picture would leave for seconds (libwebrtc: RateLimiter, of the whole
 target)."""

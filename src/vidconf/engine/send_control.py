@@ -20,7 +20,8 @@ ROOM = 1.2
 """The target may be so many times what the encoders want at most: repairs, headers, and a keyframe now and then."""
 TELL_EVERY_S = 0.04
 SHARE_EVERY_S = 0.25
-LEAST_SHARE = 0.5
+LEAST_SHARE = 0.8
+"""Repairs come in bursts, and a layer that goes for them stays away for seconds."""
 
 
 class SendControl:

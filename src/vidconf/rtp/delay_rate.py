@@ -24,7 +24,7 @@ LEAST_STEP_BPS = 4_000.0
 OVERUSE_WEIGHT, PROBE_WEIGHT = 0.05, 0.5
 LEAST_DEVIATION, MOST_DEVIATION = 0.4, 2.5
 DEVIATIONS = 3.0
-STANDING_S, STANDS_S, DRAIN = 0.06, 10.0, 0.75
+STANDING_S, STANDS_S, DRAIN = 0.06, 10.0, 0.8
 """Every packet is later by the first than the earliest of late, so long after the queue filled: a queue stands that, being as long all
 the time, shows no trend. Then less than the capacity is sent until it is gone (GCC of the drafts would leave it standing)."""
 EARLIEST_S = 10.0

@@ -111,7 +111,7 @@ async def test_repairs_leave_room_for_pictures() -> None:
     took = time.monotonic() - began
     repairs = sum(size for _, p, size in wire.packets[before:] if p.ssrc == REPAIR)
     pictures = sum(size for _, p, size in wire.packets[before:] if p.ssrc == MAIN)
-    assert 0 < repairs <= 400_000 / 8 * (0.25 + 0.3 * took) + PACKET
+    assert 0 < repairs <= 400_000 / 8 * (0.25 + 0.2 * took) + PACKET
     assert pictures > 10_000
     numbers = [p.payload[:2] for p in wire.parsed[before:] if p.ssrc == REPAIR]
     assert len(set(numbers)) == len(numbers), "asked for three times, sent once"
@@ -287,5 +287,5 @@ async def test_the_connection_follows_its_feedback() -> None:
     assert changes
     assert control.pacer.target_bps <= ROOM * 2_000_000
     assert control.report()["loss"] == 0
-    assert 0.5 <= control.media_bps / control.target_bps <= 1
+    assert 0.8 <= control.media_bps / control.target_bps <= 1
     control.close()
