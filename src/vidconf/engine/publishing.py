@@ -97,7 +97,7 @@ class Publishing:
     def close(self) -> None:
         """Nothing is sent any more; the publications stay."""
         for publication in list(self._published):
-            publication.unbind()
+            self._unbind(publication)
         self.streams = {}
         for future in self._waiting.values():
             future.cancel()
@@ -269,10 +269,15 @@ class Publishing:
     def _withdraw(self, published: _Published) -> None:
         """Nothing of it leaves any more, and its section is idle from the next offer on."""
         publication = published.publication
-        publication.unbind()
+        self._unbind(publication)
         self.streams = {ssrc: entry for ssrc, entry in self.streams.items() if entry[1] is not publication}
         if published.section is not None:
             published.section.active = False
+
+    def _unbind(self, publication: Publication) -> None:
+        """It is ours to untie only while it sends through us: the connection after this one may have it already."""
+        if any(owner is publication and stream in publication.streams for stream, owner in self.streams.values()):
+            publication.unbind()
 
     def _refuse(self, published: _Published, code: str) -> None:
         self._published.pop(published.publication, None)

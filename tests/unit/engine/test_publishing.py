@@ -22,7 +22,7 @@ from vidconf.engine.publishing import Publishing
 from vidconf.engine.video_publication import VideoPublication
 from vidconf.rtp.packets import RtpPacket, parse_rtp
 from vidconf.rtp.rtcp import Fir, Nack, Pli, ReceiverReport, ReportBlock
-from vidconf.webrtc.description import EXTENSIONS, MID, REPAIRED_RID, RID, RTX, Description, Section, offer_of, parse
+from vidconf.webrtc.description import EXTENSIONS, MID, REPAIRED_RID, RID, RTX, Accepted, Description, Section, offer_of, parse
 from vidconf.webrtc.seams import PacketTransport
 
 TAKES_ALL: Callable[[str], str] = lambda sdp: sdp.replace(" send\r\n", " recv\r\n").replace("simulcast:send", "simulcast:recv")  # noqa: E731
@@ -307,6 +307,20 @@ async def test_keyframes_and_repairs_are_asked_of_one_layer(far: Far) -> None:
     sent = far.publishing.sent()["camera"]
     assert (sent["packets"], sent["repeated"], sent["fraction_lost"]) == (1, 1, 0.5)
     assert [layer["rid"] for layer in sent["layers"]] == ["q", "h", "f"]
+
+
+async def test_what_another_connection_has_taken_over_is_not_untied(far: Far) -> None:
+    camera = far.camera()
+    await far.settle(lambda: camera.senders)
+    later = Far()
+    stream = later.publishing._streams(later, next(iter(far.publishing._published.values())), far.sections[0], Accepted({"vp8": 96}, {}, {}, ()))  # type: ignore[arg-type]
+    camera.bind_layers(stream, later.pacer)
+    far.publishing.close()
+    assert camera.stream is stream[0][1]
+    later.publishing.streams = {stream[0][1].ssrc: (stream[0][1], camera)}
+    later.publishing._published = far.publishing._published
+    later.publishing.close()
+    assert camera.stream is None
 
 
 async def test_sound_has_one_stream_and_no_layers(far: Far) -> None:
