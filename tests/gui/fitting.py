@@ -16,12 +16,13 @@ from PySide6.QtGui import QTextLayout, QTextOption
 from PySide6.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QWidget
 
 from vidconf import words
-from vidconf.client.changes import Set, Told
+from vidconf.client.changes import EngineSaid, Set, Told
 from vidconf.client.links import LINK_ERRORS
 from vidconf.client.rest import CODES
 from vidconf.client.settings import Settings
 from vidconf.client.state import ClientState, JoinLink, LocalSource
 from vidconf.client.store import Store
+from vidconf.engine import api
 from vidconf.gui import shortcuts, theme
 from vidconf.gui.main_window import MainWindow
 from vidconf.gui.page import Page
@@ -70,6 +71,9 @@ def scenes() -> Iterator[tuple[str, ClientState, Callable[[MainWindow, Store], N
         yield f"settings, {group}", states.home(devices=states.DEVICES), lambda window, store, group=group: window.open_settings(group)  # type: ignore[misc]
     yield "leave", states.in_meeting("p1"), lambda window, store: window.ask_leave(closing=True)
     yield "leave the lobby", states.in_lobby(), lambda window, store: window.ask_leave(closing=True)
+    yield "share", states.in_meeting("p1"), lambda window, store: share(window, store, "no_sound_server")
+    yield "share, with sound", states.in_meeting("p1"), lambda window, store: share(window, store, "")
+    yield "share, Wayland", states.in_meeting("p1"), lambda window, store: share(window, store, "no_sound_server", "wayland")
     yield "notices", states.home(), notices
 
 
@@ -91,6 +95,13 @@ def ask(window: MainWindow, store: Store) -> None:
     window._sheet.name.setText(states.LONG_TITLE)  # type: ignore[union-attr]
     window._sheet.go.click()  # type: ignore[union-attr]
     store.dispatch(Set({"busy": frozenset({"create"})}))
+
+
+def share(window: MainWindow, store: Store, sound: str, trouble: str = "") -> None:
+    window.open_share()
+    many = [api.Shareable(f"window:{n}", f"{states.LONG_TITLE} {n}", "window", 0, 0, 900, 600, n == 1) for n in range(12)]
+    found = (api.Shareable("screen:0", "HDMI-1", "screen", 0, 0, 1920, 1080), api.Shareable("screen:1", "DP-2", "screen", 0, 0, 3840, 2160), *many)
+    store.dispatch(EngineSaid(api.Screens(() if trouble else found, trouble, sound)))
 
 
 def notices(window: MainWindow, store: Store) -> None:
