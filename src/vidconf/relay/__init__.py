@@ -6,7 +6,8 @@
     room          who gets what of whom, what is told to whom    participant       one connection: permission, outbox
     publishing    a client's offer, SSRCs, feedback              subscribing       our offers, NACK, data channels
     track         what is published; simulcast: its layers, and which subscriber gets which
-    forwarder     the hot path: one packet in, one a subscriber out; reception: numbers and gaps; downstream: one way out
+    connecting    what both connections do alike
+    forwarder     the hot path: one packet in, one a subscriber out; reception: numbers and gaps; downstream: the ways out
     delivery      what of all that a subscriber wants its line carries: line finds that out, shares shares it out
     layers, dynacast, downlink, renumbering, redundancy, speakers, quality   the rules, pure
 

@@ -82,7 +82,7 @@ class Line:
             if stage is not None and bps > GREW * stage.best_bps:
                 stage.best_bps, stage.grew_at = bps, now
             if limit_bps is not None and (fell or bps > limit_bps):
-                self.limit_bps = float(bps)
+                self.limit_bps = float(max(LEAST_BPS, bps))
             return False
         if stage is not None and limit_bps is not None:
             bps = max(bps, int(min(limit_bps, sending_bps)))     # what flowed before the padding still does

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -17,21 +16,19 @@ from aiortc import RTCDataChannel, RTCSctpCapabilities
 from livekit.protocol import rtc
 
 from vidconf.relay import description, limits
+from vidconf.relay.connecting import Reports, made
 from vidconf.relay.description import Agreed, Description, Section
 from vidconf.relay.forwarder import Upstream
-from vidconf.relay.limits import Bucket
 from vidconf.relay.tasks import end
 from vidconf.relay.track import PublishedTrack
 from vidconf.rtp.feedback import TransportFeedbackBuilder
 from vidconf.rtp.packets import PacketError, parse_rtp
-from vidconf.rtp.rtcp import Nack, Pli, ReceiverReport, ReportBlock, SenderReport, parse_rtcp
+from vidconf.rtp.rtcp import Nack, Pli, ReceiverReport, ReportBlock, SenderReport
 from vidconf.webrtc.ice_lite import LiteSession
 from vidconf.webrtc.seams import DataTransport
 
 if TYPE_CHECKING:
     from vidconf.relay.participant import Participant
-
-log = logging.getLogger("vidconf.relay")
 
 FEEDBACK_S = 0.08
 NACK_S = 0.02
@@ -39,6 +36,7 @@ OWN_SSRC = 1
 MAX_IGNORED = 64
 MAX_REPORTS = 8
 """Feedback packets at one time."""
+
 
 class Publishing:
     """One participant's."""
@@ -59,7 +57,7 @@ class Publishing:
         self._feedback = TransportFeedbackBuilder(OWN_SSRC)
         self._feedback_timer: asyncio.TimerHandle | None = None
         self._nack_timer: asyncio.TimerHandle | None = None
-        self._rtcp = Bucket(limits.RTCP_PER_S, limits.RTCP_BURST)
+        self._rtcp = Reports(self._counters)
         self._connecting: asyncio.Task[None] | None = None
         self._sctp: DataTransport | None = None
         self._version = 1
@@ -114,7 +112,8 @@ class Publishing:
         answer = rtc.SessionDescription(type="answer", sdp=description.write_answer(offer, transport, self._version, answers), id=offer_id)
         self._participant.say(answer=answer)
         if self._connecting is None:
-            self._connecting = asyncio.create_task(self._connect(offer), name="publisher")
+            making = made(lambda: self._connect(offer), lambda: self._participant.media_failed("publisher"))
+            self._connecting = asyncio.create_task(making, name="publisher")
         for track in new:
             self._participant.room.publish(track)
 
@@ -191,22 +190,15 @@ class Publishing:
         up.rtx_ssrc = ssrc
         self._routes[ssrc.to_bytes(4, "big")] = up.received_rtx
 
-    async def _connect(self, offer: Description) -> None:
+    async def _connect(self, offer: Description) -> bool:
         role = "client" if offer.setup == "passive" else "server"
-        try:
-            if not await self.session.connect(offer.fingerprints, role, limits.ACTIVE_WITHIN_S):
-                self._participant.media_failed("publisher")
-                return
-            self._participant.media_is_up("publisher")
-            self._sctp = DataTransport(self.session.dtls)
-            self._sctp.on("datachannel", self._on_channel)
-            await self._sctp.start(RTCSctpCapabilities(maxMessageSize=limits.DATA_BYTES + 1024), 5000)
-        except ConnectionError:
-            self._participant.media_failed("publisher")
-        except Exception:
-            # Whatever a client's certificate or handshake makes OpenSSL or aiortc raise concerns only this client.
-            log.exception("a publisher connection could not be made")
-            self._participant.media_failed("publisher")
+        if not await self.session.connect(offer.fingerprints, role, limits.ACTIVE_WITHIN_S):
+            return False
+        self._participant.media_is_up("publisher")
+        self._sctp = DataTransport(self.session.dtls)
+        self._sctp.on("datachannel", self._on_channel)
+        await self._sctp.start(RTCSctpCapabilities(maxMessageSize=limits.DATA_BYTES + 1024), 5000)
+        return True
 
     def _on_channel(self, channel: RTCDataChannel) -> None:
         @channel.on("message")
@@ -274,15 +266,7 @@ class Publishing:
         return bare[0] if len(bare) == 1 else None
 
     def _on_rtcp(self, data: bytes) -> None:
-        now = time.monotonic()
-        if not self._rtcp.take(now):
-            self._counters.rtcp_over_limit += 1
-            return
-        try:
-            packets = parse_rtcp(data)
-        except PacketError:
-            self._counters.rtcp_malformed += 1
-            return
+        now, packets = self._rtcp.read(data)
         for packet in packets:
             if isinstance(packet, SenderReport):
                 for up in self._upstreams():

@@ -33,10 +33,9 @@ class Want:
         return [k for k in sent if k <= self.most] or sent[:1]
 
     def cost(self, layer: int, stays: float = STAYS) -> float:
-        """To be reckoned with for it."""
-        if layer == PAUSED:
-            return 0.0
-        return (self.rates[layer] or 0.0) * (stays if layer == self.flows else RISES)
+        """To be reckoned with for it: no less than for any smaller one, whatever they happen to send."""
+        upto = self.rates[: layer + 1]
+        return max(((rate or 0.0) * (stays if k == self.flows else RISES) for k, rate in enumerate(upto)), default=0.0)
 
 
 def share(wants: Sequence[Want], budget_bps: float, *, cut: bool = False) -> list[int]:

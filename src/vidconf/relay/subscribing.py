@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,22 +19,19 @@ from livekit.protocol import models, rtc
 from vidconf.protocol.livekit import LOSSY, RELIABLE
 from vidconf.relay import description, limits
 from vidconf.relay.codecs import RED
+from vidconf.relay.connecting import Reports, made
 from vidconf.relay.delivery import Delivery
 from vidconf.relay.description import Outgoing
 from vidconf.relay.downstream import Down
 from vidconf.relay.layers import Wish
-from vidconf.relay.limits import Bucket
 from vidconf.relay.tasks import end
 from vidconf.relay.track import PublishedTrack
-from vidconf.rtp.packets import PacketError
-from vidconf.rtp.rtcp import Fir, Nack, Pli, ReceiverReport, Remb, ReportBlock, SenderReport, parse_rtcp
+from vidconf.rtp.rtcp import Fir, Nack, Pli, ReceiverReport, Remb, ReportBlock, SenderReport
 from vidconf.webrtc.ice_lite import LiteSession
 from vidconf.webrtc.seams import DataTransport
 
 if TYPE_CHECKING:
     from vidconf.relay.participant import Participant
-
-log = logging.getLogger("vidconf.relay")
 
 
 @dataclass(slots=True)
@@ -76,7 +71,7 @@ class Subscribing:
         self._red: set[str] = set()
         self._rtx: set[str] = set()
         self._connecting: asyncio.Task[None] | None = None
-        self._rtcp = Bucket(limits.RTCP_PER_S, limits.RTCP_BURST)
+        self._rtcp = Reports(self._counters)
         self.delivery = Delivery(self._by_ssrc.values, self._owner_of, participant.say)
         self._negotiating = asyncio.create_task(self._negotiate(), name="subscriber")
 
@@ -189,7 +184,8 @@ class Subscribing:
             if not answer.ufrag or not answer.fingerprints:
                 raise description.DescriptionError("no ICE or DTLS parameters")
             role = "client" if answer.setup == "passive" else "server"
-            self._connecting = asyncio.create_task(self._connect(answer.fingerprints, role), name="subscriber connects")
+            making = made(lambda: self._connect(answer.fingerprints, role), lambda: self._participant.media_failed("subscriber"))
+            self._connecting = asyncio.create_task(making, name="subscriber connects")
         self._answered.set()
 
     def _go_on(self, offered: list[tuple[_Place, Down | None]]) -> None:
@@ -210,26 +206,19 @@ class Subscribing:
                 place.track.layers.update(down)
                 self._participant.room.subscribed(place.track)
 
-    async def _connect(self, fingerprints: tuple[tuple[str, str], ...], role: str) -> None:
-        try:
-            if not await self.session.connect(fingerprints, role, limits.ACTIVE_WITHIN_S):
-                self._participant.media_failed("subscriber")
-                return
-            self._ready.set()
-            self._participant.media_is_up("subscriber")
-            sctp = self._sctp = DataTransport(self.session.dtls)
-            await sctp.start(RTCSctpCapabilities(maxMessageSize=limits.DATA_BYTES + 1024), 5000)
-            # A client counts as connected only with these open.
-            for label, how in ((RELIABLE, {}), (LOSSY, {"ordered": False, "maxRetransmits": 0})):
-                channel = RTCDataChannel(sctp, RTCDataChannelParameters(label=label, **how))  # type: ignore[arg-type]
-                channel.on("message", self._on_message(label))
-                self._channels[label] = channel
-        except ConnectionError:
-            self._participant.media_failed("subscriber")
-        except Exception:
-            # Whatever a client's certificate or handshake makes OpenSSL or aiortc raise concerns only this client.
-            log.exception("a subscriber connection could not be made")
-            self._participant.media_failed("subscriber")
+    async def _connect(self, fingerprints: tuple[tuple[str, str], ...], role: str) -> bool:
+        if not await self.session.connect(fingerprints, role, limits.ACTIVE_WITHIN_S):
+            return False
+        self._ready.set()
+        self._participant.media_is_up("subscriber")
+        sctp = self._sctp = DataTransport(self.session.dtls)
+        await sctp.start(RTCSctpCapabilities(maxMessageSize=limits.DATA_BYTES + 1024), 5000)
+        # A client counts as connected only with these open.
+        for label, how in ((RELIABLE, {}), (LOSSY, {"ordered": False, "maxRetransmits": 0})):
+            channel = RTCDataChannel(sctp, RTCDataChannelParameters(label=label, **how))  # type: ignore[arg-type]
+            channel.on("message", self._on_message(label))
+            self._channels[label] = channel
+        return True
 
     # ---- data
 
@@ -261,15 +250,7 @@ class Subscribing:
         self.session.forget_incoming(int.from_bytes(data[8:12], "big"))
 
     def _on_rtcp(self, data: bytes) -> None:
-        now = time.monotonic()
-        if not self._rtcp.take(now):
-            self._counters.rtcp_over_limit += 1
-            return
-        try:
-            packets = parse_rtcp(data)
-        except PacketError:
-            self._counters.rtcp_malformed += 1
-            return
+        now, packets = self._rtcp.read(data)
         for packet in packets:
             match packet:
                 case Nack(media=media, numbers=numbers) if down := self._by_ssrc.get(media):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vidconf.relay.line import LEAST_BPS, MAX_WAIT_S, WAIT_S, Line
@@ -121,6 +121,7 @@ def test_a_line_that_stays_narrow_is_asked_ever_more_seldom(sign: str) -> None:
     assert line.limit_bps >= 200_000, "what flowed before the padding still does"
 
 
+@example([("told", 2, 3, 0.0, 0.0), ("told", 1, 0, 0.0, 0.0)])
 @given(st.lists(st.tuples(st.sampled_from(["told", "reported", "padding", "raise", "free"]), st.integers(0, 1 << 40), st.integers(0, 10**8), st.floats(0, 1), st.floats(0, 20)), max_size=60))
 def test_whatever_is_told_it_stays_within_its_bounds(what: list[tuple[str, int, int, float, float]]) -> None:
     line, now = Line(), 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from vidconf.relay.shares import PAUSED, RISES, SQUEEZED, STAYS, Want, next_step, share
@@ -70,6 +70,7 @@ def test_it_fits_and_only_what_is_sent_and_wanted_is_given(all_wants: list[Want]
     assert total <= max(0.0, budget_bps) + (1 - SQUEEZED) * least / SQUEEZED + 1 or total == 0
 
 
+@example([Want([52_348.0], 0, 0, (0, 0)), Want([None, 20_266.0, 1_000.0], 2, 1, (0, 1))], 48_979.0)
 @given(wants, st.floats(0, 5_000_000))
 def test_with_what_the_next_step_needs_somebody_gets_more_and_nobody_less_than_the_smallest(all_wants: list[Want], budget_bps: float) -> None:
     before = share(all_wants, budget_bps)
