@@ -108,6 +108,36 @@ def test_a_card_that_pauses_for_a_moment_is_kept(card: Card, monkeypatch: pytest
     assert heard.errors == []
 
 
+def test_a_card_that_runs_dry_is_given_more_ahead(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice it plays nothing for 30 ms, and all later ones later: no thread was late, and no sound server says so."""
+    opened: list[float] = []
+    due = time.monotonic()
+
+    def write(pcm: bytes) -> None:
+        nonlocal due
+        card.written += 1
+        due += 0.02 + (0.03 if card.written in (60, 120) else 0.0)
+        time.sleep(max(0.0, due - time.monotonic()))
+
+    def open_card(device: str, latency_s: float) -> Card:
+        nonlocal due
+        opened.append(latency_s)
+        due = time.monotonic()
+        return card
+
+    monkeypatch.setattr(card, "write", write)
+    monkeypatch.setattr(loudspeaker, "open_output", open_card)
+    heard = Heard("default")
+    assert until(lambda: len(opened) > 1)
+    assert opened[:2] == list(loudspeaker.LATENCIES_S[:2])
+    assert card.written > 120, "once is let be"
+    assert card.closed.is_set(), "the first opening was given back before the second"
+    before = card.written
+    assert until(lambda: card.written > before + 5), "it plays on"
+    heard.end()
+    assert heard.errors == []
+
+
 def test_a_loudspeaker_that_is_closed_before_it_opened_ends(card: Card) -> None:
     speaker = Loudspeaker("default")
     speaker.close()
