@@ -63,9 +63,9 @@ class SoundServer:
     def unplug(self, number: str) -> None:
         self.pactl("unload-module", number)
 
-    def microphone(self, name: str, frequency: int) -> str:
-        """Hears a tone; its description tells which."""
-        return self.plug("sine-source", f"source_name={name}", f"frequency={frequency}", "rate=48000")
+    def microphone(self, name: str, words: str) -> str:
+        """Hears silence, in blocks as small as a real one's: what PulseAudio makes up a tone with gives two seconds at once."""
+        return self.plug("null-source", f"source_name={name}", f"description=\"{words}\"", "rate=48000", "max_latency_msec=20")
 
     def loudspeaker(self, name: str, words: str) -> str:
         return self.plug("null-sink", f"sink_name={name}", f"sink_properties=\"device.description='{words}'\"", "rate=48000")

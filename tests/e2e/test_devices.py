@@ -13,9 +13,9 @@ from e2e.livekitproc import token
 from e2e.sfuproc import Relay
 from e2e.sound_server import SoundServer
 
-SETUP = """load-module module-sine-source source_name=tone frequency=440 rate=48000
+SETUP = """load-module module-null-source source_name=built_in rate=48000 max_latency_msec=20
 load-module module-null-sink sink_name=hall rate=48000
-set-default-source tone
+set-default-source built_in
 set-default-sink hall"""
 
 
@@ -47,7 +47,7 @@ async def used(sound: SoundServer, sources: list[str], sinks: list[str], timeout
 async def test_a_headset_and_a_loudspeaker_that_come_and_go_in_a_meeting(relay: Relay, sound: SoundServer) -> None:
     """Who speaks goes on speaking through another microphone and then the headset again, who is muted is never heard, who listens
     hears on."""
-    headset, usb = sound.microphone("headset", 300), sound.loudspeaker("usb", "Loa USB")
+    headset, usb = sound.microphone("headset", "Tai nghe"), sound.loudspeaker("usb", "Loa USB")
 
     def bot(name: str, *words: str) -> BotProcess:
         return BotProcess("--livekit-url", relay.url, "--token", token("room", name), "--camera", "none", *words)
@@ -59,9 +59,9 @@ async def test_a_headset_and_a_loudspeaker_that_come_and_go_in_a_meeting(relay: 
         await used(sound, ["headset"] * 2, ["usb"], 40)  # three programs start
         sound.unplug(headset)
         sound.unplug(usb)
-        await used(sound, ["tone"] * 2, ["hall"])
+        await used(sound, ["built_in"] * 2, ["hall"])
         await asyncio.sleep(1.5)  # longer than it takes to be noticed
-        sound.microphone("headset", 300)
+        sound.microphone("headset", "Tai nghe")
         sound.loudspeaker("usb", "Loa USB")
         await used(sound, ["headset"] * 2, ["usb"])
         await asyncio.sleep(1.0)

@@ -17,9 +17,9 @@ from vidconf.engine.device_watch import DeviceWatch
 from vidconf.engine.local import LocalEngine
 from vidconf.engine.session import Options
 
-SETUP = """load-module module-sine-source source_name=tone frequency=440 rate=48000
+SETUP = """load-module module-null-source source_name=built_in description="Micrô tích hợp" rate=48000 max_latency_msec=20
 load-module module-null-sink sink_name=hall sink_properties="device.description='Loa phòng họp'" rate=48000
-set-default-source tone
+set-default-source built_in
 set-default-sink hall"""
 HEADSET = "pulse:headset"
 
@@ -86,30 +86,30 @@ async def watched() -> AsyncIterator[Watched]:
 
 
 async def test_a_muted_headset_is_pulled_out_and_plugged_in_and_is_never_live(sound: SoundServer, watched: Watched) -> None:
-    number = sound.microphone("headset", 300)
+    number = sound.microphone("headset", "Tai nghe của trưởng ban")
     watched.engine.send(api.ListDevices())
-    await watched.until(lambda: [d.name for d in watched.newest().microphones] == ["Sine source at 440 Hz", "Sine source at 300 Hz"])
-    assert watched.newest().default_microphone == "pulse:tone"
+    await watched.until(lambda: [d.name for d in watched.newest().microphones] == ["Micrô tích hợp", "Tai nghe của trưởng ban"])
+    assert watched.newest().default_microphone == "pulse:built_in"
     watched.engine.send(OpenSource("microphone", HEADSET, muted=True))
     await watched.hears(sound, "headset")
     publication = watched.engine.session.publications["microphone"]
     for _ in range(2):
         sound.unplug(number)
-        await watched.hears(sound, "tone")
+        await watched.hears(sound, "built_in")
         assert publication.muted
-        number = sound.microphone("headset", 300)
+        number = sound.microphone("headset", "Tai nghe của trưởng ban")
         await watched.hears(sound, "headset")
         assert publication.muted
     assert {event.state for event in watched.of(SourceChanged)} == {"muted"}, "neither live nor off between"  # type: ignore[attr-defined]
-    lost, back = DeviceSwitched("microphone", "lost", HEADSET, "pulse:tone"), DeviceSwitched("microphone", "back", HEADSET)
+    lost, back = DeviceSwitched("microphone", "lost", HEADSET, "pulse:built_in"), DeviceSwitched("microphone", "back", HEADSET)
     told = watched.of(DeviceSwitched)
     assert told in ([], [lost, back], [lost, back] * 2), "as often as it was away for longer than a moment"
 
 
 async def test_the_systems_default_is_followed(sound: SoundServer, watched: Watched) -> None:
-    sound.microphone("headset", 300)
+    sound.microphone("headset", "Tai nghe của trưởng ban")
     watched.engine.send(OpenSource("microphone"))
-    await watched.hears(sound, "tone")
+    await watched.hears(sound, "built_in")
     sound.pactl("set-default-source", "headset")
     await watched.until(lambda: watched.newest().default_microphone == HEADSET)
     await watched.hears(sound, "headset")
@@ -118,13 +118,13 @@ async def test_the_systems_default_is_followed(sound: SoundServer, watched: Watc
 
 async def test_without_a_microphone_the_computers_own_sound_is_not_sent_instead(sound: SoundServer, watched: Watched) -> None:
     """The server's default is then what its loudspeaker plays."""
-    sound.pactl("unload-module", "module-sine-source")
+    sound.pactl("unload-module", "module-null-source")
     watched.engine.send(OpenSource("microphone"))
     await watched.until(lambda: watched.of(SourceChanged) and watched.of(SourceChanged)[-1].error == "no_device")  # type: ignore[attr-defined]
     assert watched.of(SourceChanged)[-1].waits  # type: ignore[attr-defined]
     assert sound.recording_from() == []
-    sound.microphone("tone", 440)
-    await watched.hears(sound, "tone")
+    sound.microphone("built_in", "Micrô tích hợp")
+    await watched.hears(sound, "built_in")
     assert watched.of(SourceChanged)[-1] == SourceChanged("microphone", "on", "default")
 
 
@@ -153,14 +153,14 @@ async def test_a_sound_server_that_ends_and_starts_again(sound: SoundServer) -> 
     await watched.start()
     try:
         watched.engine.session.playout.start()
-        watched.engine.send(OpenSource("microphone", "pulse:tone", muted=True))
-        await watched.hears(sound, "tone")
+        watched.engine.send(OpenSource("microphone", "pulse:built_in", muted=True))
+        await watched.hears(sound, "built_in")
         await watched.until(lambda: sound.playing_on() == ["hall"])
         sound.stop()
         await watched.until(lambda: watched.of(SourceChanged)[-1].waits and watched.of(SpeakerChanged), 15)  # type: ignore[attr-defined]
         await watched.until(lambda: watched.newest() == Devices())
         sound.start()
-        await watched.hears(sound, "tone")
+        await watched.hears(sound, "built_in")
         await watched.until(lambda: sound.playing_on() == ["hall"] and watched.of(SpeakerChanged)[-1] == SpeakerChanged("default"), 15)
         assert watched.engine.session.publications["microphone"].muted
         assert "on" not in [event.state for event in watched.of(SourceChanged)]  # type: ignore[attr-defined]
