@@ -107,7 +107,7 @@ class RawClient:
         self.subscriber = Peer("subscriber", [], self._on_rtp, lambda data, now: self.rtcp.extend(parse_rtcp(data)))
         take = self.subscriber.dtls.take
         # Lost on the way is lost before SRTP, whose replay window would refuse the repaired packet.
-        self.subscriber.dtls.take = lambda data: None if self._is_lost(data) else take(data)  # type: ignore[method-assign]
+        self.subscriber.agent.on_media = lambda data: None if self._is_lost(data) else take(data)
         self.publisher = Peer("publisher", [], lambda data, now: None, self._on_publisher_rtcp)
         self.data: list[tuple[str, models.DataPacket]] = []
         self.senders: dict[str, Sender] = {}
