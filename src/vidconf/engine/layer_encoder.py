@@ -22,7 +22,6 @@ from vidconf.engine.scaling import Shrinker
 
 log = logging.getLogger("vidconf.publication")
 
-CODEC = "vp8"
 KEYFRAME_GAP_S = 0.3
 """Requests closer together are put off, not dropped."""
 MAX_IN_FLIGHT = 3
@@ -32,8 +31,8 @@ MAX_IN_FLIGHT = 3
 class LayerEncoder:
     """`wanted`: somebody takes it. `rate_bps`: what it may use, 0: it is not sent, None: nobody has said yet."""
 
-    def __init__(self, stream: OutgoingStream, rid: str = "", *, screen: bool = False) -> None:
-        self.stream, self.rid = stream, rid
+    def __init__(self, stream: OutgoingStream, rid: str = "", *, screen: bool = False, codec: str = "vp8") -> None:
+        self.stream, self.rid, self.codec = stream, rid, codec
         self.wanted = True
         self.rate_bps: int | None = None
         self.broken = True
@@ -69,7 +68,7 @@ class LayerEncoder:
         encoder = self._encoder
         if encoder is None or (encoder.width, encoder.height) != (frame.width, frame.height):
             self.rest()
-            encoder = self._encoder = encoder_for(CODEC, frame.width, frame.height, fps, rate, screen=self._screen)
+            encoder = self._encoder = encoder_for(self.codec, frame.width, frame.height, fps, rate, screen=self._screen)
             self.width, self.height = frame.width, frame.height
         else:
             encoder.set_bitrate(rate)
@@ -112,7 +111,8 @@ class PictureEncoder:
         """`fps` and `most_bps`: the most pictures a second, and bits a second of the largest layer."""
         self._fps, self._most_bps, self._screen = fps, most_bps, screen
         self._shrinker = Shrinker()
-        self._adaptation = Adaptation(CODEC, screen=screen)
+        self._codec = "vp8"
+        self._adaptation = Adaptation(self._codec, screen=screen)
         self._size = (0, 0)
         self._largest = 0
         self._next_due = 0.0
@@ -133,7 +133,7 @@ class PictureEncoder:
         if not any(sending):
             return None
         began = clock()
-        limits = self._limits(frame, steps, sending, began)
+        limits = self._limits(frame, steps, sending, senders[0].codec, began)
         if began < self._next_due - 0.25 / limits.max_fps:
             self.spared += 1
             return None
@@ -166,11 +166,11 @@ class PictureEncoder:
         self._adaptation.picture(ended, ended - began, senders[last].quantizer, left_out=left_out)
         return error
 
-    def _limits(self, frame: av.VideoFrame, steps: Sequence[Layer], sending: Sequence[bool], now: float) -> Limits:
+    def _limits(self, frame: av.VideoFrame, steps: Sequence[Layer], sending: Sequence[bool], codec: str, now: float) -> Limits:
         """How large the largest layer that is sent may be, and how often."""
-        if self._size != (frame.width, frame.height):
-            self._size = frame.width, frame.height
-            self._adaptation = Adaptation(CODEC, screen=self._screen)
+        if self._size != (frame.width, frame.height) or self._codec != codec:
+            self._size, self._codec = (frame.width, frame.height), codec
+            self._adaptation = Adaptation(codec, screen=self._screen)
         top = steps[max(k for k, sends in enumerate(sending) if sends)]
         self._largest = top.width * top.height
         limits = self._adaptation.decide(now, self._largest, self._fps, alone=sum(sending) == 1)

@@ -35,8 +35,7 @@ PUBLISH_TIMEOUT_S = 10.0
 OPENING_S = 2.0
 SOUND_BPS = 64_000
 """Kept for each sound whose packets the target covers, with what it sends twice (RED) and the packets around it."""
-CODECS = {"audio": "opus", "video": "vp8"}
-NAMES = {"opus": "opus", "vp8": "VP8"}
+NAMES = {"opus": "opus", "vp8": "VP8", "vp9": "VP9"}
 """As reports call them."""
 CLOCK_HZ = {"audio": 48_000, "video": 90_000}
 
@@ -194,6 +193,8 @@ class Publishing:
             )
         future: asyncio.Future[models.TrackInfo] = asyncio.get_running_loop().create_future()
         self._waiting[published.cid] = future
+        if video and (codec := _codecs(publication)[0]) != "vp8":
+            request.simulcast_codecs.add(codec=codec, cid=published.cid)     # VP8 is what servers take video for
         self._send(add_track=request)
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
@@ -212,11 +213,15 @@ class Publishing:
 
     def _place(self, published: _Published, sections: list[Section]) -> None:
         """A section for it: one that lies fallow, else a new one. Sections never go away. One that became idle in this very round is
-        not taken: the server would see another track in it and never that the first one ended (pion/webrtc#2899)."""
+        not taken: the server would see another track in it and never that the first one ended (pion/webrtc#2899). Nor is one that
+        carried or shall carry VP9: livekit-server passes on nothing of the second track there."""
         publication = published.publication
-        section = next((s for s in sections if not s.active and s.kind == publication.kind and s.mid in self._resting), None)
+        codec = _codecs(publication)[0]
+        fallow = (s for s in sections if not s.active and s.kind == publication.kind and s.mid in self._resting)
+        section = next((s for s in fallow if codec == s.codec != "vp9"), None)
         if section is None:
             section = Section(publication.kind, str(len(sections) + 1))
+            section.codec = codec
             sections.append(section)
         (section.ssrc, section.repair_ssrc), *_ = published.ssrcs.values()
         section.rids = tuple(published.ssrcs) if len(published.ssrcs) > 1 else ()
@@ -235,23 +240,26 @@ class Publishing:
             if publication.closed or section is None or self._published.get(publication) is not published:
                 continue
             taken = answered.get(section.mid)
-            if taken is None or CODECS[publication.kind] not in taken.types:
+            codec = next((name for name in _codecs(publication) if taken is not None and name in taken.types), None)
+            if taken is None or codec is None:
                 log.warning("%s: the server takes none of our codecs", publication.source)
                 self._refuse(published, "not_published")
                 continue
-            streams = self._streams(peer, published, section, taken)
+            streams = self._streams(peer, published, section, taken, codec)
             self.streams |= {stream.ssrc: (stream, publication) for _, stream in streams}
             if isinstance(publication, VideoPublication):
-                publication.bind_layers(streams, self._pacer)
+                publication.bind_layers(streams, self._pacer, codec)
             else:
                 publication.bind(streams[0][1], self._pacer)
         self._told_bound()
 
-    def _streams(self, peer: Peer, published: _Published, section: Section, taken: Accepted) -> list[tuple[str, OutgoingStream]]:
+    def _streams(
+        self, peer: Peer, published: _Published, section: Section, taken: Accepted, codec: str
+    ) -> list[tuple[str, OutgoingStream]]:
         """One for each layer that the server takes, smallest first, with its rid. A server that names none knows no simulcast, and gets
         one without a name (RFC 8853 §5.3.2); one that names a single layer gets the picture in that."""
         kind = published.publication.kind
-        payload_type, ids = taken.types[CODECS[kind]], taken.extensions
+        payload_type, ids = taken.types[codec], taken.extensions
         rids = [rid for rid in section.rids if rid in taken.rids] or [""]
         unnamed = next(iter(published.ssrcs))
         streams = []
@@ -337,7 +345,7 @@ class Publishing:
         if not isinstance(publication, VideoPublication):
             return
         codecs = list(update.subscribed_codecs)
-        ours = [c for c in codecs if c.codec.lower().removeprefix("video/") == CODECS["video"]] or codecs
+        ours = [c for c in codecs if c.codec.lower().removeprefix("video/") in publication.codecs] or codecs
         qualities = [q for codec in ours for q in codec.qualities] or list(update.subscribed_qualities)
         publication.want({q.quality for q in qualities if q.enabled})
         self._told_bound()
@@ -384,7 +392,7 @@ class Publishing:
             if not streams:
                 continue
             trips = [stream.rtt_s for stream in streams if stream.rtt_s is not None]
-            entry: dict[str, Any] = {"codec": NAMES[CODECS[publication.kind]]}
+            entry: dict[str, Any] = {"codec": NAMES[publication.codec if isinstance(publication, VideoPublication) else "opus"]}
             entry |= {name: sum(getattr(stream, name) for stream in streams) for name in ("packets", "octets", "repeated")}
             entry["fraction_lost"] = round(max(stream.fraction_lost for stream in streams), 3)
             entry["rtt_ms"] = round(1000 * min(trips), 1) if trips else None
@@ -396,3 +404,8 @@ class Publishing:
 
 def _ssrc() -> int:
     return random.randrange(1 << 16, 1 << 32)
+
+
+def _codecs(publication: Publication) -> tuple[str, ...]:
+    """What it can be sent by, the best first."""
+    return publication.codecs if isinstance(publication, VideoPublication) else ("opus",)

@@ -24,7 +24,9 @@ LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 EXTENSIONS = {MID: 1, LEVEL: 2, TRANSPORT_CC: 3, RID: 4, REPAIRED_RID: 5}
-OPUS, RED, VP8, RTX = 111, 63, 96, 97
+OPUS, RED, VP8, RTX, VP9, VP9_RTX = 111, 63, 96, 97, 98, 99
+VIDEO_TYPES = {"vp8": (VP8, RTX), "vp9": (VP9, VP9_RTX)}
+"""What our own video may be sent by: the payload type of each codec and of its repairs (RTX)."""
 """Payload types we offer: LiveKit's and libwebrtc's own."""
 MAX_RIDS = 8
 """Layers that an answer may speak of; more than we ever offer."""
@@ -61,6 +63,9 @@ class Section:
     repair_ssrc: int = 0
     rids: tuple[str, ...] = ()
     """Names of the simulcast layers it is sent in, smallest first; empty for one stream."""
+    codec: str = ""
+    """What has been sent in it, of VIDEO_TYPES; every video section offers all of them, because livekit-server settles them with the
+    first one for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,8 +326,9 @@ def offer_of(sections: list[Section], gatherer: RTCIceGatherer, dtls: RTCDtlsTra
 
 def _offer_media(section: Section) -> list[str]:
     audio = section.kind == "audio"
+    types = (OPUS, RED) if audio else [number for pair in VIDEO_TYPES.values() for number in pair]
     lines = [
-        f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {f'{OPUS} {RED}' if audio else f'{VP8} {RTX}'}",
+        f"m={section.kind} 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, types))}",
         "c=IN IP4 0.0.0.0",
         f"a=mid:{section.mid}",
         "a=sendonly" if section.active else "a=inactive",
@@ -333,9 +339,12 @@ def _offer_media(section: Section) -> list[str]:
         lines += [f"a=rtpmap:{OPUS} opus/48000/2", f"a=fmtp:{OPUS} minptime=10;useinbandfec=1", f"a=rtcp-fb:{OPUS} nack"]
         lines += [f"a=rtpmap:{RED} red/48000/2", f"a=fmtp:{RED} {OPUS}/{OPUS}"]
     else:
-        lines += [f"a=rtpmap:{VP8} VP8/90000"]
-        lines += [f"a=rtcp-fb:{VP8} {kind}" for kind in ("transport-cc", "nack", "nack pli", "ccm fir")]
-        lines += [f"a=rtpmap:{RTX} rtx/90000", f"a=fmtp:{RTX} apt={VP8}"]
+        for codec, (main, repairs) in VIDEO_TYPES.items():
+            lines += [f"a=rtpmap:{main} {codec.upper()}/90000"]
+            if codec == "vp9":
+                lines += [f"a=fmtp:{main} profile-id=0"]
+            lines += [f"a=rtcp-fb:{main} {kind}" for kind in ("transport-cc", "nack", "nack pli", "ccm fir")]
+            lines += [f"a=rtpmap:{repairs} rtx/90000", f"a=fmtp:{repairs} apt={main}"]
     lines += [f"a=extmap:{EXTENSIONS[x]} {x}" for x in ((MID, LEVEL) if audio else (MID, TRANSPORT_CC, RID, REPAIRED_RID))]
     if not section.active:
         return lines
