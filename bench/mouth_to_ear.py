@@ -75,6 +75,7 @@ async def measured(folder: Path, seconds: float, kind: str) -> list[float]:
     os.environ["PULSE_SERVER"] = server.address
     try:
         place.start()
+        bots: list[BotProcess] = []
         try:
             speaks = BotProcess(
                 "--livekit-url", place.url, "--token", token("bench", "mouth"), "--camera", "none", "--microphone", "pulse:desk",
@@ -84,6 +85,7 @@ async def measured(folder: Path, seconds: float, kind: str) -> list[float]:
                 "--livekit-url", place.url, "--token", token("bench", "ear"), "--camera", "none", "--microphone", "none", "--speaker", "pulse:ear",
                 "--seconds", str(seconds + SETTLES_S + 3),
             )  # fmt: skip
+            bots += [speaks, hears]
             await asyncio.sleep(SETTLES_S)
             (folder / "said.raw").write_bytes(said(seconds))
             recorder = subprocess.Popen(
@@ -101,6 +103,8 @@ async def measured(folder: Path, seconds: float, kind: str) -> list[float]:
             track = (await hears.report())["tracks"][0]
             print(f"jitter buffer at the end {track['jitter_buffer_ms']} ms, concealed {track['concealed_percent']} %, lost {track['lost']}")
         finally:
+            for bot in bots:
+                await bot.stop()
             place.stop()
     finally:
         server.stop()

@@ -57,6 +57,7 @@ async def test_the_far_end_hears_us_and_not_itself(kind: str, tmp_path: Path, mo
     monkeypatch.setenv("PULSE_SERVER", server.address)
     speech = str(resource("speech", "can-tho.flac"))
     (tmp_path / "script.json").write_text(json.dumps([{"at": 7.5, "local": "mute"}]))
+    bots: list[BotProcess] = []
     try:
         sfu.start()
         near = BotProcess(
@@ -66,6 +67,7 @@ async def test_the_far_end_hears_us_and_not_itself(kind: str, tmp_path: Path, mo
             "--livekit-url", sfu.url, "--token", token("voice", "far"), "--camera", "none", "--microphone", speech, "--record-audio", str(wav),
             "--script", str(tmp_path / "script.json"),
         )  # fmt: skip
+        bots += [far, near]
         async with asyncio.timeout(30):
             while server.playing_on() != ["room"]:  # noqa: ASYNC110 - the server has no event for it
                 await asyncio.sleep(0.1)
@@ -77,9 +79,10 @@ async def test_the_far_end_hears_us_and_not_itself(kind: str, tmp_path: Path, mo
             said.terminate()
         await said.wait()
         await far.stop()
-        await near.stop()
         tracks = (await far.report())["tracks"]
     finally:
+        for bot in bots:
+            await bot.stop()
         sfu.stop()
         server.stop()
     assert [t["source"] for t in tracks] == ["microphone"]
