@@ -58,7 +58,7 @@ class Two:
             await self.ours.start()
             self.ours.publish()
             self.ours.engine.send(api.Join(self.sfu.url, token("room", "ours"), self.ice_servers))
-            assert await until(self.both_ways, 10), (self.ours.report(), self.listener.report(), self.ours.events)
+            assert await until(self.both_ways, 20), (self.ours.report(), self.listener.report(), self.ours.events)
 
     def both_ways(self) -> bool:
         return self.ours.frames("listener") > 5 and self.ours.heard("listener") and self.listener.frames("ours") > 5 and self.listener.heard("ours")
