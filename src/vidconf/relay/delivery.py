@@ -59,7 +59,7 @@ class Delivery:
 
     def reported(self, fraction_lost: float, round_trip_s: float, now: float) -> None:
         """Its receiver report: the worst of its streams; a `round_trip_s` of 0 is not known."""
-        pictures = self._line.limit_bps is not None and any(d.is_open and d.upstream.kind == "video" for d in self._downs())
+        pictures = any(d.is_open and d.upstream.kind == "video" for d in self._downs())
         sending_bps = self._sending_bps() if pictures else 0.0
         if self._line.reported(fraction_lost, round_trip_s, sending_bps, now):
             self.look(now, cut=True)

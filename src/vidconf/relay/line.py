@@ -16,6 +16,11 @@ FIRST_LOW = 0.7
 """The first one of all counts as fallen below so much of what is sent."""
 NEAR = 1.1
 """One that is still above what is sent by more says that there is room."""
+GROWN, GROWN_S = 1.3, 2.0
+"""Where so much more is sent than a moment ago (a larger layer, another picture), a burst of keyframes looks like a queue, and what
+arrives was counted before: an estimate that falls so soon is only a suspicion,"""
+SUSPECTED_S = 3.0
+"""which so long a longer round trip or loss confirms."""
 STANDS_S, STANDS_CUT = 1.5, 0.85
 """A round trip that stays longer than the shortest for so long, although nothing was changed: a queue stands. Then so much is sent."""
 OVERFLOWS, OVERFLOWS_S = 0.1, 0.6
@@ -58,8 +63,8 @@ class Line:
     """`limit_bps`: what may be sent in all; None while nothing says that there is a limit."""
 
     __slots__ = (
-        "_changed_at", "_fraction_lost", "_least_at", "_least_before_s", "_least_s", "_probe_at", "_raised_at", "_round_trip_s", "_stage",
-        "_standing_since", "_told_bps", "_wait_s", "limit_bps",
+        "_changed_at", "_fraction_lost", "_grown_at", "_least_at", "_least_before_s", "_least_s", "_probe_at", "_raised_at", "_round_trip_s",
+        "_sending_bps", "_stage", "_standing_since", "_suspected_at", "_told_bps", "_wait_s", "limit_bps",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -67,7 +72,8 @@ class Line:
         self._told_bps: int | None = None
         self._stage: _Stage | None = None
         self._standing_since: float | None = None
-        self._changed_at = float("-inf")
+        self._changed_at = self._grown_at = self._suspected_at = float("-inf")
+        self._sending_bps = 0.0
         self._least_s = self._least_before_s = float("inf")
         self._least_at = float("-inf")
         self._wait_s, self._probe_at, self._raised_at = WAIT_S, 0.0, float("-inf")
@@ -76,6 +82,9 @@ class Line:
     def told(self, bps: int, sending_bps: float, now: float) -> bool:
         """An estimate, while so much was sent, padding aside. Whether the limit is lower now."""
         before, self._told_bps = self._told_bps, bps
+        if before is not None and sending_bps > GROWN * self._sending_bps:
+            self._grown_at = now
+        self._sending_bps = sending_bps
         stage, limit_bps = self._stage, self.limit_bps
         fell = bps < FELL * before if before is not None else bps < FIRST_LOW * sending_bps
         if not fell or bps > NEAR * (sending_bps if stage is None else stage.target_bps):
@@ -83,6 +92,9 @@ class Line:
                 stage.best_bps, stage.grew_at = bps, now
             if limit_bps is not None and (fell or bps > limit_bps):
                 self.limit_bps = float(max(LEAST_BPS, bps))
+            return False
+        if stage is None and now - self._grown_at < GROWN_S:
+            self._suspected_at = now
             return False
         if stage is not None and limit_bps is not None:
             bps = max(bps, int(min(limit_bps, sending_bps)))     # what flowed before the padding still does
@@ -118,8 +130,12 @@ class Line:
             elif round_trip_s > 0 and stage.round_trip_s > 0:
                 stage.good += 1
         self._fraction_lost, self._round_trip_s = fraction_lost, round_trip_s
+        long = round_trip_s > min(self._least_s, self._least_before_s) + LONGER_S
+        if self._told_bps is not None and now - self._suspected_at < SUSPECTED_S and (long or fraction_lost > OVERFLOWS):
+            self._suspected_at = float("-inf")
+            self._cut(min(self._told_bps, STANDS_CUT * sending_bps), now)
+            return True
         if stage is None and self.limit_bps is not None and round_trip_s > 0 and sending_bps > 0:
-            long = round_trip_s > min(self._least_s, self._least_before_s) + LONGER_S
             return self._stands(long, fraction_lost > OVERFLOWS, min(self.limit_bps, sending_bps), now)
         return False
 

@@ -33,6 +33,21 @@ def test_an_estimate_is_no_limit_until_it_falls_below_what_is_sent() -> None:
     assert line.limit_bps == 450_000, "what it says by itself is believed"
 
 
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_a_fall_right_after_more_is_sent_is_a_suspicion(confirmed: bool) -> None:
+    """A larger layer's keyframe in a burst, and an estimate made of what arrived before it."""
+    line = Line()
+    for at in range(5):
+        line.told(3_000_000, 200_000, float(at))
+        line.reported(0.0, 0.05, 200_000, float(at))
+    assert not line.told(340_000, 1_200_000, 5.0)
+    assert line.reported(0.0, 0.3 if confirmed else 0.06, 1_200_000, 5.5) is confirmed
+    assert line.limit_bps == (340_000 if confirmed else None)
+    if not confirmed:
+        assert not line.told(350_000, 1_200_000, 7.5)
+        assert line.told(300_000, 1_200_000, 8.0), "one that goes on falling is believed"
+
+
 @pytest.mark.parametrize(("bps", "cut"), [(1_500_000, False), (1_000_000, True)])
 def test_the_first_estimate_of_all_may_be_a_little_low(bps: int, cut: bool) -> None:
     assert Line().told(bps, 2_000_000, 1.0) is cut
