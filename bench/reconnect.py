@@ -129,7 +129,7 @@ async def run(kind: str, rounds: list[tuple[str, Callable[..., Any], int]], fold
                     await asyncio.sleep(SETTLE_S)
                     receivers.forget()
                     since = await happen(net, sfu, chance)
-                    await until(lambda since=since: all(receivers.back_after(who, since) is not None for who in took), GIVEN_UP_S)
+                    await until(lambda since=since, took=took: all(receivers.back_after(who, since) is not None for who in took), GIVEN_UP_S)
                     for who, times in took.items():
                         times.append(receivers.back_after(who, since))
                     print(kind, name, *(f"{who} {times[-1]}" for who, times in took.items()), file=sys.stderr, flush=True)

@@ -70,7 +70,7 @@ class Two:
         def more() -> bool:
             there, here = self.listener.frames("ours"), self.ours.frames("listener")
             # a track that came anew counts from nothing
-            return 3 < (there if there < theirs else there - theirs) and 3 < (here if here < mine else here - mine)
+            return (there if there < theirs else there - theirs) > 3 and (here if here < mine else here - mine) > 3
 
         return await until(more, timeout_s)
 

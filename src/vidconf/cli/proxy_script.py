@@ -21,8 +21,8 @@ def proxy_script() -> str:
         return _of_windows()
     if sys.platform == "darwin":
         return of_scutil(_said("scutil", "--proxy"))
-    if os.environ.get("auto_proxy"):
-        return os.environ["auto_proxy"]
+    if told := os.environ.get("auto_proxy"):  # noqa: SIM112 - so it is written, as http_proxy is
+        return told
     if _said("gsettings", "get", "org.gnome.system.proxy", "mode").strip() != "'auto'":
         return ""
     return _said("gsettings", "get", "org.gnome.system.proxy", "autoconfig-url").strip().strip("'") or "auto"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -26,11 +26,12 @@ async def port() -> AsyncIterator[Port]:
     await asyncio.sleep(0.05)
 
 
-async def settled(condition: object, timeout_s: float = 5) -> bool:
-    ends = asyncio.get_running_loop().time() + timeout_s
-    while not condition() and asyncio.get_running_loop().time() < ends:  # type: ignore[operator]
+async def settled(condition: Callable[[], object], timeout_s: float = 5) -> bool:
+    for _ in range(int(timeout_s / 0.01)):
+        if condition():
+            return True
         await asyncio.sleep(0.01)
-    return bool(condition())  # type: ignore[operator]
+    return bool(condition())
 
 
 async def connected(port: Port, got: list[bytes], back: list[bytes]) -> tuple[LiteSession, Peer]:
