@@ -231,8 +231,8 @@ class RawClient:
                         if again := sender.sent.get(number):
                             self.publisher.send(again)
 
-    async def publish(self, kind: str = "video", source: int = 0, start: bool = True) -> Sender:
-        """Raises PermissionError when the relay refuses."""
+    async def publish(self, kind: str = "video", source: int = 0, start: bool = True, disable_red: bool = True) -> Sender:
+        """`disable_red`: what it sends is plain Opus, and LiveKit would wait for the other. Raises PermissionError when the relay refuses."""
         n = len(self.publisher.sections) + 1
         cid = f"{kind}-{n}-{id(self)}"
         since = len(self.messages)
@@ -241,7 +241,7 @@ class RawClient:
             add_track=rtc.AddTrackRequest(
                 cid=cid, name=kind, source=source, width=320, height=180,  # type: ignore[arg-type]
                 type=models.TrackType.VIDEO if kind == "video" else models.TrackType.AUDIO,
-                disable_red=True,       # what it sends is plain Opus, and LiveKit would wait for the other
+                disable_red=disable_red,
             )
         )  # fmt: skip
         ends = time.monotonic() + 5

@@ -324,7 +324,7 @@ async def test_sound_with_copies_and_without(relay: Relay, room: str, everyone: 
         sung = (await singer.publish_audio()).sid
         await page.evaluate("([u, t]) => join(u, t, {})", [relay.url, token(room, "js")])
         await page.evaluate("() => room.localParticipant.setMicrophoneEnabled(true)")
-        made = (await plain.publish("audio")).sid
+        made = (await plain.publish("audio", disable_red=False)).sid
         heard_by_js = """async () => { for (const t of [...room.remoteParticipants.values()].find((p) => p.identity === 'plain').audioTrackPublications.values())
             for (const s of (t.track ? await t.track.getRTCStatsReport() : new Map()).values()) if (s.type === 'inbound-rtp') return [s.packetsReceived, s.bytesReceived];
             return [0, 0]; }"""
