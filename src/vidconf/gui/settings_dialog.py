@@ -143,7 +143,7 @@ class SettingsSheet(Sheet):
                 self._line(words.text("settings.level"), words.text("settings.level.help"), (self.level.gauge, 1), self.level.word),
                 *(self._line(words.text(f"settings.{key}"), "", self._switch(key, words.text(f"settings.{key}.on")), key=key) for key in VOICE),
                 self._why_voice, rule(),
-                self._line(words.text("settings.speaker"), "", (column(row((self.lists.speaker, 1), self.lists.test, gap=6), self.lists.speaker_trouble, gap=2), 1),
+                self._line(words.text("settings.speaker"), "", (column(self.lists.speaker, row(self.lists.test, None), self.lists.speaker_trouble, gap=2), 1),
                            key="speaker"),
             ),
             self._card(

@@ -206,7 +206,7 @@ async def test_held_back_for_want_of_a_line_is_no_freeze_and_ends_with_the_conne
         await asyncio.sleep(0.01)
     assert await settled(lambda: pictures(subscription).timing.frames == 8)
     subscription.set_held_back(True)
-    lost, *rest = film.frame(size=300)
+    _lost, *rest = film.frame(size=300)
     feed(subscription, rest)
     await asyncio.sleep(0.4)
     for k in range(200):
