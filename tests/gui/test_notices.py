@@ -48,7 +48,8 @@ def toasts(window: MainWindow) -> list[QFrame]:
 def test_every_notice_is_a_sentence_in_both_languages(code: str) -> None:
     for language in words.LANGUAGES:
         words.set_language(language)
-        what, _ = sentences(Notice(1, "info", code, {"by": "p1", "name": "Phạm Quốc Hùng", "seconds": 60, "role": "chair", "code": "abcd", "count": 2}))
+        detail = {"by": "p1", "name": "Phạm Quốc Hùng", "seconds": 60, "role": "chair", "code": "abcd", "count": 2, "device": "Jabra", "stand_in": "Logi"}
+        what, _ = sentences(Notice(1, "info", code, detail))
         assert what.endswith(".")
         assert "…" not in what
         assert "{" not in what

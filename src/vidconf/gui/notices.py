@@ -30,7 +30,7 @@ def sentences(notice: Notice) -> tuple[str, str]:
     detail = dict(notice.detail)
     if not detail.get("name"):
         detail["name"] = words.text("notice.moderator")
-    for gap, nameless in (("device", "notice.device_chosen"), ("stand_in", "notice.device_default")):
+    for gap, nameless in (("device", "device.nameless_chosen"), ("stand_in", "device.nameless_default")):
         if detail.get(gap) == "":
             detail[gap] = words.text(nameless)
     if isinstance(detail.get("role"), str) and words.has(f"role.{detail['role']}"):
