@@ -28,7 +28,7 @@ log = logging.getLogger("vidconf.transport")
 MAX_SERVERS = 6
 LIFETIME_S, CHANNEL_REFRESH_S = 600, 500
 Transport = Literal["udp", "tcp", "tls"]
-_URL = re.compile(r"(turns?):(\[[0-9A-Fa-f:.]+\]|[^?:\[\]/@]+)(?::([0-9]{1,5}))?(?:\?transport=(udp|tcp))?", re.ASCII)
+_URL = re.compile(r"(turns?):(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::([0-9]{1,5}))?(?:\?transport=(udp|tcp))?", re.ASCII)
 _channel_head = struct.Struct("!HH")
 
 

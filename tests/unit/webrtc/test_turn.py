@@ -36,3 +36,9 @@ def test_order_and_bounds() -> None:
     ]  # fmt: skip
     assert len(turn_servers([{"urls": [f"turn:h{n}" for n in range(50)]}])) == MAX_SERVERS
     assert turn_servers(()) == []
+
+
+def test_a_name_writes_nothing_into_a_proxy_s_request() -> None:
+    """A server's word becomes a line of the CONNECT that a company's proxy reads."""
+    for host in ("h\r\nX-Injected", "h HTTP/1.1\r\nHost", "h\n", "h\t", "a b", "h\x00", "tràn"):
+        assert read_url(f"turn:{host}:443?transport=tcp") is None, host
