@@ -15,6 +15,8 @@ MAX_FRAME = 4096
 """Longer ones are no datagram of a meeting's; a length like that ends the connection."""
 MAX_WAITING = 192 * 1024
 """Bytes in our own buffer, about half a second of a good picture."""
+MOST_WAITING = 2 * MAX_WAITING
+"""More than that of anything is not kept for who does not read: checks cost him nothing, and each has its answer."""
 
 
 class FrameError(ValueError):
@@ -88,7 +90,7 @@ class FramedStream(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing() or not data:
             return
-        if 128 <= data[0] < 192 and transport.get_write_buffer_size() > MAX_WAITING:
+        if transport.get_write_buffer_size() > (MAX_WAITING if 128 <= data[0] < 192 else MOST_WAITING):
             self.dropped += 1
             return
         transport.write(framed(data))

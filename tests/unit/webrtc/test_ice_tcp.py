@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.webrtc.ice_tcp import MAX_FRAME, MAX_WAITING, FramedStream, FrameError, Unframer, framed
+from vidconf.webrtc.ice_tcp import MAX_FRAME, MAX_WAITING, MOST_WAITING, FramedStream, FrameError, Unframer, framed
 
 
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=8), st.lists(st.integers(1, 40), min_size=1, max_size=40))
@@ -90,4 +90,26 @@ async def test_nonsense_from_the_far_end_closes_it() -> None:
     async with asyncio.timeout(3):
         await lost.wait()
     assert got == []
+    server.close()
+
+
+async def test_who_does_not_read_is_not_kept_answers_for() -> None:
+    over = asyncio.Event()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0, limit=1024)
+    stream = FramedStream(lambda data: None, lambda: None)
+    transport, _ = await asyncio.get_running_loop().create_connection(lambda: stream, *server.sockets[0].getsockname())
+    for _ in range(200):
+        for _ in range(1000):
+            stream.sendto(b"\x01\x01" + bytes(98))
+        await asyncio.sleep(0)
+    assert transport.get_write_buffer_size() <= MOST_WAITING + 4096
+    assert stream.dropped > 0
+    stream.abort()
+    over.set()
+    await asyncio.sleep(0.05)
     server.close()
