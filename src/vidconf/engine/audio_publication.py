@@ -48,6 +48,8 @@ class AudioPublication(Publication):
         self._lock = threading.Lock()
         self._old: list[threading.Thread] = []
         self._hints: set[str] = set()
+        self._open_since = float("-inf")
+        """Unmuted. What was said before may lie in the device's buffers and come only now: it is not sent."""
         # what follows is about the present stream
         self._copies: Copies | None = None
         self._zero: int | None = None
@@ -90,6 +92,7 @@ class AudioPublication(Publication):
         if self.closed:
             return
         self.closed = True
+        self._drop()
         self._stop_capture()
         self.owner.publication_changed(self)
         self.announce()
@@ -110,6 +113,10 @@ class AudioPublication(Publication):
     def _mute_changed(self) -> None:
         self._steering.muted = self.muted
         self._talking = False
+        if not self.muted:
+            self._open_since = time.monotonic()
+            if self.stream is not None and self.pacer is not None:
+                self.pacer.take_up(self.stream)
 
     def _bound(self) -> None:
         stream = self.stream
@@ -180,7 +187,7 @@ class AudioPublication(Publication):
         with self._lock:
             self._in_flight -= 1
         stream = self.stream
-        if self.muted or self.closed or stream is None or generation != self._generation:
+        if self.muted or self.closed or stream is None or generation != self._generation or spoken.at < self._open_since:
             return
         self._look()
         quiet = is_silence(spoken.payload)

@@ -121,6 +121,10 @@ class Pacer:
         self._asked = {(s.ssrc, number) for s, number in self._repairs}
         self._waiting = sum(len(packet) for _, packet in self._pictures)
 
+    def take_up(self, stream: OutgoingStream) -> None:
+        """It is sent again after `drop`; for sound, which is never pushed: what is asked again of it is answered."""
+        self._dropped.discard(stream.ssrc)
+
     def close(self) -> None:
         """Nothing leaves any more. Never raises."""
         self.closed = True

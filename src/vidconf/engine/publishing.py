@@ -361,7 +361,7 @@ class Publishing:
                         entry[0].note_report(block)
             case Nack(_, media, numbers):
                 entry = self.streams.get(media)
-                if entry and not entry[1].muted:
+                if entry and not entry[1].muted and not entry[1].closed:
                     self._pacer.repair(entry[0], numbers)
             case Pli(_, media):
                 self._keyframe_asked(media)
@@ -381,7 +381,7 @@ class Publishing:
 
     def reports(self, now: float) -> list[bytes]:
         """A sender report for everything that is sent."""
-        reports = [stream.sender_report(now) for stream, publication in self.streams.values() if not publication.muted]
+        reports = [stream.sender_report(now) for stream, publication in self.streams.values() if not publication.muted and not publication.closed]
         return [report for report in reports if report]
 
     def sent(self) -> dict[str, Any]:

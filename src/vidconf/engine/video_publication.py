@@ -107,6 +107,7 @@ class VideoPublication(Publication):
         if self.closed:
             return
         self.closed = True
+        self._drop()        # at once: the negotiation that takes it back may have to wait for another
         self._stop_capture()
         with self._wake:
             self._wake.notify()

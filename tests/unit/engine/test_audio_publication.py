@@ -243,3 +243,39 @@ async def test_an_encoder_that_fails_is_told_once(owner: Owner) -> None:
     assert errors == ["encoder_failed"]
     assert microphone.state == "off"
     microphone.close()
+
+
+async def test_what_was_said_while_muted_and_comes_late_does_not_leave(owner: Owner) -> None:
+    """Half a second lies in the device's buffers when the microphone is opened: it was said to nobody."""
+    wire = Wire(RED)
+    microphone, device = opened(owner, wire, muted=True)
+    device.begin = time.monotonic() - 1.5
+    await give(device, SOUND)
+    microphone.set_muted(False)
+    for block in SOUND[:25]:
+        await give(device, [block], late_s=time.monotonic() - device.begin - device.blocks * 0.02)
+    assert wire.packets == []
+    await give(device, SOUND[:10], late_s=0.02)
+    assert 5 <= len(wire.packets) <= 10, "what is said from then on does"
+    assert len(parse(wire.packets[0].payload)) == 1, "and no copy of what was before comes with it"
+    microphone.close()
+
+
+async def test_sound_is_repaired_after_a_mute_too_and_never_during_one(owner: Owner) -> None:
+    wire = Wire()
+    microphone, device = opened(owner, wire)
+    pacer = microphone.pacer
+    assert pacer is not None
+    await give(device, SOUND[:5])
+    microphone.set_muted(True)
+    pacer.repair(wire.stream, [wire.packets[-1].sequence])
+    assert len(wire.packets) == 5
+    microphone.set_muted(False)
+    device.begin = time.monotonic()
+    await give(device, SOUND[:5])
+    pacer.repair(wire.stream, [wire.packets[-1].sequence])
+    assert wire.packets[-1].sequence == wire.packets[-2].sequence
+    count = len(wire.packets)
+    microphone.close()
+    pacer.repair(wire.stream, [wire.packets[-3].sequence])
+    assert len(wire.packets) == count, "nor when it is closed"

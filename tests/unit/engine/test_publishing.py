@@ -309,6 +309,23 @@ async def test_keyframes_and_repairs_are_asked_of_one_layer(far: Far) -> None:
     assert [layer["rid"] for layer in sent["layers"]] == ["q", "h", "f"]
 
 
+async def test_of_a_share_that_was_stopped_nothing_leaves_however_long_its_negotiation_waits(far: Far) -> None:
+    """What waits in the pacer, what is asked for again and a sender's report: all of it ends with the press, not with the server's answer."""
+    share = far.camera(source="screen_share")
+    await far.settle(lambda: share.senders)
+    stream = share.senders[0].stream
+    far.pacer.push(stream, [stream.packet(bytes(1200), 0, marker=k == 99) for k in range(100)])
+    assert far.pacer.backlog_s > 0
+    number = far.packets[-1].sequence
+    share.close()
+    count = len(far.packets)
+    assert far.pacer.backlog_s == 0
+    far.publishing.on_rtcp(Nack(1, stream.ssrc, (number,)), 1.0)
+    assert far.publishing.reports(time.monotonic()) == []
+    await asyncio.sleep(0.1)
+    assert len(far.packets) == count
+
+
 async def test_what_another_connection_has_taken_over_is_not_untied(far: Far) -> None:
     camera = far.camera()
     await far.settle(lambda: camera.senders)
