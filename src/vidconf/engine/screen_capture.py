@@ -24,7 +24,7 @@ from vidconf.engine.screen import Area, Grab, is_share, open_grab
 log = logging.getLogger("vidconf.screen")
 
 LOOK_S = 0.2
-"""How soon a window that moves, hides or closes is noticed."""
+"""How soon one that shows nothing now is looked at again."""
 MAX_FAILURES = 10
 """Grabs that fail one after another though the window is there; each is tried again LOOK_S later."""
 
@@ -86,19 +86,17 @@ class ScreenCapture(VideoCapture):
         self._dead_at = time.monotonic() + OPENS_S
         container = grab.open(replace(area, width=area.width // 2 * 2, height=area.height // 2 * 2), self._fps)
         try:
-            looked_at, is_screen = time.monotonic(), self.device.startswith("screen:")
+            is_screen = self.device.startswith("screen:")
             stream = container.streams.video[0]
             stream.thread_count = 1
             for frame in self._live_frames(container.decode(stream)):
                 now = time.monotonic()
-                # A screen is grabbed by where it lies: each picture is looked at before it counts, or, when another screen is unplugged
-                # and this one moves, it could be of what nobody shares.
-                if is_screen or now - looked_at >= LOOK_S:
-                    looked_at = now
-                    seen = self._look(grab)
-                    moved = is_screen and (seen.left, seen.top) != (area.left, area.top)
-                    if moved or (seen.width, seen.height, seen.shown) != (area.width, area.height, True):
-                        return
+                # Each picture is looked at before it counts, or it could be of what nobody shares: a screen is grabbed by where it lies,
+                # and moves when another is unplugged; a window by its number, which may be another window's when it has closed.
+                seen = self._look(grab)
+                moved = is_screen and (seen.left, seen.top) != (area.left, area.top)
+                if moved or (seen.width, seen.height, seen.shown) != (area.width, area.height, True):
+                    return
                 self._take(frame, now)
         finally:
             container.close()

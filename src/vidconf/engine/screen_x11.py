@@ -14,6 +14,8 @@ from vidconf.engine.screen import Area, clean_name, number_of, open_grabber
 from vidconf.engine.sources import SourceError
 from vidconf.engine.x11 import BAD_DRAWABLE, BAD_WINDOW, Place, XDisplay, XError
 
+MAX_PIXELS = 1 << 25
+"""8K and a little more: 134 MB a picture."""
 LEAST_SIDE = 32
 """A window that is smaller holds nothing to show."""
 NOT_FOR_SHARING = ("DESKTOP", "DOCK", "TOOLBAR", "MENU", "SPLASH", "DROPDOWN_MENU", "POPUP_MENU", "TOOLTIP", "NOTIFICATION", "COMBO", "DND")
@@ -78,7 +80,7 @@ class X11Desktop:
         if any(f"_NET_WM_WINDOW_TYPE_{kind}" in types for kind in NOT_FOR_SHARING) or "_NET_WM_STATE_SKIP_TASKBAR" in states:
             return None
         name = clean_name(title) or clean_name(program[1].decode("latin-1") if len(program) > 1 else "")
-        hidden = not viewable or "_NET_WM_STATE_HIDDEN" in states
+        hidden = not viewable or "_NET_WM_STATE_HIDDEN" in states or not _has_picture(at)
         if not hidden:
             self._keep_picture(window)
         return Shareable(f"window:{window}", name, "window", at.left, at.top, at.width, at.height, hidden)
@@ -140,28 +142,35 @@ class X11Window:
 
     def __init__(self, window: int) -> None:
         self._window, self._display = window, XDisplay()
-        self._kept = False
-        """Its picture is without what covers it."""
+        self._watched = self._kept = False
+        """`_kept`: its picture is without what covers it."""
 
     def close(self) -> None:
         self._display.close()
 
     def look(self) -> Area:
         try:
-            if not self._kept:
+            if not self._watched:
+                self._watched = True
+                self._display.watch(self._window)
+            at = self._display.place(self._window)
+            if not self._kept and _has_picture(at):
                 self._kept = True
                 self._display.keep_picture(self._window)
-            at = self._display.place(self._window)
             shown = self._display.viewable(self._window)
         except XError as error:
             code = "window_closed" if error.code in (BAD_WINDOW, BAD_DRAWABLE) else "screen_gone"
             raise SourceError(code, str(error)) from error
-        return Area(at.left, at.top, at.width, at.height, shown and not _empty(at))
+        if self._display.is_destroyed(self._window):
+            # programs that follow each other get the same numbers: what answers now may be a window that nobody shares
+            raise SourceError("window_closed", "it has ended, and its number is another's")
+        return Area(at.left, at.top, at.width, at.height, shown and _has_picture(at))
 
     def open(self, area: Area, fps: int) -> Any:
         size = {"video_size": f"{area.width}x{area.height}", "framerate": str(fps), "draw_mouse": "1"}
         return open_grabber(self._display.name, "x11grab", {**size, "window_id": str(self._window)})
 
 
-def _empty(at: Place) -> bool:
-    return at.width < 2 or at.height < 2
+def _has_picture(at: Place) -> bool:
+    """Not of one that is so large (32,767 a side are possible) that a single picture would fill the memory."""
+    return at.width >= 2 and at.height >= 2 and at.width * at.height <= MAX_PIXELS

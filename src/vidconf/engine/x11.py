@@ -20,6 +20,7 @@ import av
 BAD_WINDOW, BAD_MATCH, BAD_DRAWABLE = 3, 8, 9
 _RAW, _CHECKED = 2, 1
 _VIEWABLE = 2
+_EVENT_MASK, _STRUCTURE, _DESTROYED = 0x800, 0x20000, 17
 MAX_PROPERTY = 16_384
 """Words of four bytes of one property: 4,096 windows, or a very long title."""
 MAX_WINDOWS = 4096
@@ -71,6 +72,7 @@ def _library() -> Any:
     xcb.xcb_send_request.restype = ctypes.c_uint
     xcb.xcb_wait_for_reply.argtypes, xcb.xcb_wait_for_reply.restype = [pointer, ctypes.c_uint, ctypes.POINTER(pointer)], pointer
     xcb.xcb_request_check.argtypes, xcb.xcb_request_check.restype = [pointer, ctypes.c_uint], pointer
+    xcb.xcb_poll_for_event.argtypes, xcb.xcb_poll_for_event.restype = [pointer], pointer
     xcb.xcb_disconnect.argtypes = [pointer]
     xcb.free = ctypes.CDLL(None).free
     xcb.free.argtypes = [pointer]
@@ -91,6 +93,7 @@ class XDisplay:
         self.root, self.width, self.height = self._screen(screen.value)
         self._extensions: dict[str, int] = {}
         self._atoms: dict[str, int] = {}
+        self._destroyed: set[int] = set()
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -212,6 +215,19 @@ class XDisplay:
                 raise
             return False
         return True
+
+    def watch(self, window: int) -> None:
+        """From now on `is_destroyed` knows its end. Raises XError."""
+        self.do(struct.pack("<BxHIII", 2, 4, window, _EVENT_MASK, _STRUCTURE))
+
+    def is_destroyed(self, window: int) -> bool:
+        """Whether a window that is watched has ended before the last request was answered; its number may be another window's by now."""
+        while self._connection is not None and (event := self._xcb.xcb_poll_for_event(self._connection)):
+            code, of = struct.unpack_from("<B7xI", ctypes.string_at(event, 32))
+            self._xcb.free(event)
+            if code & 0x7F == _DESTROYED:
+                self._destroyed.add(of)
+        return window in self._destroyed
 
     # ---- screens
     def monitors(self) -> list[tuple[str, Place]]:

@@ -294,6 +294,34 @@ def test_a_window_is_followed_wherever_it_goes_until_it_closes(windows: XWindows
 
 
 @needs_x
+def test_another_window_under_the_number_of_the_shared_one_is_never_seen(windows: XWindows, see: Callable[..., Seen]) -> None:
+    """A program ends and another begins at once: the X server gives it the same numbers."""
+    window = windows.add("Shared", GREEN, 0, 0, 400, 300)
+    seen = see(f"window:{window}")
+    assert until(lambda: seen.shows(GREEN))
+    windows.destroy(window)
+    windows._made -= 1
+    assert windows.add("Secret", BLUE, 0, 0, 400, 300) == window
+    assert until(lambda: not seen.capture.is_alive())
+    assert seen.errors == ["window_closed"]
+    assert all(near(pixel(frame, 0.5, 0.5), GREEN) for _, frame in seen.frames)
+
+
+@needs_x
+def test_a_window_larger_than_memory_has_no_picture(windows: XWindows, see: Callable[..., Seen]) -> None:
+    window = windows.add("Huge", RED, 0, 0, 32_000, 32_000)
+    desktop = screen.open_desktop()
+    assert [one.hidden for one in desktop.listed(0) if one.id == f"window:{window}"] == [True]
+    assert [one for one in screen.thumbnails(desktop, desktop.listed(0)) if one.id == f"window:{window}"] == []
+    desktop.close()
+    seen = see(f"window:{window}")
+    assert until(lambda: bool(seen.areas))
+    assert not seen.areas[-1].shown
+    time.sleep(0.3)
+    assert (seen.frames, seen.errors) == ([], [])
+
+
+@needs_x
 def test_a_window_that_is_minimised_at_first_is_waited_for(windows: XWindows, see: Callable[..., Seen], monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than a device may take to open: it is there, only not to be seen."""
     window = windows.add("Green", GREEN, 0, 0, 400, 300)
