@@ -390,7 +390,7 @@ async def test_hidden_pictures_are_neither_sent_nor_decoded(sfu: Any, cast: Any)
     engine.send(api.WatchTrack(track, 160, 90))
     assert await until(lambda: any(isinstance(e, api.RingOpened) and e.track == track for e in seen), 5)
     assert api.FirstFrame(track) in seen
-    subscription = engine.session._subscriptions[track]
+    subscription = next(s for s in engine.session.subscriptions() if s.sid == track)
     engine.send(api.WatchTrack(track, 0, 0, visible=False))
     assert await until(lambda: api.RingClosed(track) in seen, 2)
     await asyncio.sleep(1.5)

@@ -15,7 +15,8 @@ from livekit.protocol import models, rtc
 
 from vidconf.engine import api
 from vidconf.engine.local import LocalEngine
-from vidconf.engine.session import MAX_TRACKS, Options, Session
+from vidconf.engine.room import MAX_TRACKS
+from vidconf.engine.session import Options, Session
 
 State = models.ParticipantInfo.State
 AUDIO, VIDEO = models.TrackType.AUDIO, models.TrackType.VIDEO
@@ -35,7 +36,7 @@ class Told:
     def __init__(self) -> None:
         self.events: list[api.EngineEvent] = []
         self.session = Session(self.events.append, Options(speaker="none"))
-        self.session.identity, self.session._own_sid = "me", "PA_me"
+        self.session.room.identity, self.session.room.own_sid = "me", "PA_me"
 
     def update(self, *people: models.ParticipantInfo) -> list[api.EngineEvent]:
         self.events.clear()
@@ -93,7 +94,7 @@ async def test_a_rejoin_keeps_what_is_still_there(told: Told) -> None:
     told.update(person("PA_1", "ann", track("TR_1")), person("PA_2", "bob", track("TR_2")))
     kept = told.session.subscription("TR_1", "video")
     told.events.clear()
-    told.session._took_room(rtc.JoinResponse(other_participants=[person("PA_1", "ann", track("TR_1", muted=True)), person("PA_3", "eve", track("TR_3"))]))
+    told.session.room.joined(rtc.JoinResponse(other_participants=[person("PA_1", "ann", track("TR_1", muted=True)), person("PA_3", "eve", track("TR_3"))]))
     assert told.events == [api.TrackRemoved("TR_2"), api.TrackMuted("TR_1", True), api.TrackAdded("TR_3", "eve", "camera", "video", False)]
     assert told.session.subscription("TR_1", "video") is kept
 
@@ -123,7 +124,7 @@ async def test_who_goes_while_speaking_is_silent(told: Told) -> None:
     speak("PA_2")
     assert told.update(person("PA_1", "ann", state=State.DISCONNECTED, version=2)) == [api.Speakers((("bob", 0.5),))]
     told.events.clear()
-    told.session._took_room(rtc.JoinResponse(other_participants=[person("PA_3", "eve")]))
+    told.session.room.joined(rtc.JoinResponse(other_participants=[person("PA_3", "eve")]))
     assert told.events == [api.Speakers(())]
 
 

@@ -15,7 +15,8 @@ from livekit.protocol import models, rtc
 
 from vidconf.engine import api
 from vidconf.engine.local import LocalEngine
-from vidconf.engine.session import MAX_TRACKS, Options
+from vidconf.engine.room import MAX_TRACKS
+from vidconf.engine.session import Options
 
 OFFER = (Path(__file__).parents[2] / "data" / "livekit-offer.sdp").read_bytes().decode()
 JOIN = rtc.JoinResponse(
