@@ -195,13 +195,9 @@ def line(kind: str, way: str, found: list[tuple[float, float]]) -> str:
 async def run(kinds: list[str], ways: list[str], seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds:
-            server = sfuproc.made(kind, Path(folder))
-            await asyncio.to_thread(server.start)
-            try:
+            async with sfuproc.running(kind, Path(folder)) as server:
                 for way in ways:
                     print(line(kind, way, await watch(server.url, seconds, WAYS[way])), flush=True)
-            finally:
-                await asyncio.to_thread(server.stop)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e.children import bound
 from livekit import api
 
 KEY, SECRET = "devkey", "a-secret-of-the-tests-that-is-long-enough"
@@ -48,15 +49,24 @@ class LiveKit:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Returns when it answers. Whatever goes wrong meanwhile, a server that did not come up does not stay. Raises RuntimeError."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen([*self._prefix, "livekit-server", "--config", str(self._config)], stdout=log, stderr=log)
+            command = bound(*self._prefix, "livekit-server", "--config", str(self._config))
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            self._wait(self._process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
         ends = time.monotonic() + 15
         while True:
             try:
                 with urllib.request.urlopen(self.url.replace("ws", "http", 1), timeout=1):
                     return
             except (urllib.error.URLError, OSError):
-                if time.monotonic() > ends or self._process.poll() is not None:
+                if time.monotonic() > ends or process.poll() is not None:
                     raise RuntimeError(self.log.read_text()[-3000:]) from None
                 time.sleep(0.05)
 

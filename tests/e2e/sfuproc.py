@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+from e2e.children import bound
 from e2e.livekitproc import KEY, SECRET, LiveKit, free_port, needs_livekit_server
 
 
@@ -26,11 +30,15 @@ class Relay:
         command += ["--host", self.host, "--port", str(self.port), "--udp-port", str(self.udp)]
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "VIDCONF_RELAY_KEY": f"{KEY}:{SECRET}"}
+                bound(*command), stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "VIDCONF_RELAY_KEY": f"{KEY}:{SECRET}"}
             )
         assert self._process.stdout is not None
-        if not self._process.stdout.readline().startswith("ready "):
-            raise RuntimeError(self.log.read_text()[-3000:])
+        try:
+            if not self._process.stdout.readline().startswith("ready "):
+                raise RuntimeError(self.log.read_text()[-3000:])
+        except BaseException:
+            self.stop()
+            raise
 
     def kill(self) -> None:
         assert self._process is not None
@@ -51,3 +59,14 @@ def made(kind: str, folder: Path, host: str = "127.0.0.1", prefix: tuple[str, ..
         needs_livekit_server()
         return LiveKit(folder, host, prefix)
     return Relay(folder, host, prefix)
+
+
+@asynccontextmanager
+async def running(kind: str, folder: Path) -> AsyncIterator[LiveKit | Relay]:
+    """One of either kind while the block runs."""
+    server = made(kind, folder)
+    try:
+        await asyncio.to_thread(server.start)
+        yield server
+    finally:
+        await asyncio.to_thread(server.stop)

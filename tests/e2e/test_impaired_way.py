@@ -17,11 +17,9 @@ from bench.network.path import UdpPath
 
 @pytest.mark.parametrize("kind", ["relay", "livekit"])
 async def test_what_is_lost_is_what_the_way_says(kind: str, tmp_path: Path) -> None:
-    server = sfuproc.made(kind, tmp_path)
-    await asyncio.to_thread(server.start)
     path = UdpPath(down=[(0.0, Settings(loss=0.3)), (2.0, Settings())], delay_ms=10)
     try:
-        async with Doorway(server.url, path) as doorway:
+        async with sfuproc.running(kind, tmp_path) as server, Doorway(server.url, path) as doorway:
             speaks, hears = RawClient(server.url, token("room", "speaks")), RawClient(doorway.url, token("room", "hears"))
             try:
                 await speaks.join(auto_subscribe=0)
@@ -45,16 +43,13 @@ async def test_what_is_lost_is_what_the_way_says(kind: str, tmp_path: Path) -> N
                 await hears.close()
     finally:
         path.close()
-        await asyncio.to_thread(server.stop)
 
 
 async def test_a_way_that_lets_nothing_through_has_no_way_around(tmp_path: Path) -> None:
-    server = sfuproc.made("relay", tmp_path)
-    await asyncio.to_thread(server.start)
     path = UdpPath(down=[(0.0, Settings(held=True))])
     path.begin()
     try:
-        async with Doorway(server.url, path) as doorway:
+        async with sfuproc.running("relay", tmp_path) as server, Doorway(server.url, path) as doorway:
             hears = RawClient(doorway.url, token("room", "hears"))
             try:
                 await hears.join()
@@ -65,17 +60,14 @@ async def test_a_way_that_lets_nothing_through_has_no_way_around(tmp_path: Path)
                 await hears.close()
     finally:
         path.close()
-        await asyncio.to_thread(server.stop)
 
 
 async def test_a_refusal_comes_through(tmp_path: Path) -> None:
     import aiohttp
 
-    server = sfuproc.made("relay", tmp_path)
-    await asyncio.to_thread(server.start)
     path = UdpPath()
     try:
-        async with Doorway(server.url, path) as doorway:
+        async with sfuproc.running("relay", tmp_path) as server, Doorway(server.url, path) as doorway:
             client = RawClient(doorway.url, "no token")
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
                 await client.join()
@@ -83,4 +75,3 @@ async def test_a_refusal_comes_through(tmp_path: Path) -> None:
             await client.close()
     finally:
         path.close()
-        await asyncio.to_thread(server.stop)

@@ -32,8 +32,6 @@ def film() -> list[bytes]:
 
 
 async def test_only_the_voice_where_no_more_fits_and_the_picture_when_it_does(tmp_path: Path) -> None:
-    server = sfuproc.made("relay", tmp_path)
-    await asyncio.to_thread(server.start)
     wide = Settings(delay_ms=DELAY_MS)
     narrow = Settings(delay_ms=DELAY_MS, rate_bps=NARROW_BPS, queue_bytes=NARROW_BPS * 3 // 80)
     path = UdpPath(down=[(0.0, narrow), (NARROW_S, wide)], up=[(0.0, wide)], delay_ms=DELAY_MS)
@@ -52,7 +50,7 @@ async def test_only_the_voice_where_no_more_fits_and_the_picture_when_it_does(tm
         return next((t for t in engine.session.tracks_report() if t["kind"] == kind), {"frames": 0, "packets": 0})
 
     try:
-        async with Doorway(server.url, path) as doorway:
+        async with sfuproc.running("relay", tmp_path) as server, Doorway(server.url, path) as doorway:
             speaks = RawClient(server.url, token("room", "speaks"))
             try:
                 await speaks.join(auto_subscribe=0)
@@ -80,4 +78,3 @@ async def test_only_the_voice_where_no_more_fits_and_the_picture_when_it_does(tm
         await engine.close()
         await following
         path.close()
-        await asyncio.to_thread(server.stop)

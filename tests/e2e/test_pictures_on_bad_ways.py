@@ -74,14 +74,12 @@ class Playing:
 
 @pytest.mark.parametrize(("kind", "loss"), [pytest.param("relay", 0.05, marks=pytest.mark.soak), ("relay", 0.1), ("livekit", 0.05)])
 async def test_what_is_lost_is_mended_in_time(kind: str, loss: float, tmp_path: Path) -> None:
-    server = sfuproc.made(kind, tmp_path)
-    await asyncio.to_thread(server.start)
     path = UdpPath(down=[(0.0, Settings(delay_ms=DELAY_MS, loss=loss))], up=[(0.0, Settings(delay_ms=DELAY_MS))], delay_ms=DELAY_MS)
     engine = LocalEngine(Options(decode_unwatched=True, speaker="none"))
-    await engine.start()
     playing = Playing(await asyncio.to_thread(film))
+    await engine.start()
     try:
-        async with Doorway(server.url, path) as doorway:
+        async with sfuproc.running(kind, tmp_path) as server, Doorway(server.url, path) as doorway:
             speaks = RawClient(server.url, token("room", "speaks"))
             try:
                 await speaks.join(auto_subscribe=0)
@@ -115,7 +113,6 @@ async def test_what_is_lost_is_mended_in_time(kind: str, loss: float, tmp_path: 
     finally:
         await engine.close()
         path.close()
-        await asyncio.to_thread(server.stop)
 
 
 def _bench() -> ModuleType:
@@ -134,12 +131,8 @@ def _bench() -> ModuleType:
 )
 async def test_sound_and_picture_find_together_when_one_becomes_late(kind: str, late_s: tuple[float, float], tmp_path: Path) -> None:
     bench = _bench()
-    server = sfuproc.made(kind, tmp_path)
-    await asyncio.to_thread(server.start)
-    try:
+    async with sfuproc.running(kind, tmp_path) as server:
         found = await bench.watch(server.url, 16, late_s)
-    finally:
-        await asyncio.to_thread(server.stop)
     last = sorted(abs(skew) for at, skew in found if at > 9)
     assert len(last) >= 4
     assert last[len(last) // 2] < 0.06, f"apart by {last}"
