@@ -1,12 +1,14 @@
 """The relay's side of ICE-TCP (RFC 6544, passive): each connection is one more listener of the port, for clients without UDP.
 
-Loop's thread. Frames of RFC 4571; what is in them goes the same way as a datagram. A connection that no valid check comes on
-within `KNOWN_WITHIN_S` is ended, and only so many are held, so that strangers find nothing to fill.
+Loop's thread. Frames of RFC 4571; what is in them goes the same way as a datagram. A connection that is no session's way for
+`KNOWN_WITHIN_S` is ended, at its beginning or later, and only so many are held, so that strangers find nothing to fill: where all
+are, the oldest that is nobody's makes room.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 from collections import Counter
@@ -44,7 +46,7 @@ class Stream(FramedStream):
         if not self._listeners.admit(self):
             self.abort()
             return
-        self._due = asyncio.get_running_loop().call_later(KNOWN_WITHIN_S, self._unknown)
+        self._look_later()
 
     def _take(self, data: bytes) -> None:
         session = self._port.by_address.get(self.address)
@@ -55,8 +57,18 @@ class Stream(FramedStream):
         else:
             self._port.counters.unknown_address += 1
 
-    def _unknown(self) -> None:
-        if self.address not in self._port.by_address:
+    @property
+    def is_known(self) -> bool:
+        """It is some session's way now."""
+        return self.address in self._port.by_address
+
+    def _look_later(self) -> None:
+        self._due = asyncio.get_running_loop().call_later(KNOWN_WITHIN_S, self._look)
+
+    def _look(self) -> None:
+        if self.is_known:
+            self._look_later()
+        else:
             self.abort()
 
     def _over(self) -> None:
@@ -75,7 +87,8 @@ class TcpListeners:
         self.port = port
         self.candidates: tuple[tuple[str, int], ...] = ()
         self._servers: list[asyncio.Server] = []
-        self._streams: set[Stream] = set()
+        self._streams: dict[Stream, None] = {}
+        """The oldest first."""
         self._by_host: Counter[str] = Counter()
 
     async def open(self, addresses: Sequence[str], wanted: int, *, strict: bool) -> None:
@@ -102,23 +115,42 @@ class TcpListeners:
             return
 
     def admit(self, stream: Stream) -> bool:
-        host = stream.address[0]
-        if len(self._streams) >= MAX_STREAMS or self._by_host[host] >= MAX_STREAMS_OF_ADDRESS:
+        host = _household(stream.address[0])
+        if self._by_host[host] >= MAX_STREAMS_OF_ADDRESS or (len(self._streams) >= MAX_STREAMS and not self._make_room()):
             self.port.counters.streams_refused += 1
             return False
-        self._streams.add(stream)
+        self._streams[stream] = None
         self._by_host[host] += 1
         return True
 
+    def _make_room(self) -> bool:
+        """End the oldest that is nobody's; False: all are somebody's."""
+        for one in self._streams:
+            if not one.is_known:
+                self.forget(one)
+                one.abort()
+                return True
+        return False
+
     def forget(self, stream: Stream) -> None:
         if stream in self._streams:
-            self._streams.discard(stream)
-            self._by_host[stream.address[0]] -= 1
-            if not self._by_host[stream.address[0]]:
-                del self._by_host[stream.address[0]]
+            del self._streams[stream]
+            host = _household(stream.address[0])
+            self._by_host[host] -= 1
+            if not self._by_host[host]:
+                del self._by_host[host]
 
     def close(self) -> None:
         for server in self._servers:
             server.close()
         for stream in list(self._streams):
             stream.abort()
+
+
+def _household(host: str) -> str:
+    """Of whom connections are counted: an IPv4 address, or the /64 of an IPv6 one, which anybody has to choose from."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    return host if address.version == 4 else address.packed[:8].hex()

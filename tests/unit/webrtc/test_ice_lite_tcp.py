@@ -100,6 +100,43 @@ async def test_strangers(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
         one.close()
 
 
+async def test_a_way_that_was_left_is_ended_too(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has a session could otherwise leave one stream after the other open behind it."""
+    monkeypatch.setattr(ice_lite_tcp, "KNOWN_WITHIN_S", 0.2)
+    monkeypatch.setattr(ice_agent, "local_addresses", lambda host: [])
+    session, peer = await connected(port, [], [])
+    stream = next(iter(port._tcp._streams))
+    await asyncio.sleep(0.5)
+    assert list(port._tcp._streams) == [stream], "it is in use"
+    session.move(("127.0.0.1", 9), stream)
+    assert await settled(lambda: not port._tcp._streams, 2)
+    await peer.close()
+    await session.close()
+
+
+async def test_strangers_do_not_keep_others_out(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ice_lite_tcp, "MAX_STREAMS", 5)
+    monkeypatch.setattr(ice_agent, "local_addresses", lambda host: [])
+    before = [socket.create_connection(port.tcp_candidates[0]) for _ in range(5)]
+    assert await settled(lambda: len(port._tcp._streams) == 5)
+    session, peer = await connected(port, [], [])
+    assert peer.way == "tcp"
+    after = [socket.create_connection(port.tcp_candidates[0]) for _ in range(20)]
+    await asyncio.sleep(0.2)
+    assert len(port._tcp._streams) == 5
+    assert session.address is not None, "and nobody is put out by them"
+    for one in (*before, *after):
+        one.close()
+    await peer.close()
+    await session.close()
+
+
+def test_who_has_a_whole_network_of_ipv6_is_counted_once() -> None:
+    household = ice_lite_tcp._household
+    assert household("2001:db8:1:2::5") == household("2001:db8:1:2:ffff::9") != household("2001:db8:1:3::5")
+    assert household("192.0.2.1") != household("192.0.2.2")
+
+
 async def test_a_number_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
