@@ -51,7 +51,7 @@ async def test_a_share_is_vp9_and_what_comes_after_it_is_not(sfu: Any, ours: Our
 
 
 async def test_a_share_is_vp8_where_vp9_cannot_be_encoded(sfu: Any, ours: Ours, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libvpx, "usable", lambda codec: None)
+    monkeypatch.setattr(libvpx, "usable", lambda kind: None)
     watcher = await Ours(sfu, "watcher").start()
     try:
         watcher.join()

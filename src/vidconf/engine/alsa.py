@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
+from vidconf.engine import wheel
 
 CONFIG = "/usr/share/alsa/alsa.conf"
 PLUGINS = ("/usr/lib/x86_64-linux-gnu/alsa-lib", "/usr/lib/aarch64-linux-gnu/alsa-lib", "/usr/lib64/alsa-lib", "/usr/lib/alsa-lib")
@@ -53,7 +53,7 @@ def prepare_alsa() -> None:
 
 def wheels_libraries() -> list[str]:
     """The ALSA that came with PyAV; none where the distribution built it."""
-    return [str(path) for path in sorted((Path(av.__file__).parent.parent / "av.libs").glob("libasound*.so*"))]
+    return [str(path) for path in wheel.libraries("asound")]
 
 
 def has_plugin(name: str) -> bool:

@@ -20,6 +20,7 @@ from vidconf.engine.allocation import Need
 from vidconf.engine.api import SharedArea, Source
 from vidconf.engine.capture import VideoCapture
 from vidconf.engine.codecs import libvpx
+from vidconf.engine.codecs.vp9 import Vp9Encoder
 from vidconf.engine.ladder import HIGH, LOW, MAX_LAYERS, MEDIUM, Layer, layers
 from vidconf.engine.layer_encoder import LayerEncoder, PictureEncoder
 from vidconf.engine.outgoing import OutgoingStream
@@ -130,7 +131,7 @@ class VideoPublication(Publication):
     def codecs(self) -> tuple[str, ...]:
         """Those it can be sent by, the best first. Letters and lines are sharper in VP9, at half the rate; of VP9 there is one layer,
         since SFUs take several for what they are in VP8 alone."""
-        return ("vp9", "vp8") if self.source == "screen_share" and libvpx.usable("vp9") else ("vp8",)
+        return ("vp9", "vp8") if self.source == "screen_share" and libvpx.usable(Vp9Encoder) else ("vp8",)
 
     @property
     def codec(self) -> str:

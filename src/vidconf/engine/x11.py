@@ -12,10 +12,9 @@ import functools
 import os
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import av
+from vidconf.engine import wheel
 
 BAD_WINDOW, BAD_MATCH, BAD_DRAWABLE = 3, 8, 9
 _RAW, _CHECKED = 2, 1
@@ -55,8 +54,7 @@ class _Request(ctypes.Structure):
 @functools.cache
 def _library() -> Any:
     """The system's libxcb, else the one that came with PyAV. Raises OSError."""
-    beside = sorted((Path(av.__file__).parent.parent / "av.libs").glob("libxcb-[0-9a-f]*.so*"))
-    for name in ("libxcb.so.1", *map(str, beside)):
+    for name in ("libxcb.so.1", *map(str, wheel.libraries("xcb-[0-9a-f]"))):
         try:
             xcb: Any = ctypes.CDLL(name)
             break

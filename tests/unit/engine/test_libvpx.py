@@ -21,6 +21,7 @@ import pytest
 from unit.engine.media import difference, picture
 from unit.engine.test_publication import PICTURE, SHAPE, Owner, Wire, settled
 
+from vidconf.engine import wheel
 from vidconf.engine.codecs import CodecError, libvpx
 from vidconf.engine.codecs.encoders import VideoEncoder, encoder_for
 from vidconf.engine.codecs.vp8 import EASY_SPEED, HARD_SPEED, PyAvVp8Encoder, Vp8Encoder
@@ -280,7 +281,7 @@ def shorter() -> type[ctypes.Structure]:
 ])  # fmt: skip
 def test_with_another_version_abi_structure_or_result_ffmpeg_encodes(afresh: None, monkeypatch: pytest.MonkeyPatch, name: str, value: Any) -> None:
     monkeypatch.setattr(libvpx, name, value)
-    assert libvpx.usable("vp8") is None
+    assert libvpx.usable(Vp8Encoder) is None
     encoder = encoder_for("vp8", 320, 180, FPS, 500_000)
     assert isinstance(encoder, PyAvVp8Encoder)
     assert encoder.encode(picture())
@@ -290,14 +291,14 @@ def test_with_another_version_abi_structure_or_result_ffmpeg_encodes(afresh: Non
 
 
 def test_without_the_library_ffmpeg_encodes(afresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(libvpx.av, "__file__", str(tmp_path / "av" / "__init__.py"))
+    monkeypatch.setattr(wheel.av, "__file__", str(tmp_path / "av" / "__init__.py"))
     assert isinstance(encoder_for("vp8", 320, 180, FPS, 500_000), PyAvVp8Encoder)
 
 
 def test_what_is_called_libvpx_and_is_not(afresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "av.libs").mkdir()
     (tmp_path / "av.libs" / "libvpx-1.so.12").write_bytes(b"no library")
-    monkeypatch.setattr(libvpx.av, "__file__", str(tmp_path / "av" / "__init__.py"))
+    monkeypatch.setattr(wheel.av, "__file__", str(tmp_path / "av" / "__init__.py"))
     assert libvpx.library() is None
 
 

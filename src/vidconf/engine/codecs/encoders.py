@@ -46,7 +46,7 @@ def encoder_for(codec: str, width: int, height: int, fps: int, bitrate_bps: int,
     """The best encoder of `codec` (`a=rtpmap`'s name in lower case) that this PC has; `width` and `height` even. Raises CodecError
     where there is none."""
     if codec == "vp8":
-        if libvpx.usable("vp8"):
+        if libvpx.usable(Vp8Encoder):
             return Vp8Encoder(width, height, fps, bitrate_bps, screen=screen)
         return PyAvVp8Encoder(width, height, fps, bitrate_bps, screen=screen)
     if codec == "vp9":

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import av
 import av.video
 
+from vidconf.engine import wheel
 from vidconf.engine.codecs import CodecError
 from vidconf.engine.codecs.decoder import MAX_PIXELS, MAX_SIDE
 
@@ -171,10 +172,7 @@ def _declared(function: Any, result: Any, *arguments: Any) -> Any:
 @functools.cache
 def library() -> Library | None:
     """libvpx of PyAV's wheel, its version and structures checked; None (and a line in the log) where it cannot be used."""
-    folder = Path(av.__file__).parent
-    places = [folder.parent / "av.libs", folder / ".dylibs", folder]
-    names = ("libvpx*.so*", "libvpx*.dylib", "libvpx*.dll", "vpx*.dll")
-    for path in (p for place in places for name in names for p in sorted(place.glob(name))):
+    for path in wheel.libraries("vpx"):
         try:
             found = Library(path)
             found.checked()
@@ -197,7 +195,7 @@ class LibvpxEncoder:
             raise CodecError(f"no {self.CODEC} encoder for {width}×{height}")
         if not 1 <= fps <= 120:
             raise CodecError(f"no {self.CODEC} encoder for {fps} pictures a second")
-        lib = library or usable(self.CODEC)
+        lib = library or usable(type(self))  # type: ignore[arg-type]    # the checker asks for the hash of an instance
         if lib is None:
             raise CodecError("no libvpx that is known")
         self._library = lib
@@ -363,19 +361,16 @@ _TRIAL_DIFFERENCE = 10.0
 
 
 @functools.cache
-def usable(codec: str) -> Library | None:
-    """The library where it encodes `codec` so that FFmpeg decodes what went in, and obeys a change of rate and the wish for a
+def usable(kind: type[LibvpxEncoder]) -> Library | None:
+    """The library where this encoder works so that FFmpeg decodes what went in, and obeys a change of rate and the wish for a
     keyframe; None where there is any doubt. Takes some milliseconds, once."""
-    from vidconf.engine.codecs import vp8, vp9
-
     found = library()
-    kind: type[LibvpxEncoder] | None = {"vp8": vp8.Vp8Encoder, "vp9": vp9.Vp9Encoder}.get(codec)
-    if found is None or kind is None:
+    if found is None:
         return None
     try:
         _try(kind, found)
     except (CodecError, av.FFmpegError, ValueError) as problem:
-        log.warning("libvpx does not encode %s as it should: %s", codec, problem)
+        log.warning("libvpx does not encode %s as it should: %s", kind.CODEC, problem)
         return None
     return found
 

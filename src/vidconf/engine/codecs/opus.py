@@ -12,13 +12,12 @@ import ctypes
 import functools
 import logging
 import sys
-from pathlib import Path
 from typing import Any
 
 import av
 import av.audio
 
-from vidconf.engine import time_stretch
+from vidconf.engine import time_stretch, wheel
 from vidconf.engine.codecs import CodecError
 
 log = logging.getLogger("vidconf.codecs")
@@ -134,10 +133,7 @@ class _PyAvOpusEncoder:
 @functools.cache
 def _library() -> Any:
     """libopus of PyAV's wheel, ABI checked by decoding nothing; None where it cannot be used."""
-    folder = Path(av.__file__).parent
-    places = [folder.parent / "av.libs", folder / ".dylibs", folder]
-    names = ("libopus*.so*", "libopus*.dylib", "libopus*.dll", "opus*.dll")
-    for path in (p for place in places for name in names for p in sorted(place.glob(name))):
+    for path in wheel.libraries("opus"):
         try:
             # PyDLL: a decode takes 24 µs, less than giving up the interpreter and getting it back beside busy threads
             library: Any = ctypes.PyDLL(str(path))
