@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 from gui import states
 from gui.recording import RecordingActions, go_to
+from gui.stage_room import House, MakeHouse
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
@@ -159,3 +160,23 @@ def no_button_stays_pressed() -> Iterator[None]:
                 QTest.mouseRelease(ground, held)
         ground.close()
         ground.deleteLater()
+
+
+@pytest.fixture
+def make_house(qtbot: QtBot, qapp: QApplication) -> Iterator[MakeHouse]:
+    """Builds stages, shown; lets them go at the end."""
+    theme.apply(qapp, "light")
+    words.set_language("vi")
+    made: list[House] = []
+
+    def build(state: ClientState, width: int = 960, height: int = 560) -> House:
+        house = House(state, width, height)
+        made.append(house)
+        qtbot.waitExposed(house.window)
+        qtbot.waitUntil(lambda: house.stage._exposure.seen)
+        return house
+
+    yield build
+    for house in made:
+        house.close()
+    words.set_language("vi")

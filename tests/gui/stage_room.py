@@ -6,11 +6,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
+from PySide6.QtCore import QRect
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 
@@ -132,6 +133,10 @@ class House:
         app.processEvents()
 
 
+MakeHouse = Callable[..., House]
+"""`state`, and width and height in pixels."""
+
+
 def halves(width: int, height: int, left: QColor, right: QColor) -> QImage:
     row = left.rgb().to_bytes(4, "little") * (width // 2) + right.rgb().to_bytes(4, "little") * (width - width // 2)
     return QImage(row * height, width, height, 4 * width, QImage.Format.Format_RGB32).copy()
@@ -239,3 +244,15 @@ def house(state: ClientState, width: int = 960, height: int = 560) -> Iterator[H
     finally:
         made.close()
 
+
+def near(a: QColor, b: QColor, by: int = 12) -> bool:
+    return max(abs(a.red() - b.red()), abs(a.green() - b.green()), abs(a.blue() - b.blue())) <= by
+
+
+def at(image: QImage, tile: QRect, x: float, y: float) -> QColor:
+    """The colour at a share of the tile."""
+    return image.pixelColor(tile.x() + round((tile.width() - 1) * x), tile.y() + round((tile.height() - 1) * y))
+
+
+def shows(house: House, key: str, colour: QColor, x: float = 0.3, y: float = 0.4) -> bool:
+    return near(at(house.grab(), house.tile(key).geometry(), x, y), colour)
