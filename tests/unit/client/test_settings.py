@@ -353,3 +353,14 @@ def test_without_a_file_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
     assert settings.save()
     assert not settings.dirty
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_papers_tell_every_policy_with_its_default_and_no_other() -> None:
+    paper = (Path(__file__).resolve().parents[3] / "docs" / "policies.md").read_text(encoding="utf-8")
+    told: dict[str, str] = {}
+    for line in paper[paper.index("| policy |") :].splitlines()[2:]:
+        names, _, default, _ = (cell.strip() for cell in line.strip("|").split("|"))
+        told |= {name.strip("` "): default for name in names.split(",")}
+    shown = {True: "true", False: "false", "": "none", (): "any"}
+    held = [setting for setting in SETTINGS.values() if setting.policy]
+    assert told == {s.policy: "0: none" if s.kind == "number" else shown.get(s.default, f"`{s.default}`") for s in held}
