@@ -14,7 +14,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from PySide6.QtCore import Qt  # noqa: E402
+from PySide6.QtGui import QPixmap  # noqa: E402
 from PySide6.QtTest import QTest  # noqa: E402
-from PySide6.QtWidgets import QApplication  # noqa: E402
+from PySide6.QtWidgets import QApplication, QLabel, QTableWidget, QTableWidgetItem  # noqa: E402
 
 from vidconf.cli import demo  # noqa: E402
 from vidconf.cli.demo_cast import CHAIR  # noqa: E402
@@ -35,6 +37,8 @@ from vidconf.engine.host import EngineHost  # noqa: E402
 from vidconf.gui.app import Shell, make_application  # noqa: E402
 from vidconf.gui.bridge import make_loop  # noqa: E402
 from vidconf.gui.create_sheet import CreateSheet  # noqa: E402
+from vidconf.gui.meeting_page import MeetingPage  # noqa: E402
+from vidconf.gui.share_chooser import ShareSheet, ShareTile  # noqa: E402
 from vidconf.resources import resource  # noqa: E402
 
 NAME, PASSWORD = CHAIR.name, "mat-khau-cua-anh-chup"
@@ -42,6 +46,11 @@ WIDE, SMALL = (1280, 800), (800, 600)
 DAY = (
     ("Giao ban lãnh đạo Bộ đầu tuần", 0.6, 60), ("Họp giao ban công tác quản lý đất đai", 2.0, 90),
     ("Góp ý dự thảo Luật sửa đổi Luật Địa chất và khoáng sản", 4.5, 120), ("Hội nghị trực tuyến phòng, chống thiên tai", 26.0, 180),
+)  # fmt: skip
+PAPER, TABLE = "Dự thảo Luật sửa đổi.docx - Soạn thảo văn bản", "Tổng hợp số liệu quý I.xlsx - Bảng tính"
+FIGURES = (
+    ("Địa phương", "Hồ sơ nhận", "Đã giải quyết", "Tỷ lệ"), ("Quảng Ninh", "12.480", "11.902", "95,4 %"), ("Cần Thơ", "9.115", "8.760", "96,1 %"),
+    ("Huế", "7.640", "7.201", "94,3 %"), ("Đắk Lắk", "8.233", "7.655", "93,0 %"), ("Cà Mau", "6.508", "6.170", "94,8 %"),
 )  # fmt: skip
 
 
@@ -152,6 +161,7 @@ async def meeting(p: Photographer) -> None:
     await p.somebody_speaks(shell)
     await p.take(shell, "speaker", settle_s=1.5)
     shell.window.on_shortcut("view")
+    await own_share(p, shell)
     shell.settings.set("theme", "dark")
     shell.window.on_shortcut("people")
     await p.somebody_speaks(shell)
@@ -164,6 +174,70 @@ async def meeting(p: Photographer) -> None:
     await p.take(shell, "leave", SMALL)
     shell.settings.set("language", "vi")
     await shell.close()
+
+
+async def own_share(p: Photographer, shell: Shell) -> None:
+    """Devices, and a window of the desktop chosen and shared: on a real screen only."""
+    page = shell.window.page
+    assert isinstance(page, MeetingPage)
+    page.toolbar.microphone_devices.click()
+    await p.take(shell, "devices", settle_s=1.5)
+    QTest.keyClick(shell.window.focusWidget() or shell.window, Qt.Key.Key_Escape)
+    if p.app.platformName() != "xcb":
+        print("no screen of the system: nothing to share, its pictures stay as they are", file=sys.stderr)
+        return
+    with papers():
+        shell.window.on_shortcut("share")
+        sheet = shell.window.findChild(ShareSheet)
+        assert sheet is not None
+
+        def paper(state: ClientState) -> str:
+            listed = state.screens.shareable if state.screens is not None else ()
+            return next((one.id for one in listed if one.name == PAPER and one.id in state.thumbnails), "")
+
+        await p.until(shell, "the paper's small picture", lambda s: bool(paper(s)))
+        id_ = paper(shell.client.store.state)
+        next(tile for tile in sheet.findChildren(ShareTile) if tile.one.id == id_).click()
+        await p.take(shell, "share-chooser", settle_s=2.5)
+        sheet.go.click()
+        await p.until(shell, "sharing", lambda s: s.sources["screen_share"].state == "on" and s.share.area is not None)
+        await p.take(shell, "sharing", settle_s=3.0)
+        shell.window.hide()
+        strip = shell.window.sharing.strip
+        assert strip is not None
+        await asyncio.sleep(0.5)
+        strip.grab().save(str(p.folder / "sharing-strip.png"))
+        p.taken.append("sharing-strip.png")
+        strip.back.click()
+        shell.do.stop_share()
+        await p.until(shell, "the share's end", lambda s: s.sources["screen_share"].state == "off")
+
+
+@contextmanager
+def papers() -> Iterator[None]:
+    """Another program with two windows on the desktop: a paper and a table."""
+    with subprocess.Popen([sys.executable, __file__, "--papers"], stdin=subprocess.PIPE) as other:
+        try:
+            yield
+        finally:
+            other.terminate()
+
+
+def show_papers() -> None:
+    app = QApplication(sys.argv[:1])
+    paper = QLabel()
+    paper.setPixmap(QPixmap(str(resource("demo", "page.png"))).scaledToHeight(720, Qt.TransformationMode.SmoothTransformation))
+    paper.setWindowTitle(PAPER)
+    paper.move(1300, 40)
+    table = QTableWidget(len(FIGURES), len(FIGURES[0]))
+    for y, line in enumerate(FIGURES):
+        for x, cell in enumerate(line):
+            table.setItem(y, x, QTableWidgetItem(cell))
+    table.setWindowTitle(TABLE)
+    table.setGeometry(40, 820, 520, 300)
+    for shown in (paper, table):
+        shown.show()
+    app.exec()
 
 
 async def others(p: Photographer) -> None:
@@ -192,6 +266,9 @@ async def others(p: Photographer) -> None:
 
 def main() -> None:
     logging.basicConfig(level=logging.WARNING)
+    if sys.argv[1:] == ["--papers"]:
+        show_papers()
+        return
     folder = Path(sys.argv[1]).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("QT_SCALE_FACTOR", "1")

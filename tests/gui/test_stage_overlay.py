@@ -172,8 +172,8 @@ def test_the_accessible_name_says_it_all() -> None:
 
 def test_the_accessible_name_of_a_page() -> None:
     page = Content("page:s", "page", "p1", "Lê Thu Hà", track="s", picture=True)
-    assert said.accessible(page) == "Trang Lê Thu Hà đang trình chiếu"
-    assert said.accessible(replace(page, own=True)) == "Trang tôi đang trình chiếu"
+    assert said.accessible(page) == "Nội dung Lê Thu Hà đang trình chiếu"
+    assert said.accessible(replace(page, own=True)) == "Nội dung tôi đang trình chiếu"
 
 
 def test_a_tooltip_shows_a_hostile_name_as_it_is_written() -> None:
