@@ -23,6 +23,7 @@ from pesq import NoUtterancesError, pesq
 
 from vidconf.engine.audio_stream import AudioStream
 from vidconf.engine.codecs.opus import BLOCK, BLOCK_BYTES, OpusEncoder
+from vidconf.engine.loudspeaker import BLOCK as MIXED
 from vidconf.rtp.opus import duration
 from vidconf.rtp.red import Block, build, recover
 
@@ -126,14 +127,14 @@ class Result:
 
 
 def play(network: Network, packets: list[bytes], seed: int = 1) -> Result:
-    stream = AudioStream("bench", lambda: None)
+    stream = AudioStream("bench", lambda: None, MIXED)
     queue = [(at, number, number, payload) for at, number, payload in arrivals(network, packets, seed)]
     heapq.heapify(queue)
     rnd, order = random.Random(seed + 1), len(packets)
     highest, heard, delays, cpu = -1, [], [], 0.0
     asked: list[tuple[float, int, int]] = []
-    for tick in range(len(packets) + 50):
-        now = START_S + 0.0113 + tick * BLOCK_S
+    for tick in range(2 * (len(packets) + 50)):
+        now = START_S + 0.0013 + tick * BLOCK_S / 2
         while queue and queue[0][0] <= now:
             at, number, _, payload = heapq.heappop(queue)
             if number > highest:
@@ -154,9 +155,9 @@ def play(network: Network, packets: list[bytes], seed: int = 1) -> Result:
                 elif tries < 9:
                     asked.append((due + network.rtt_s, number, tries + 1))
         started = time.thread_time()
-        heard.append(stream.block(now) or bytes(BLOCK_BYTES))
+        heard.append(stream.block(now) or bytes(2 * MIXED))
         cpu += time.thread_time() - started
-        if tick % 50 == 49:
+        if tick % 100 == 99:
             delays.append(stream.statistics()["jitter_buffer_ms"])
     return Result(b"".join(heard), stream, delays, cpu)
 

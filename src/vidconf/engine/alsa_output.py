@@ -14,12 +14,14 @@ import time
 from typing import Any
 
 from vidconf.engine.alsa import in_turn, pcm_names, prepare_alsa, wheels_libraries
-from vidconf.engine.codecs.opus import BLOCK, RATE_HZ
+from vidconf.engine.codecs.opus import RATE_HZ
 
 _PLAYBACK, _NONBLOCK, _S16_LE, _INTERLEAVED = 0, 1, 2, 3
 _PREPARED = 2
 _WAIT_MS = 100
 LEAST_WAIT_S = 0.001
+BLOCK = RATE_HZ // 100
+"""Samples there must be room for before more is wanted."""
 STUCK_AFTER_S = 6.0
 """A card that takes nothing for so long is given up."""
 

@@ -12,27 +12,30 @@ from collections.abc import Callable
 
 from vidconf.engine import time_stretch
 from vidconf.engine.codecs import CodecError
-from vidconf.engine.codecs.opus import BLOCK_BYTES, RATE_HZ, OpusDecoder
-from vidconf.engine.sound import fade_in, fade_out, level
+from vidconf.engine.codecs.opus import BLOCK, RATE_HZ, OpusDecoder
+from vidconf.engine.sound import crossfade, fade_in, fade_out, level
 from vidconf.rtp.jitter_buffer import AudioJitterBuffer, Conceal, Play, Recover, Silence
 
 SOUND_LEVEL = 0.003
 """RMS above which the first sound counts as heard."""
-QUIET, LOUDNESS_KEPT = 0.06, 0.995
-"""Nobody speaks below this part of the loudest of the last seconds; and what of that is kept a block."""
-PAUSE_BLOCKS = 15
-"""Quiet for so long it is between sentences, not before a consonant."""
+QUIET, FORGOTTEN_S = 0.06, 4.0
+"""Nobody speaks below this part of the loudest of the last seconds; and the time constant with which that is forgotten."""
+PAUSE = RATE_HZ * 3 // 10
+"""Quiet for so many samples it is between sentences, not before a consonant."""
 MAX_PULLS = 24
-"""Decisions for one block: the shortest packet has 2.5 ms, some are left out or squeezed."""
+"""Decisions for one block of 20 ms at most: the shortest packet has 2.5 ms, some are left out or squeezed."""
 PAST_BYTES = 2 * 1440
 """30 ms of what was played: two of the longest pitch periods."""
+ENDING_BYTES = 2 * 960
+"""20 ms in which what was heard ends: half of it would click."""
 
 
 class AudioStream:
-    """One remote sound. Its answers are the newest block's."""
+    """One remote sound. Its answers are the newest block's. `samples` in each."""
 
-    def __init__(self, name: str, on_first_sound: Callable[[], None]) -> None:
+    def __init__(self, name: str, on_first_sound: Callable[[], None], samples: int = BLOCK) -> None:
         self.name, self.gain = name, 1.0
+        self._bytes, self._forgets = 2 * samples, 1 - samples / (FORGOTTEN_S * RATE_HZ)
         self.applied_gain = 1.0
         self.level = 0.0
         """RMS of the last block, 0…1."""
@@ -45,8 +48,8 @@ class AudioStream:
         self._lock = threading.Lock()
         self._buffer = AudioJitterBuffer()
         self._decoder = OpusDecoder()
-        self._rest = self._past = b""
-        self._loudest, self._quiet_blocks = 0.0, 0
+        self._rest = self._past = self._ending = b""
+        self._loudest, self._quiet_samples = 0.0, 0
         self._silent = True
         self._point: tuple[int, float] | None = None
 
@@ -92,9 +95,9 @@ class AudioStream:
 
     # ---- the playout's thread
     def block(self, now: float, latency_s: float = 0.0) -> bytes | None:
-        """20 ms, or None for silence. `latency_s`: how much later they are heard."""
+        """The next samples, or None for silence. `latency_s`: how much later they are heard."""
         for _ in range(MAX_PULLS):
-            if len(self._rest) >= BLOCK_BYTES:
+            if len(self._rest) >= self._bytes:
                 break
             with self._lock:
                 decision = self._buffer.pull(now, len(self._rest) // 2)
@@ -102,14 +105,15 @@ class AudioStream:
                 return self.last_block()
             self._go_on(decision)
         ahead = len(self._rest) // 2
-        pcm, self._rest = self._rest[:BLOCK_BYTES].ljust(BLOCK_BYTES, b"\0"), self._rest[BLOCK_BYTES:]
+        pcm, self._rest = self._rest[: self._bytes].ljust(self._bytes, b"\0"), self._rest[self._bytes :]
         self._point = ((self._buffer.next_stamp - ahead) & 0xFFFFFFFF, now + latency_s)
         self._past = (self._past[len(pcm) - PAST_BYTES :] if len(pcm) < PAST_BYTES else b"") + pcm
         if self._silent:
-            pcm, self._silent = fade_in(pcm), False
+            pcm = crossfade(self._ending, pcm) if self._ending else fade_in(pcm)
+            self._ending, self._silent = b"", False
         self.level = level(pcm)
-        self._loudest = max(self.level, LOUDNESS_KEPT * self._loudest)
-        self._quiet_blocks = self._quiet_blocks + 1 if self.level < self._quiet() else 0
+        self._loudest = max(self.level, self._forgets * self._loudest)
+        self._quiet_samples = self._quiet_samples + len(pcm) // 2 if self.level < self._quiet() else 0
         if self.first_block_at is None:
             self.first_block_at = time.monotonic()
         if self.first_sound_at is None and self.level > SOUND_LEVEL:
@@ -118,14 +122,16 @@ class AudioStream:
         return pcm
 
     def last_block(self) -> bytes | None:
-        """What was heard goes on for 20 ms and ends in silence; None when it has."""
+        """What was heard goes on for 20 ms and ends in silence, block by block; None when it has."""
         self.level, self._point = 0.0, None
-        if self._silent:
+        if not self._silent:
+            self._ending = fade_out((self._rest + self._decoder.conceal())[:ENDING_BYTES])
+            self._rest = self._past = b""
+            self._silent = True
+        if not self._ending:
             return None
-        pcm = (self._rest + self._decoder.conceal())[:BLOCK_BYTES]
-        self._rest = self._past = b""
-        self._silent = True
-        return fade_out(pcm)
+        pcm, self._ending = self._ending[: self._bytes], self._ending[self._bytes :]
+        return pcm.ljust(self._bytes, b"\0")
 
     def _go_on(self, decision: Play | Recover | Conceal) -> None:
         """Decode or make up what was decided, to the end of what is here."""
@@ -154,7 +160,7 @@ class AudioStream:
     def _stretch(self, decision: Play, fresh: int) -> None:
         """Take a pitch period out of what is not played yet, or put one in before what is new."""
         quiet = level(self._rest) < self._quiet()
-        if decision.patient and not (quiet and self._quiet_blocks >= PAUSE_BLOCKS):
+        if decision.patient and not (quiet and self._quiet_samples >= PAUSE):
             return
         before = len(self._rest)
         if decision.stretch < 0:

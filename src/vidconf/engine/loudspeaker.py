@@ -16,15 +16,17 @@ from typing import Protocol
 
 from vidconf.engine import portaudio_output
 from vidconf.engine.alsa_output import AlsaOutput
-from vidconf.engine.codecs.opus import BLOCK, RATE_HZ
+from vidconf.engine.codecs.opus import RATE_HZ
 from vidconf.engine.far_end import FarEnd
 from vidconf.engine.portaudio_output import PortAudioOutput
 
 log = logging.getLogger("vidconf.playout")
 
+BLOCK = RATE_HZ // 100
+"""Samples that are mixed and written at once: half a packet, for what waits for the next block waits half as long."""
 BLOCK_S = BLOCK / RATE_HZ
 MAX_LATE_S = 0.3
-LATENCIES_S = (0.05, 0.07, 0.1, 0.15)
+LATENCIES_S = (0.04, 0.06, 0.09, 0.14)
 """Sound the card is given ahead, a block of it just made: what a busy machine may be late by without being heard. More where that is
 not enough, for a while."""
 DRY, DRY_WITHIN_S, CALM_S = 2, 30.0, 1800.0
@@ -69,7 +71,7 @@ class NoLoudspeaker:
 
     def write(self, pcm: bytes) -> None:
         """Returns when the next block is due."""
-        self._due += BLOCK_S
+        self._due += len(pcm) / (2 * RATE_HZ)
         wait = self._due - time.monotonic()
         if wait > 0:
             time.sleep(wait)
@@ -93,7 +95,7 @@ class Loudspeaker:
         self._device = device
         self._blocks: list[bytes] = []
         self._changed = threading.Condition()
-        self._taken_at = self._played_until = time.monotonic()
+        self._taken_at = self._played_until = self._due = time.monotonic()
         self._behind = self._wants = False
         self._error: str | None = None
         self._closed = False
@@ -110,7 +112,10 @@ class Loudspeaker:
     def write(self, pcm: bytes) -> None:
         """Returns when the card has room, or has had time enough. Raises OSError when it cannot be used (any more)."""
         with self._changed:
-            if not self._changed.wait_for(lambda: len(self._blocks) < QUEUE or self._error, BLOCK_S if self._behind else PATIENCE_S):
+            now = time.monotonic()
+            self._due = min(now, max(self._due, now - PATIENCE_S)) + len(pcm) / (2 * RATE_HZ)      # by an absolute clock: in real time however late we wake
+            patience_s = max(0.0, self._due - now) if self._behind else PATIENCE_S
+            if not self._changed.wait_for(lambda: len(self._blocks) < QUEUE or self._error, patience_s):
                 self._behind = True
                 self._blocks.pop(0)
                 self.dropped += 1
@@ -171,7 +176,7 @@ class Loudspeaker:
                     self._changed.notify_all()
                 output.write(pcm)
                 self._far.played(pcm, time.monotonic())
-                self._played_until = max(self._played_until + BLOCK_S / FASTEST, time.monotonic())
+                self._played_until = max(self._played_until + len(pcm) / (2 * RATE_HZ) / FASTEST, time.monotonic())
                 ahead = self._played_until - time.monotonic() - MAX_AHEAD_S
                 if ahead > 0:
                     with self._changed:

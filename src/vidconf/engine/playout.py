@@ -1,4 +1,4 @@
-"""What is heard: one stream a remote sound, mixed every 20 ms, to a loudspeaker, to a file, or to nobody.
+"""What is heard: one stream a remote sound, mixed every 10 ms, to a loudspeaker, to a file, or to nobody.
 
 `Playout` is made and told on the loop's thread; mixing, decoding and writing run on its own thread, which a sound card (or
 an absolute clock) paces. Streams lock for microseconds.
@@ -13,20 +13,20 @@ import time
 from collections.abc import Callable
 
 from vidconf.engine.audio_stream import AudioStream
-from vidconf.engine.codecs.opus import BLOCK_BYTES
 from vidconf.engine.far_end import FarEnd
-from vidconf.engine.loudspeaker import BLOCK_S, Loudspeaker, NoLoudspeaker
+from vidconf.engine.loudspeaker import BLOCK, BLOCK_S, Loudspeaker, NoLoudspeaker
 from vidconf.engine.recording import SoundFile
 from vidconf.engine.sound import Mixer, Part
 
 log = logging.getLogger("vidconf.playout")
 
-SLIPPED_BLOCKS = 25
+BLOCK_BYTES = 2 * BLOCK
+SLIPPED_BLOCKS = 50
 """A recording that is so far behind the clock (the machine slept, the card hung) is filled up with silence."""
 
-MAX_FILLED_BLOCKS = 30_000
+MAX_FILLED_BLOCKS = 60_000
 MAX_ONCE = 4
-REST_BLOCKS = 25
+REST_BLOCKS = 50
 CARD_S = 2.0
 
 
@@ -70,7 +70,7 @@ class Playout:
 
     def add(self, name: str, on_first_sound: Callable[[], None]) -> AudioStream:
         """A new remote sound; one of the same name is replaced. `on_first_sound` on the playout's thread, once."""
-        stream = AudioStream(name, on_first_sound)
+        stream = AudioStream(name, on_first_sound, BLOCK)
         with self._lock:
             old = self._streams.pop(name, None)
             if old:
@@ -173,7 +173,7 @@ class Playout:
         now = time.monotonic()
         with self._lock:
             streams, leaving, gain = list(self._streams.values()), self._leaving, self._gain
-            self._leaving = []
+            self._leaving, ending = [], list[AudioStream]()
             parts: list[Part] = [(pcm[:BLOCK_BYTES], 1.0, 1.0) for pcm in self._once]
             self._once = [pcm[BLOCK_BYTES:] for pcm in self._once if len(pcm) > BLOCK_BYTES]
         for stream, going in (*((s, False) for s in streams), *((s, True) for s in leaving)):
@@ -181,7 +181,10 @@ class Playout:
             wanted = stream.gain * gain
             if pcm is not None:
                 parts.append((pcm, stream.applied_gain, wanted))
+                ending += [stream] if going else []
             stream.applied_gain = wanted
+        with self._lock:
+            self._leaving += ending
         pcm = self._mixer.mix(parts, BLOCK_BYTES)
         self._record_block(pcm, now)
         return pcm

@@ -17,12 +17,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from vidconf.engine.api import Device, find_device
-from vidconf.engine.codecs.opus import BLOCK, RATE_HZ
+from vidconf.engine.codecs.opus import RATE_HZ
 from vidconf.engine.device_listings import portaudio_outputs
 
 log = logging.getLogger("vidconf.playout")
 
 POLL_S = 0.003
+BLOCK = RATE_HZ // 100
+"""Samples there must be room for before more is wanted."""
 STUCK_AFTER_S = 6.0
 TURN_S = 3.0
 """What one waits for another that opens, closes or lists."""

@@ -22,8 +22,8 @@ except ImportError:     # an installation without it still plays
 FULL = 32767
 FADE = 240
 """Samples in 5 ms."""
-RECOVERY = 0.02
-"""What the limiter gives back in a block of 20 ms: from half to full in half a second."""
+RECOVERY = 1 / 48_000
+"""What the limiter gives back with each sample: from half to full in half a second."""
 
 Part = tuple[bytes, float, float]
 """Samples, and their gain at the first and at the last of them."""
@@ -63,17 +63,17 @@ class Mixer:
         """`size` bytes; a part that is shorter ends in silence, what it has more is left out."""
         parts = [p for p in parts if p[1] > 0 or p[2] > 0]
         if not parts:
-            self._gain = min(1.0, self._gain + RECOVERY)
+            self._gain = min(1.0, self._gain + RECOVERY * (size // 2))
             return bytes(size)
         if len(parts) == 1 and parts[0][1] == parts[0][2] == self._gain == 1.0 and len(parts[0][0]) == size:
             return parts[0][0]
         return self._mix_numpy(parts, size) if np is not None else self._mix_plain(parts, size)
 
-    def _limit(self, peak: float) -> tuple[float, float]:
-        """Gain at the block's beginning and end."""
+    def _limit(self, peak: float, count: int) -> tuple[float, float]:
+        """Gain at the beginning and end of a block of `count` samples."""
         before = self._gain
         wanted = min(1.0, FULL / peak) if peak > 0 else 1.0
-        self._gain = wanted if wanted < before else min(wanted, before + RECOVERY)
+        self._gain = wanted if wanted < before else min(wanted, before + RECOVERY * count)
         return min(before, wanted), self._gain
 
     def _mix_numpy(self, parts: Sequence[Part], size: int) -> bytes:
@@ -90,7 +90,7 @@ class Mixer:
                 samples = np.frombuffer(pcm, np.int16)[: size // 2]
                 gain = np.float32(first) if first == last else _ramp(first, last, len(samples))
                 total[: len(samples)] += samples * gain
-        start, end = self._limit(max(float(total.max()), -float(total.min())))
+        start, end = self._limit(max(float(total.max()), -float(total.min())), len(total))
         if start != 1.0 or end != 1.0:
             total *= _ramp(start, end, len(total))
         mixed: bytes = total.astype(np.int16).tobytes()    # nothing is above FULL any more
@@ -107,7 +107,7 @@ class Mixer:
             elif first != 1.0:
                 samples = map(first.__mul__, samples)
             total = list(map(operator.add, total, samples))
-        start, end = self._limit(max(max(total), -min(total)))
+        start, end = self._limit(max(max(total), -min(total)), count)
         if start != 1.0 or end != 1.0:
             step = (end - start) / max(1, count - 1)
             total = [v * (start + step * k) for k, v in enumerate(total)]

@@ -72,9 +72,16 @@ def join(past: bytes, pcm: bytes) -> bytes:
     length = len(pcm) // 2
     if length < OVERLAP or len(past) < 2 * 2 * LEAST:
         return crossfade(continued(past, OVERLAP), pcm, OVERLAP)
-    tail = continued(past, OVERLAP)
+    tail = _from(past, continued(past, OVERLAP))
     slide = _best(pcm[: 2 * (OVERLAP + SLIDE)], tail) if length >= OVERLAP + SLIDE else 0
     return crossfade(tail, pcm[2 * slide :], OVERLAP)
+
+
+def _from(past: bytes, tail: bytes) -> bytes:
+    """`tail`, moved so that it begins where `past` ends: a voice that was made up has no period that holds to the sample."""
+    before, after = array.array("h", past[-4:]), array.array("h", tail)
+    step = 2 * before[1] - before[0] - after[0]
+    return array.array("h", (max(-32768, min(32767, v + step)) for v in after)).tobytes()
 
 
 def _period(pcm: bytes, at: int, most: int, *, forwards: bool) -> tuple[int, float]:

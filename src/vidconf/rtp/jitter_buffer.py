@@ -27,6 +27,8 @@ COMFORT_S = 1.5
 """How long the quiet between DTX packets goes on without one: they come every 0.4 s."""
 MAX_HOLE_S = 0.5
 LATE_RUN = 25
+LONG = opus.CLOCK_HZ * 6 // 100
+"""After so much that was made up the decoder's own way back is heard as a click."""
 
 BAND_S = 0.02
 """So much more than the target is let be: a pitch period at most, and the beat of two clocks."""
@@ -346,7 +348,7 @@ class AudioJitterBuffer:
         joined = False
         if self._filled:
             self._judge_filling(number)
-            joined = packet.stamp - self._next_stamp < self._filled - NEAR
+            joined = packet.stamp - self._next_stamp < self._filled - NEAR or self._filled >= LONG
             self._filled = 0
         late_s = self._arrivals.late_s((packet.stamp - ahead) / opus.CLOCK_HZ, now)
         surplus_s = late_s - self._delay.target_s

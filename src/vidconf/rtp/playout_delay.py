@@ -27,8 +27,8 @@ MOST_WAITED_S = 0.25
 """More is not asked for, however much is lost."""
 START_S = 0.03
 """What is enough for most networks: a longer start would have to be squeezed out of the first sentences."""
-ROUNDING_S = 0.02
-"""A packet that comes just after a block was made waits for the next one."""
+ROUNDING_S = 0.01
+"""A packet that comes just after a block of 10 ms was made waits for the next one."""
 LEAST_S, MOST_S = 0.03, 0.5
 MOST_ASKED_S = 1.0
 

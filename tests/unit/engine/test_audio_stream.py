@@ -17,6 +17,7 @@ from unit.engine.test_playout import opinion, speech
 from vidconf.engine.audio_stream import AudioStream
 from vidconf.engine.codecs import opus
 from vidconf.engine.codecs.opus import BLOCK, BLOCK_BYTES, OpusEncoder
+from vidconf.engine.loudspeaker import BLOCK as MIXED
 from vidconf.engine.sound import level
 
 Sent = tuple[float, int, int, bytes]
@@ -24,15 +25,16 @@ Sent = tuple[float, int, int, bytes]
 
 
 def hear(packets: list[Sent], seconds: float, stream: AudioStream | None = None) -> tuple[bytes, AudioStream]:
-    stream, heard, at = stream or AudioStream("a", lambda: None), [], 0
+    """As the playout asks, in blocks of 10 ms."""
+    stream, heard, at = stream or AudioStream("a", lambda: None, MIXED), [], 0
     packets = sorted(packets)
-    for tick in range(int(seconds * 50)):
-        now = 100.007 + tick * 0.02
+    for tick in range(int(seconds * 100)):
+        now = 100.007 + tick * 0.01
         while at < len(packets) and 100 + packets[at][0] <= now:
             arrived, number, stamp, payload = packets[at]
             stream.push(number & 0xFFFF, stamp & 0xFFFFFFFF, payload, 100 + arrived)
             at += 1
-        heard.append(stream.block(now) or bytes(BLOCK_BYTES))
+        heard.append(stream.block(now) or bytes(2 * MIXED))
     return b"".join(heard), stream
 
 

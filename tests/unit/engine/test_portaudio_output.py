@@ -237,7 +237,7 @@ def test_without_portaudio_there_is_an_error_and_nothing_to_end(monkeypatch: pyt
 def test_it_waits_for_room_and_a_card_that_is_gone_says_so(library: PortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
     output = PortAudioOutput("speakers", 0.05)
     output.wait()
-    assert library.room == 960, "as soon as a block has room"
+    assert library.room == 480, "as soon as a block has room"
     monkeypatch.setattr(portaudio_output, "STUCK_AFTER_S", 0.01)
     library.room = -1_000_000
     with pytest.raises(OSError, match="no sound"):
