@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from datetime import timedelta
-from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -16,19 +17,23 @@ settings.register_profile("suite", deadline=timedelta(seconds=2), max_examples=1
 settings.register_profile("thorough", deadline=None, max_examples=5000)
 settings.load_profile(os.environ.get("VIDCONF_HYPOTHESIS", "suite"))
 
-TESTS = Path(__file__).parent
 PROGRAMS = "programs"
-"""The group of all tests of real programs: they wait more than they compute, and disturb each other's figures."""
+"""What all tests of real programs are together: they wait more than they compute, and disturb each other's figures."""
 BESIDE = 10
 """Niceness of what computes beside them."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where workers share the tests (`--dist loadgroup`), those of real programs follow each other in one, files elsewhere stay whole."""
-    for item in items:
-        folder, *_ = item.path.relative_to(TESTS).parts
-        item.add_marker(pytest.mark.xdist_group(PROGRAMS if folder == "e2e" else item.path.stem))
+class _ProgramsTogether(LoadFileScheduling):  # type: ignore[misc]
+    """Files stay whole; those that start real programs follow each other in one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return PROGRAMS if _is_program(nodeid) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ProgramsTogether | None:
+    """In place of `--dist loadgroup`, which does not see its groups with this pytest."""
+    return _ProgramsTogether(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -36,8 +41,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """In a worker, what only computes gives way to what is measured in real time; back again only where the system lets us."""
     if "PYTEST_XDIST_WORKER" not in os.environ or not hasattr(os, "setpriority"):
         return
-    group = item.get_closest_marker("xdist_group")
-    wanted = 0 if group is not None and group.args == (PROGRAMS,) else BESIDE
+    wanted = 0 if _is_program(item.nodeid) else BESIDE
     if os.getpriority(os.PRIO_PROCESS, 0) != wanted:
         with contextlib.suppress(PermissionError):  # raising it again is root's
             os.setpriority(os.PRIO_PROCESS, 0, wanted)
+
+
+def _is_program(nodeid: str) -> bool:
+    return nodeid.startswith("tests/e2e/")
