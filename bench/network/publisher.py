@@ -31,6 +31,21 @@ async def paint(source: rtc.VideoSource, scene: Scene) -> None:
         await asyncio.sleep(max(0.0, began + number / FPS - time.monotonic()))
 
 
+async def publish_scene(room: rtc.Room, width: int, height: int, bps: int, *, simulcast: bool) -> tuple[rtc.LocalVideoTrack, asyncio.Task[None]]:
+    """The scene as a camera's picture, VP8; and the task that paints it, to be cancelled."""
+    scene = await asyncio.to_thread(Scene, width, height)
+    source = rtc.VideoSource(width, height)
+    track = rtc.LocalVideoTrack.create_video_track("scene", source)
+    await room.local_participant.publish_track(
+        track,
+        rtc.TrackPublishOptions(
+            source=rtc.TrackSource.SOURCE_CAMERA, simulcast=simulcast, video_codec=rtc.VideoCodec.VP8,
+            video_encoding=rtc.VideoEncoding(max_bitrate=bps, max_framerate=FPS),
+        ),
+    )  # fmt: skip
+    return track, asyncio.create_task(paint(source, scene))
+
+
 async def speak(source: rtc.AudioSource) -> None:
     said = np.clip(loop(48_000) * 32767, -32768, 32767).astype(np.int16)
     said = said[: len(said) // BLOCK * BLOCK]
@@ -56,17 +71,8 @@ async def main() -> None:
     tasks = []
     if told.picture:
         width, height = (int(part) for part in told.picture.split("x"))
-        scene = await asyncio.to_thread(Scene, width, height)
-        source = rtc.VideoSource(width, height)
-        track = rtc.LocalVideoTrack.create_video_track("scene", source)
-        await room.local_participant.publish_track(
-            track,
-            rtc.TrackPublishOptions(
-                source=rtc.TrackSource.SOURCE_CAMERA, simulcast=told.simulcast, video_codec=rtc.VideoCodec.VP8,
-                video_encoding=rtc.VideoEncoding(max_bitrate=told.bps, max_framerate=FPS),
-            ),
-        )  # fmt: skip
-        tasks.append(asyncio.create_task(paint(source, scene)))
+        _, painting = await publish_scene(room, width, height, told.bps, simulcast=told.simulcast)
+        tasks.append(painting)
     if told.sound:
         voice = rtc.AudioSource(48_000, 1, queue_size_ms=1000)       # so much of this process may be late and nobody hears it
         track = rtc.LocalAudioTrack.create_audio_track("voice", voice)

@@ -13,8 +13,7 @@ import time
 
 from livekit import rtc
 
-from bench.network.publisher import FPS, paint
-from bench.network.scene import Scene
+from bench.network.publisher import publish_scene
 from bench.network.sender_ours import SAMPLE_S, arguments, input_ended
 
 
@@ -31,17 +30,7 @@ async def main() -> None:
     told = arguments("The official SDK as a sender.")
     room = rtc.Room()
     await room.connect(told.url, told.token, rtc.RoomOptions(single_peer_connection=False, auto_subscribe=False))
-    scene = await asyncio.to_thread(Scene, told.width, told.height)
-    source = rtc.VideoSource(told.width, told.height)
-    track = rtc.LocalVideoTrack.create_video_track("scene", source)
-    await room.local_participant.publish_track(
-        track,
-        rtc.TrackPublishOptions(
-            source=rtc.TrackSource.SOURCE_CAMERA, simulcast=told.simulcast, video_codec=rtc.VideoCodec.VP8,
-            video_encoding=rtc.VideoEncoding(max_bitrate=told.bps, max_framerate=FPS),
-        ),
-    )  # fmt: skip
-    painting = asyncio.create_task(paint(source, scene))
+    track, painting = await publish_scene(room, told.width, told.height, told.bps, simulcast=told.simulcast)
     print("ready", flush=True)
     ended, targets = input_ended(), []
     while not ended.done():

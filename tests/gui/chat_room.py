@@ -8,6 +8,7 @@ from typing import Any
 from gui import states
 from gui.meeting_room import (
     change,
+    quiet,
 )
 from gui.recording import RecordingActions, go_to
 from PySide6.QtWidgets import QVBoxLayout, QWidget
@@ -66,3 +67,12 @@ class Place:
 
 
 Make = Callable[..., Place]
+
+
+def maker(store: Store, actions: RecordingActions, show: Any) -> Make:
+    """Makes a `Place` of a state, where none is given of a meeting as it goes on, and of a height."""
+
+    def make(state: ClientState | None = None, height: int = 700) -> Place:
+        return Place(store, actions, show, state if state is not None else states.in_meeting(meeting=quiet(), unsent_chat=(), unread_chat=0), height)
+
+    return make

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gui import states
 from gui.meeting_room import (
     open_menu,
 )
@@ -60,3 +61,12 @@ class Place:
 
 
 Make = Callable[..., Place]
+
+
+def maker(store: Store, actions: RecordingActions, show: Any) -> Make:
+    """Makes a `Place` of a state, where none is given of a meeting as it goes on, and of a height."""
+
+    def make(state: ClientState | None = None, height: int = 1200) -> Place:
+        return Place(store, actions, show, state if state is not None else states.in_meeting(), height)
+
+    return make

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from gui import states
-from gui.chat_room import Make, Place
+from gui.chat_room import Make, maker
 from gui.meeting_room import (
     change,
     change_person,
@@ -34,7 +34,7 @@ from PySide6.QtWidgets import QApplication, QLabel
 
 from vidconf import words
 from vidconf.client.changes import Set
-from vidconf.client.state import ClientState, PendingChat
+from vidconf.client.state import PendingChat
 from vidconf.client.store import Store
 from vidconf.gui.panels.chat_rows import LineRow, MessageRow
 from vidconf.meeting import messages as m
@@ -44,10 +44,7 @@ from vidconf.meeting.rules import CHAT_LIMIT
 
 @pytest.fixture
 def place(store: Store, actions: RecordingActions, show: Any) -> Make:
-    def make(state: ClientState | None = None, height: int = 700) -> Place:
-        return Place(store, actions, show, state if state is not None else states.in_meeting(meeting=quiet(), unsent_chat=(), unread_chat=0), height)
-
-    return make
+    return maker(store, actions, show)
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from gui import states
-from gui.chat_room import Make, Place
+from gui.chat_room import Make, Place, maker
 from gui.meeting_room import (
     change,
     come,
@@ -26,7 +26,7 @@ from PySide6.QtWidgets import QApplication, QLabel, QPushButton
 
 from vidconf import words
 from vidconf.client.changes import Set
-from vidconf.client.state import ClientState, PendingChat
+from vidconf.client.state import PendingChat
 from vidconf.client.store import Store
 from vidconf.gui.panels.chat import ChatPanel
 from vidconf.meeting import messages as m
@@ -36,10 +36,7 @@ from vidconf.meeting.rules import CHAT_LIMIT
 
 @pytest.fixture
 def place(store: Store, actions: RecordingActions, show: Any) -> Make:
-    def make(state: ClientState | None = None, height: int = 700) -> Place:
-        return Place(store, actions, show, state if state is not None else states.in_meeting(meeting=quiet(), unsent_chat=(), unread_chat=0), height)
-
-    return make
+    return maker(store, actions, show)
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------------------

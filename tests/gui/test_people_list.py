@@ -23,7 +23,7 @@ from gui.meeting_room import (
     quiet,
     write,
 )
-from gui.people_room import Make, Place
+from gui.people_room import Make, maker
 from gui.recording import RecordingActions
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
@@ -31,7 +31,6 @@ from PySide6.QtWidgets import QApplication, QLabel, QLineEdit
 
 from vidconf import words
 from vidconf.client.changes import Set
-from vidconf.client.state import ClientState
 from vidconf.client.store import Store
 from vidconf.gui.panels.people_list import Looking, PeopleList, folded, found
 from vidconf.gui.panels.people_rows import HandRow, HeadingRow, KnockerRow, PresentRow
@@ -41,10 +40,7 @@ from vidconf.meeting.models import Participant, Permissions, Sources
 
 @pytest.fixture
 def place(store: Store, actions: RecordingActions, show: Any) -> Make:
-    def make(state: ClientState | None = None, height: int = 1200) -> Place:
-        return Place(store, actions, show, state if state is not None else states.in_meeting(), height)
-
-    return make
+    return maker(store, actions, show)
 
 
 # ---- what is listed ------------------------------------------------------------------------------------------------------------

@@ -24,14 +24,13 @@ from gui.meeting_room import (
     quiet,
     write,
 )
-from gui.people_room import Make, Place
+from gui.people_room import Make, maker
 from gui.recording import RecordingActions
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QMenu
 
 from vidconf import words
 from vidconf.client.changes import Answered, Asked
-from vidconf.client.state import ClientState
 from vidconf.client.store import Store
 from vidconf.meeting import messages as m
 from vidconf.meeting.models import Participant
@@ -39,10 +38,7 @@ from vidconf.meeting.models import Participant
 
 @pytest.fixture
 def place(store: Store, actions: RecordingActions, show: Any) -> Make:
-    def make(state: ClientState | None = None, height: int = 1200) -> Place:
-        return Place(store, actions, show, state if state is not None else states.in_meeting(), height)
-
-    return make
+    return maker(store, actions, show)
 
 
 # ---- the lobby -----------------------------------------------------------------------------------------------------------------
