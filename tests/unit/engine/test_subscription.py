@@ -65,6 +65,10 @@ class Film:
             plane.update(random.Random(self.number).randbytes(plane.buffer_size))
         data = self.encoder.encode(self.picture, keyframe)
         assert data is not None
+        return self.packets(data, size)
+
+    def packets(self, data: bytes, size: int) -> list[RtpPacket]:
+        """One encoded frame, the next, as it travels."""
         self.number += 1
         payloads = packetize(data, self.number, size)
         packets = []

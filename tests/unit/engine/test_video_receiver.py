@@ -20,7 +20,6 @@ from vidconf.engine.scaling import TileWriter
 from vidconf.engine.subscription import Subscription
 from vidconf.rtp.packets import RtpPacket
 from vidconf.rtp.rtcp import Nack, Pli
-from vidconf.rtp.vp8 import packetize
 
 
 class Moving(Film):
@@ -36,13 +35,7 @@ class Moving(Film):
         self.drawn.append(picture(320, 180, shift=self.number))
         data = self.encoder.encode(self.drawn[-1], keyframe)
         assert data is not None
-        self.number += 1
-        payloads = packetize(data, self.number, size)
-        packets = []
-        for k, payload in enumerate(payloads):
-            self.sequence = (self.sequence + 1) & 0xFFFF
-            packets.append(RtpPacket(96, self.sequence, self.number * 3000, self.ssrc, k == len(payloads) - 1, payload))
-        return packets
+        return self.packets(data, size)
 
 
 class Watcher:
