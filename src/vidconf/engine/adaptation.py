@@ -26,6 +26,8 @@ CHECK_S, CHECKS = 5.0, 2
 """How often that is looked at, and how often in a row it must be too much."""
 LOAD_S = 3.0
 """Of pictures the load is the mean of."""
+LEAST_INTERVAL_S = 1e-4
+"""What comes closer together came at once, and says nothing of the time there is."""
 LONGEST_INTERVAL_S = 1 / 7
 """A source that shows little may not take all the time there is for each picture."""
 
@@ -133,7 +135,7 @@ class OveruseDetector:
             self._last, self._check_at = now, now + CHECK_S
             return
         passed, self._last = now - self._last, now
-        if passed > 0:
+        if passed > LEAST_INTERVAL_S:
             weight = 1 - math.exp(-passed / LOAD_S)
             self.load += weight * (spent_s / min(passed, LONGEST_INTERVAL_S) - self.load)
 
