@@ -1,12 +1,13 @@
-"""What is left of an echo: `python bench/echo.py [--seconds N]` prints a table.
+"""What is left of an echo: `python bench/echo.py [--seconds N]` prints a table for each room.
 
-A room of 250 ms (noise that decays, a strong direct path), a sound card 300 ms deep, a microphone whose clock runs 100 ppm off, a
+Two rooms (`ROOMS`) whose noise decays by 60 dB in 250 ms, a sound card 300 ms deep, a microphone whose clock runs 100 ppm off, a
 loudspeaker that distorts a little, a quiet fan. The same recording through the engine's own `FarEnd` and `Voice` (far end tapped
 where the card is written to, read at the microphone's pace) and through the processing of LiveKit's wheel (libwebrtc's own interface:
 reverse frames as they were written, near frames as they came). Deterministic, on a clock of its own.
 
 Return loss: what the microphone heard of the far end over what is left of it, while only the far end speaks, after 5 s. With the gain
-off, which would raise whatever is left. Double talk: both speak from 10 s on; PESQ-WB of what is sent against what the near end said.
+off, which would raise whatever is left. Double talk: both speak from 10 s on, without a pause; PESQ-WB of what is sent against what the
+near end said, after the high-pass that all of them have.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from livekit.rtc import AudioFrame
 from livekit.rtc.apm import AudioProcessingModule
 from pesq import pesq
+from pywebrtc_audio import AudioProcessor
 
 from vidconf.engine.api import SetVoice
 from vidconf.engine.far_end import FarEnd
@@ -31,6 +33,8 @@ from vidconf.rtp.sample_clock import SampleClock
 
 RATE_HZ = 48_000
 ROOM_S, CARD_S, DRIFT = 0.25, 0.3, 100e-6
+ROOMS = {"a laptop's": (3.0, 12.0), "a hard one": (-14.0, 7.0)}
+"""Direct path over what comes after it, dB; and how far below the nearer voice (-22 dB of full scale) the echo reaches the microphone."""
 BLOCK, FRAME = 960, 480
 SETTLED_S = 5
 TALKS_S = 10
@@ -60,15 +64,16 @@ def through(room: Any, sound: Any) -> Any:
 class Recording:
     """`far`: what the card was given. `near`: what the microphone heard; `echo` and `spoken` are its parts, without the fan."""
 
-    def __init__(self, seconds: int, *, double_talk: bool, seed: int = 1) -> None:
+    def __init__(self, seconds: int, *, double_talk: bool, direct_db: float, below_db: float, seed: int = 1) -> None:
         chance, count = np.random.default_rng(seed), seconds * RATE_HZ
         self.far = np.resize(0.08 * speech("hue", "can-tho", "dak-lak"), count)
         tail = round(ROOM_S * RATE_HZ)
         room = chance.standard_normal(tail) * np.exp(-6.9 * np.arange(tail) / tail)
-        room[0] = 6.0
-        room *= 0.5 / np.sqrt(np.sum(room**2))
+        room[0] = 0.0
+        room[0] = 10 ** (direct_db / 20) * np.sqrt(np.sum(room**2))
         loud = np.tanh(1.5 * self.far) / 1.5
         heard = np.concatenate([np.zeros(round(CARD_S * RATE_HZ)), through(room, loud)])[:count]
+        heard *= 0.08 * 10 ** (-below_db / 20) / loudness(heard[round(CARD_S * RATE_HZ) :])
         # the microphone takes its samples by its own clock: sample j at j / (1 + DRIFT)
         self.echo = np.interp(np.arange(count) / (1 + DRIFT), np.arange(count), heard)
         self.spoken = np.zeros(count)
@@ -114,6 +119,10 @@ def livekits(recording: Recording, settings: SetVoice) -> Any:
     return np.concatenate(out) / 32767
 
 
+def high_passed(said: Any) -> Any:
+    return AudioProcessor(sample_rate=RATE_HZ, high_pass_filter=True).process(s16(said)) / 32767
+
+
 def scored(said: Any, sent: Any) -> float:
     """PESQ-WB, the processing's own delay found by cross-correlation."""
     size = 1 << (2 * len(said)).bit_length()
@@ -135,7 +144,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=40)
     seconds = parser.parse_args().seconds
-    alone, both = Recording(seconds, double_talk=False), Recording(seconds, double_talk=True)
+    for name, (direct_db, below_db) in ROOMS.items():
+        print(f"\n{name}: direct path {direct_db:+.0f} dB, echo {below_db:.0f} dB below the voice\n")
+        table(seconds, direct_db, below_db)
+
+
+def table(seconds: int, direct_db: float, below_db: float) -> None:
+    alone, both = (Recording(seconds, double_talk=two, direct_db=direct_db, below_db=below_db) for two in (False, True))
+    said = high_passed(both.spoken)
     ways: list[tuple[str, Callable[[Recording, SetVoice], Any], SetVoice]] = [
         ("nothing", lambda recording, _: recording.near[: len(recording.near) - BLOCK], SetVoice()),
         ("vidconf, echo only", ours, SetVoice(noise_suppression=False, gain_control=False)),
@@ -157,7 +173,7 @@ def main() -> None:
             20 * np.log10(loudness(alone.near[at : at + RATE_HZ]) / loudness(left[at : at + RATE_HZ]))
             for at in range(settled.start, settled.stop - RATE_HZ, RATE_HZ // 2) if loudness(alone.echo[at : at + RATE_HZ]) > 0.01
         )
-        print(f"| {name} | {loss:.1f} | {worst:.1f} | {scored(both.spoken[talks], way(both, settings)[talks]):.2f} | {cost:.2f} |", flush=True)
+        print(f"| {name} | {loss:.1f} | {worst:.1f} | {scored(said[talks], way(both, settings)[talks]):.2f} | {cost:.2f} |", flush=True)
 
 
 if __name__ == "__main__":
