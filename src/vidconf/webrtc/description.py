@@ -199,7 +199,16 @@ def feedback_asked(offer: SessionDescription) -> tuple[int, int]:
 
 def extension_ids(answer: SessionDescription) -> dict[str, dict[str, int]]:
     """mid -> extension URI -> id, as the other side accepted them: number only what negotiated it."""
-    return {m.rtp.muxId: {x.uri: x.id for x in m.rtp.headerExtensions} for m in answer.media}
+    return {m.rtp.muxId: _extensions(m) for m in answer.media}
+
+
+def _extensions(media: MediaDescription) -> dict[str, int]:
+    """Those that fit into one-byte elements (RFC 8285 §4.2), each id once: with another, packets would be spoilt as they are written."""
+    ids: dict[int, str] = {}
+    for extension in media.rtp.headerExtensions:
+        if 0 < extension.id < 15:
+            ids.setdefault(extension.id, extension.uri)
+    return {uri: id_ for id_, uri in ids.items()}
 
 
 def accepted(answer: Description) -> dict[str, Accepted]:
@@ -209,10 +218,10 @@ def accepted(answer: Description) -> dict[str, Accepted]:
         refused = media.port == 0 or media.direction not in ("recvonly", "sendrecv")
         types: dict[str, int] = {}
         for codec in () if refused else media.rtp.codecs:
-            if codec.payloadType is not None:
+            if codec.payloadType is not None and 0 <= codec.payloadType < 128:
                 types.setdefault(codec.name.lower(), codec.payloadType)
-        repairs = {main: rtx for rtx, main in _repaired(media).items()}
-        extensions = {x.uri: x.id for x in media.rtp.headerExtensions}
+        repairs = {main: rtx for rtx, main in _repaired(media).items() if 0 <= rtx < 128}
+        extensions = _extensions(media)
         found[media.rtp.muxId] = Accepted(types, repairs, extensions, answer.rids.get(media.rtp.muxId, ()))
     return found
 

@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 import truststore
 from aioice.turn import TurnClientTcpProtocol, TurnClientUdpProtocol, TurnTransport
 
-from vidconf.webrtc.ice_tcp import MAX_WAITING
+from vidconf.webrtc.ice_tcp import MAX_WAITING, MOST_WAITING
 from vidconf.webrtc.tunnel import dial
 
 log = logging.getLogger("vidconf.transport")
@@ -89,7 +89,7 @@ class Allocation:
             return
         if self.server.transport == "udp":
             transport.sendto(_channel_head.pack(channel, len(data)) + data)
-        elif not (128 <= data[0] < 192 and transport.get_write_buffer_size() > MAX_WAITING):
+        elif transport.get_write_buffer_size() <= (MAX_WAITING if 128 <= data[0] < 192 else MOST_WAITING):
             # a stream's frames begin at multiples of four bytes (RFC 8656 §12.5)
             transport.write(_channel_head.pack(channel, len(data)) + data + bytes(-len(data) % 4))
 

@@ -175,6 +175,18 @@ async def test_a_section_that_is_refused_or_rests_takes_nothing(transport: Any) 
     assert accepted(parse(text.replace("a=sendonly", "a=inactive")))["1"].types == {}
 
 
+@pytest.mark.parametrize("number", ["0", "15", "31", "-14", "98765432109876543210", "1"])
+async def test_an_extension_whose_number_cannot_be_written_is_not_taken(transport: Any, number: str) -> None:
+    """`1` is another's already."""
+    text = offer_of([Section("video", "1", "cid", 5)], *transport, 1).replace("a=sendonly", "a=recvonly")
+    assert EXTENSIONS[MID] == 1
+    asked = f"a=extmap:{EXTENSIONS[TRANSPORT_CC]} {TRANSPORT_CC}"
+    assert asked in text
+    found = accepted(parse(text.replace(asked, f"a=extmap:{number} {TRANSPORT_CC}")))["1"].extensions
+    assert TRANSPORT_CC not in found
+    assert found[MID] == 1
+
+
 @given(st.text(max_size=2000))
 def test_any_text_parses_or_is_an_error(text: str) -> None:
     try:
