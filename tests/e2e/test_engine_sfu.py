@@ -207,13 +207,14 @@ async def test_a_killed_server_comes_back_and_the_mute_with_it(sfu: Any, cast: A
 
 @pytest.mark.timeout(180)
 async def test_a_muted_person_never_comes_back_live(cast: Any) -> None:
-    """Many losses of every kind, and the mute pressed at every moment of a rejoin: nobody hears a thing."""
+    """Losses of every kind, and the mute pressed at several moments of a rejoin: the SDK hears nothing (ours counts packets, ten losses
+    and more: `test_mute_through_losses`)."""
     listener = await cast("listener", sdk=True, publish=False)
     ours = await cast("ours")
     ours.publish(muted=True)
     ours.join()
     assert await until(lambda: ours.state() == "connected", 5)
-    for turn in range(12):
+    for turn in range(6):
         connection = ours.engine.session._connection
         assert connection is not None
         if turn % 3 == 0:
@@ -231,7 +232,7 @@ async def test_a_muted_person_never_comes_back_live(cast: Any) -> None:
         publication = ours.engine.session.publications["microphone"]
         assert publication.stream is None or publication.stream.packets == 0
         assert listener.loud.get("ours", 0) == 0, f"heard after loss {turn}"
-    assert ours.engine.session.reconnects == 12
+    assert ours.engine.session.reconnects == 6
     ours.engine.send(api.MuteSource("microphone", False))
     assert await until(lambda: listener.loud.get("ours", 0) > 20, 8), (listener.loud, listener.audio_frames)
 
