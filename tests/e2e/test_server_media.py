@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import signal
+import socket
+import struct
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -19,6 +21,7 @@ from e2e.control_client import Api, Seat, Socket, until
 from e2e.raw_client import RawClient
 from e2e.sdk_client import SdkClient
 from e2e.serverproc import ServeProcess, vidconf
+from yarl import URL
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,25 @@ async def test_the_door_is_closed_to_everybody_else(held: Held, server: ServePro
                 assert answer.status == 404, "the SFU's own interface is never exposed"
     await held.command("end")
     assert await refused(granted["url"], granted["token"]) == 403
+
+
+async def test_who_hangs_up_while_it_is_let_in_leaves_no_error_in_the_log(held: Held, server: ServeProcess) -> None:
+    """A network that changes does that: the connection is gone before its upgrade could be answered."""
+    an = await held.come("An")
+    granted = await an.control.done("media")
+    where = URL(granted["url"])
+    lines = (
+        f"GET /rtc?access_token={granted['token']}&protocol=15 HTTP/1.1", f"Host: {where.host}:{where.port}", "Upgrade: websocket",
+        "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    )  # fmt: skip
+    for after_s in (0.0, 0.0, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02):
+        with socket.create_connection((where.host or "", where.port or 0), timeout=5) as caller:
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            caller.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+            await asyncio.sleep(after_s)
+    assert (await an.control.done("media"))["url"]
+    await asyncio.sleep(0.5)
+    assert "Traceback" not in server.said()
 
 
 async def test_a_loop_of_joins_reaches_the_relay_no_faster_than_an_honest_client(held: Held, server: ServeProcess) -> None:

@@ -123,7 +123,10 @@ class Signalling:
         except Refused as refused:
             self._relay.counters.joins_refused += 1
             return web.Response(status=refused.status, text=refused.text, headers=_CORS)
-        await ws.prepare(request)
+        try:
+            await ws.prepare(request)
+        except ConnectionResetError:  # hung up before it was answered; the status is for the log only
+            return web.Response(status=499)
         outbox = Outbox(ws, request.transport, self._relay.counters)
         if request.query.get("reconnect") == "1":
             # Resuming needs an ICE restart on two connections; joining anew is as fast here.
