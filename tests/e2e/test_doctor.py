@@ -300,7 +300,7 @@ def test_devices_that_somebody_wrote_for_alsa(tmp_path: Path) -> None:
     assert checks["doctor.microphone"]["result"] == "works", checks["doctor.microphone"]
     assert -18 < checks["doctor.microphone"]["detail"]["level_db"] < -12
     assert checks["doctor.speaker"]["result"] == "works", checks["doctor.speaker"]
-    assert (tmp_path / "played.raw").stat().st_size > 10_000
+    assert (tmp_path / "played.raw").stat().st_size > 4_000, "some blocks of 10 ms"
 
 
 # ---- when everything hangs ----

@@ -31,8 +31,9 @@ from vidconf.rtp.rtcp import SenderReport
 from vidconf.rtp.vp8 import keyframe_size, parse_descriptor, starts_keyframe
 
 FOLLOWS_S = 2.0
-DECODED_S = 8.0
-"""Until it is decoded as well, by three clients and a browser on a busy machine."""
+DECODED_S = 20.0
+"""Until it is decoded as well, by three clients and a browser on a busy machine: late reports look to the relay like a narrow line, and
+more is tried again some seconds later."""
 STANDS_S = 1.0
 """The longest gap between two pictures: a busy machine holds a frame up, a switch done wrong stands for seconds."""
 

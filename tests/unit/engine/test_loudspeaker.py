@@ -76,6 +76,7 @@ def test_a_playout_is_closed_while_its_card_hangs(card: Card) -> None:
     heard = Heard("default")
     assert until(lambda: card.written > 5)
     card.hang.set()
+    assert until(card.hangs.is_set)
     heard.end("playout")
     assert running("loudspeaker", since=heard.before)
     card.hang.clear()
