@@ -276,7 +276,9 @@ async def test_the_end_of_a_meeting_is_everybodys(server: ServeProcess, admin: A
         assert await out.ended(15) == 1
         assert (await out.report())["ended"] == "removed"
         # who never had sound or picture has failed, whatever ended the meeting
-        while "vidconf_media_signalling_connections 2.0" not in (await admin.get("/metrics")).body:
+        for _ in range(200):
+            if "vidconf_media_signalling_connections 2.0" in (await admin.get("/metrics")).body:
+                break
             await asyncio.sleep(0.05)
         await asyncio.sleep(1)
         assert (await chair.command(made["id"], "end")).status == 200
