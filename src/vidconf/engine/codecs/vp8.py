@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import fractions
 import os
 import time
 from typing import ClassVar
 
 import av
 import av.video
-from av.video.frame import PictureType
 
-from vidconf.engine.codecs import CodecError, libvpx
+from vidconf.engine.codecs import libvpx
 from vidconf.engine.codecs.decoder import VideoDecoder
+from vidconf.engine.codecs.pyav_encoder import PyAvEncoder
 from vidconf.rtp import vp8
 from vidconf.rtp.payload_format import PayloadFormat
 
@@ -23,7 +22,6 @@ REBUILD_RATIO = 0.25
 REBUILD_EVERY_S = 4.0
 URGENT_RATIO, URGENT_AFTER_S = 0.6, 1.0
 """Where the target fell below this part of the rate the network cannot wait."""
-TICKS = 90_000
 CIF = 352 * 288
 SMALL_SPEED, HARD_SPEED, EASY_SPEED = -4, -6, -14
 """libvpx's `cpu_used`. Measured at 720p and 1.5 Mb/s: on what is easy to encode -14 takes a sixth off the time of -6 and the picture
@@ -34,8 +32,6 @@ MANY_CORES, LARGE = 4, 1280 * 720
 """From here on two threads share a picture."""
 DROP_BELOW_PERCENT = 30
 """Of the buffer: then a camera's picture is left out rather than sent late."""
-
-_TIME_BASE = fractions.Fraction(1, TICKS)
 
 
 class Vp8Encoder(libvpx.LibvpxEncoder):
@@ -94,27 +90,21 @@ class Vp8Encoder(libvpx.LibvpxEncoder):
         }
 
 
-class PyAvVp8Encoder:
+class PyAvVp8Encoder(PyAvEncoder):
     """FFmpeg's wrapper of libvpx. It ignores a changed bit rate on an open encoder, so `set_bitrate` makes a new one, seldom: each
     costs a keyframe."""
 
+    NAME = "VP8"
     last_quantizer: int | None = None
     """It does not tell."""
 
     def __init__(self, width: int, height: int, fps: int, bitrate_bps: int, *, screen: bool = False) -> None:
         """`width` and `height` in pixels, even. Raises CodecError."""
-        self.width, self.height, self.fps, self.screen = width, height, fps, screen
-        self.bitrate_bps = bitrate_bps
-        self._built_at = 0.0
-        self._started_at, self._pts = time.monotonic(), -1
-        self._context = self._build(bitrate_bps)
+        super().__init__(width, height, fps, bitrate_bps, screen=screen)
+        self._build(bitrate_bps)
 
-    def _build(self, bitrate_bps: int) -> av.VideoCodecContext:
-        context = av.VideoCodecContext.create("libvpx", "w")
-        context.width, context.height, context.pix_fmt = self.width, self.height, "yuv420p"
-        context.time_base, context.framerate = fractions.Fraction(1, TICKS), fractions.Fraction(self.fps, 1)
-        context.bit_rate, context.gop_size, context.thread_count = bitrate_bps, 3000, 1
-        context.options = {
+    def _build(self, bitrate_bps: int) -> None:
+        self._context = self._made("libvpx", bitrate_bps, 3000, {
             "deadline": "realtime",
             "cpu-used": "-4" if self.width * self.height <= 640 * 360 else "-6",
             "lag-in-frames": "0",
@@ -129,46 +119,20 @@ class PyAvVp8Encoder:
             "overshoot-pct": "15",
             "qmin": "2",
             "qmax": "56",
-        }
-        try:
-            context.open()
-        except av.FFmpegError as error:
-            raise CodecError(f"VP8 encoder {self.width}×{self.height}: {error}") from error
+        })  # fmt: skip
         self._built_at = time.monotonic()
-        return context
 
     def set_bitrate(self, bitrate_bps: int) -> None:
         """Follow a target: only when it is well off the present rate, and not often. Raises CodecError."""
         change, age_s = bitrate_bps / self.bitrate_bps, time.monotonic() - self._built_at
         if (abs(change - 1) > REBUILD_RATIO and age_s > REBUILD_EVERY_S) or (change < URGENT_RATIO and age_s > URGENT_AFTER_S):
-            self._context = self._build(bitrate_bps)
+            self._build(bitrate_bps)
             self.bitrate_bps = bitrate_bps
-
-    def set_fps(self, fps: int) -> None:
-        """How many pictures a second are to be expected; the rate control goes by those that come."""
-        self.fps = max(1, min(120, fps))
-
-    def set_hurry(self, hurry: bool) -> None:
-        """FFmpeg does not pass it on: it stays as careful as it is."""
 
     def encode(self, frame: av.VideoFrame, keyframe: bool = False) -> bytes | None:
         """One encoded frame, None when the encoder left this one out. `frame` is yuv420p of our size. Raises CodecError."""
-        if (frame.width, frame.height, frame.format.name) != (self.width, self.height, "yuv420p"):
-            raise CodecError(f"{frame.format.name} of {frame.width}×{frame.height} for an encoder of {self.width}×{self.height}")
-        frame.pict_type = PictureType.I if keyframe else PictureType.NONE
-        # The time it really is, so that a source slower than `fps` still fills the rate. Never less than half a frame's step:
-        # pictures that come in a bunch must not each be given a whole second's bits.
-        now = int((time.monotonic() - self._started_at) * TICKS)
-        self._pts = max(now, self._pts + TICKS // (2 * self.fps)) if self._pts >= 0 else now
-        frame.time_base, frame.pts = _TIME_BASE, self._pts
-        try:
-            packets = self._context.encode(frame)
-        except (av.FFmpegError, ValueError) as error:
-            raise CodecError(f"VP8 encoder: {error}") from error
-        return bytes(packets[-1]) if packets else None
-
-    def close(self) -> None:
-        """FFmpeg's memory is given back with the object."""
+        packet = self._packet(frame, keyframe)
+        return None if packet is None else bytes(packet)
 
 
 class Vp8Decoder(VideoDecoder):
