@@ -43,10 +43,8 @@ class AudioPublication(Publication):
         super().__init__(owner, source, device, muted=muted)
         self._far = far
         self._steering = Steering(settings or SetVoice(), muted)
-        self._capture: MicrophoneCapture | ComputerSound | None = None
         self._in_flight = 0
         self._lock = threading.Lock()
-        self._old: list[threading.Thread] = []
         self._hints: set[str] = set()
         self._open_since = float("-inf")
         """Unmuted. What was said before may lie in the device's buffers and come only now: it is not sent."""
@@ -76,33 +74,12 @@ class AudioPublication(Publication):
         self._capture.start()
         self.announce()
 
-    def switch(self, device: str) -> None:
-        self._stop_capture()
-        self.device = device
-        self.start()
-
     def set_voice(self, settings: SetVoice) -> None:
         """Other processing, from the next block on."""
         self._steering.settings = settings
 
-    def threads(self) -> list[threading.Thread]:
-        return [t for t in self._old if t.is_alive()]
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        self._drop()
-        self._stop_capture()
-        self.owner.publication_changed(self)
-        self.announce()
-
     def _stop_capture(self) -> None:
-        self._generation += 1
-        if self._capture is not None:
-            self._capture.stop()
-            self._old = [t for t in (*self._old, self._capture) if t.is_alive()]
-            self._capture = None
+        super()._stop_capture()
         self._take_hints_back()
 
     def _failed(self, generation: int, code: str, detail: str) -> None:

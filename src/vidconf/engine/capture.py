@@ -39,7 +39,9 @@ MAX_SILENCE = 60 * RATE_HZ
 OnError = Callable[[str, str], None]
 
 
-class _Capture(threading.Thread):
+class Capture(threading.Thread):
+    """One device, from its opening to its end."""
+
     def __init__(self, name: str, device: str, on_error: OnError) -> None:
         super().__init__(name=name, daemon=True)
         self.device = device
@@ -112,7 +114,7 @@ class _Capture(threading.Thread):
             self._stopping.wait(wait)
 
 
-def _paced(capture: _Capture, opened: Opened, kind: str) -> Iterator[tuple[Any, float | None]]:
+def _paced(capture: Capture, opened: Opened, kind: str) -> Iterator[tuple[Any, float | None]]:
     """Decoded frames with the monotonic time each is due (None: it is due as it comes), looping files for ever.
 
     A file's turns are `duration_s` apart exactly, whatever its streams' own lengths are, so that the picture and the sound of
@@ -150,7 +152,7 @@ def _paced(capture: _Capture, opened: Opened, kind: str) -> Iterator[tuple[Any, 
         container.seek(0)
 
 
-class VideoCapture(_Capture):
+class VideoCapture(Capture):
     """Pictures of at most `width` × `height`, yuv420p, even sides. `on_frame(frame, captured_at)` (monotonic seconds)."""
 
     def __init__(
@@ -204,7 +206,7 @@ def fitted(width: int, height: int, max_width: int, max_height: int) -> tuple[in
     return max(2, int(width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)
 
 
-class MicrophoneCapture(_Capture):
+class MicrophoneCapture(Capture):
     """20 ms blocks of 48 kHz mono, 16 bit (1,920 bytes). `on_block(pcm, captured_at)` (monotonic seconds)."""
 
     def __init__(self, device: str, on_block: Callable[[bytes, float], None], on_error: OnError) -> None:

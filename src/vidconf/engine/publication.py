@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 from vidconf.engine.api import EngineEvent, Source, SourceChanged, SourceState
+from vidconf.engine.capture import Capture
 from vidconf.engine.outgoing import OutgoingStream
 from vidconf.engine.pacer import Pacer
 
@@ -48,6 +49,8 @@ class Publication:
         self.pacer: Pacer | None = None
         self._generation = 0
         """Capture threads carry it: what an old device still delivers is dropped."""
+        self._capture: Capture | None = None
+        self._old: list[threading.Thread] = []
 
     @property
     def state(self) -> SourceState:
@@ -104,20 +107,40 @@ class Publication:
         except RuntimeError:
             log.debug("%s: the loop is gone", self.source)
 
+    def switch(self, device: str) -> None:
+        """Another device for the same track."""
+        self._stop_capture()
+        self.device = device
+        self.start()
+
+    def threads(self) -> list[threading.Thread]:
+        """To be waited for (off the loop) after `close`."""
+        return [t for t in self._old if t.is_alive()]
+
+    def close(self) -> None:
+        """Nothing leaves from now on: the negotiation that takes it back may have to wait for another."""
+        if self.closed:
+            return
+        self.closed = True
+        self._drop()
+        self._stop_capture()
+        self._closed()
+        self.owner.publication_changed(self)
+        self.announce()
+
+    def _stop_capture(self) -> None:
+        self._generation += 1
+        if self._capture is not None:
+            self._capture.stop()
+            self._old = [t for t in (*self._old, self._capture) if t.is_alive()]
+            self._capture = None
+
     # ---- for the kinds
     def start(self) -> None:
         raise NotImplementedError
 
-    def switch(self, device: str) -> None:
-        """Another device for the same track."""
-        raise NotImplementedError
-
-    def threads(self) -> list[threading.Thread]:
-        """To be waited for (off the loop) after `close`."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        raise NotImplementedError
+    def _closed(self) -> None:
+        """What else ends with it."""
 
     def request_keyframe(self, ssrc: int = 0) -> None:
         """Nothing to do but for pictures."""

@@ -18,7 +18,6 @@ import av
 from vidconf.engine import stamp
 from vidconf.engine.allocation import Need
 from vidconf.engine.api import SharedArea, Source
-from vidconf.engine.capture import VideoCapture
 from vidconf.engine.codecs import libvpx
 from vidconf.engine.codecs.vp9 import Vp9Encoder
 from vidconf.engine.ladder import HIGH, LOW, MAX_LAYERS, MEDIUM, Layer, layers
@@ -80,12 +79,10 @@ class VideoPublication(Publication):
         """Those of the present connection, smallest first."""
         self.ladder: tuple[Layer, ...] = self.plan()
         """Those of the present picture: the first so many of `senders`."""
-        self._capture: VideoCapture | None = None
         self._encoder_thread: threading.Thread | None = None
         self._slot: tuple[int, av.VideoFrame, float] | None = None
         self._wake = threading.Condition()
         self._enabled: frozenset[int] = ALL
-        self._old: list[threading.Thread] = []
 
     def start(self) -> None:
         self.error = ""
@@ -96,25 +93,14 @@ class VideoPublication(Publication):
             self._start_capture()
         self.announce()
 
-    def switch(self, device: str) -> None:
-        self._stop_capture()
-        self.device = device
-        self.start()
-
     def threads(self) -> list[threading.Thread]:
-        return [t for t in (*self._old, *([self._encoder_thread] if self._encoder_thread else [])) if t.is_alive()]
+        encoder = self._encoder_thread
+        return [*super().threads(), *([encoder] if encoder is not None and encoder.is_alive() else [])]
 
-    def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        self._drop()        # at once: the negotiation that takes it back may have to wait for another
-        self._stop_capture()
+    def _closed(self) -> None:
         with self._wake:
             self._wake.notify()
         self.preview.close()
-        self.owner.publication_changed(self)
-        self.announce()
 
     # ---- layers
     @property
@@ -229,11 +215,7 @@ class VideoPublication(Publication):
             self.owner.emit(SharedArea(self.device, area.left, area.top, area.width, area.height, area.shown))
 
     def _stop_capture(self) -> None:
-        self._generation += 1
-        if self._capture is not None:
-            self._capture.stop()
-            self._old = [t for t in (*self._old, self._capture) if t.is_alive()]
-            self._capture = None
+        super()._stop_capture()
         with self._wake:
             self._slot = None
 

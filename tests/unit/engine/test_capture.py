@@ -31,7 +31,7 @@ class Seen:
         self.blocks: list[tuple[float, bytes]] = []
         self.errors: list[tuple[str, str]] = []
         self.failed = threading.Event()
-        self.running: list[capture._Capture] = []
+        self.running: list[capture.Capture] = []
 
     def error(self, code: str, detail: str) -> None:
         self.errors.append((code, detail))
