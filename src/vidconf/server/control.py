@@ -78,10 +78,7 @@ class Control:
         socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=self.config.limits.message_bytes, compress=False, timeout=2)
         if not socket.can_prepare(request):
             return web.json_response({"error": "websocket_wanted", "detail": {}}, status=426, headers={"Upgrade": "websocket"})
-        try:
-            await socket.prepare(request)
-        except ConnectionResetError:  # hung up before it was answered
-            return web.Response(status=499)
+        await socket.prepare(request)
         connection = Connection(self, socket, address, request.transport)
         self.connections.add(connection)
         try:

@@ -35,8 +35,6 @@ MESSAGE_BYTES = 2 << 20
 """LiveKit's own limit for a signalling message."""
 JOINS_PER_S, JOIN_BURST = 0.5, 10
 """Of one participant. Our client comes back after 0, 0.3, 0.7, 1.5, 3, 5, 5, … s, livekit-client no faster."""
-HUNG_UP = 499
-"""For the log only: nobody is there to read it."""
 _CORS = {"Access-Control-Allow-Origin": "*"}
 _PASSED = ("User-Agent", "Accept-Language")
 
@@ -192,10 +190,7 @@ class Passage:
             status, why, _ = await self._door.ask(token)  # put out while the relay answered
             if status != 200:
                 return web.Response(status=status, text=why, headers=_CORS)
-            try:
-                await down.prepare(request)
-            except ConnectionResetError:  # hung up while the relay answered
-                return web.Response(status=HUNG_UP)
+            await down.prepare(request)
             await _pump_both(down, up)
         finally:
             sockets.discard(down)

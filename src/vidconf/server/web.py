@@ -23,6 +23,8 @@ BODY_BYTES = 128 * 1024
 DEPTH = 8
 BODY_S = 20.0
 """How long a body may take to come."""
+HUNG_UP = 499
+"""For the log only: who asked is not there any more to read it."""
 FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "Via")
 """What fronts add, each another of them: who comes with one does not ask from this machine."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -55,7 +57,11 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
         kept = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         response = error_answer(ApiError(error.status, codes.get(error.status, f"http_{error.status}"), kept))
-    except (ConnectionError, TimeoutError):
+    except ConnectionError:
+        if request.transport is not None and not request.transport.is_closing():
+            raise
+        response = web.Response(status=HUNG_UP)
+    except TimeoutError:
         raise
     except Exception as error:
         ref = secrets.token_hex(4)
