@@ -21,7 +21,7 @@ from livekit.protocol import models, rtc
 from vidconf.rtp.packets import PacketError, RtpPacket, build_rtp, parse_rtp
 from vidconf.rtp.rtcp import Nack, Pli, RtcpPacket, parse_rtcp
 from vidconf.rtp.vp8 import packetize
-from vidconf.webrtc.description import EXTENSIONS, LEVEL, MID, OPUS, TRANSPORT_CC, VP8, Section, extension_ids, parse, remote_tracks
+from vidconf.webrtc.description import EXTENSIONS, LEVEL, MID, OPUS, TRANSPORT_CC, VP8, Section, accepted, parse, remote_tracks
 from vidconf.webrtc.peer import Peer
 
 KEYFRAME = b"\x10\x02\x00\x9d\x01\x2a" + (320).to_bytes(2, "little") + (180).to_bytes(2, "little") + bytes(1500)
@@ -254,7 +254,7 @@ class RawClient:
                     self.publisher.sections.append(section)
                     sender = self.senders[cid] = Sender(self, section, message.track_published.track.sid)
                     answer = await self.negotiate()
-                    sender.extensions = extension_ids(answer).get(section.mid, {})
+                    sender.extensions = accepted(answer)[section.mid].extensions
                     await asyncio.wait_for(self.publisher.connected.wait(), 5)
                     if start:
                         sender.start()

@@ -256,7 +256,7 @@ def read_offer(text: str) -> bool:
     except description.DescriptionError:
         return False
     description.remote_tracks(found)
-    description.extension_ids(found)
+    description.accepted(found)
     description.transport_of(found)
     return True
 

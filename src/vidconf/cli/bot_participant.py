@@ -26,7 +26,6 @@ log = logging.getLogger("vidconf.bot")
 
 LOBBY_TIMEOUT_S = 300.0
 USAGE_AFTER_S = 3.0
-FAILURES = frozenset({"denied", "removed", "banned", "lobby_timeout"})
 CLEAN = frozenset({"done", "meeting_ended"})
 
 

@@ -68,10 +68,6 @@ class SendRate:
         return self._loss.average
 
     @property
-    def limited_by_loss(self) -> bool:
-        return self._loss.bound
-
-    @property
     def idle(self) -> bool:
         """The application sends much less than it may."""
         return self._application.limited

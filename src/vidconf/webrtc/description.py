@@ -197,11 +197,6 @@ def feedback_asked(offer: SessionDescription) -> tuple[int, int]:
     return number, 0 if number else found[SEND_TIME]
 
 
-def extension_ids(answer: SessionDescription) -> dict[str, dict[str, int]]:
-    """mid -> extension URI -> id, as the other side accepted them: number only what negotiated it."""
-    return {m.rtp.muxId: _extensions(m) for m in answer.media}
-
-
 def _extensions(media: MediaDescription) -> dict[str, int]:
     """Those that fit into one-byte elements (RFC 8285 §4.2), each id once: with another, packets would be spoilt as they are written."""
     ids: dict[int, str] = {}

@@ -27,7 +27,6 @@ from vidconf.webrtc.description import (
     Section,
     accepted,
     answer_to,
-    extension_ids,
     feedback_asked,
     offer_of,
     parse,
@@ -120,7 +119,7 @@ async def test_our_offer_reads_back(transport: Any) -> None:
     assert offer.media[2].ssrc[0].ssrc == 2222
     assert offer.media[3].direction == "inactive"
     assert not offer.media[3].ssrc
-    ids = extension_ids(offer)
+    ids = {mid: taken.extensions for mid, taken in accepted(offer).items()}
     assert ids["1"] == {MID: EXTENSIONS[MID], LEVEL: EXTENSIONS[LEVEL]}, "audio is not numbered: the server would call it lost"
     assert ids["2"] == {x: EXTENSIONS[x] for x in (MID, TRANSPORT_CC, RID, REPAIRED_RID)}
 
@@ -217,7 +216,7 @@ def test_a_mangled_offer_parses_or_is_an_error(seed: int, changes: int) -> None:
     except DescriptionError:
         return
     remote_tracks(description)
-    extension_ids(description)
+    accepted(description)
 
 
 def test_too_large_is_an_error() -> None:
