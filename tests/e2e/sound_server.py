@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,18 @@ def needs_sound_server() -> None:
         pytest.skip("needs PulseAudio and ALSA's plugin for it: apt install pulseaudio pulseaudio-utils libasound2-plugins")
 
 
+@contextlib.contextmanager
+def own_sound_server(folder: Path, setup: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundServer]:
+    """One that runs, and that this process and its children play and record with."""
+    server = SoundServer(folder, setup)
+    server.start()
+    monkeypatch.setenv("PULSE_SERVER", server.address)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
 class SoundServer:
     """`address` for PULSE_SERVER. `setup`: lines of its script, run at each start."""
 
@@ -27,29 +41,29 @@ class SoundServer:
         needs_sound_server()
         self._folder, self._setup = folder, setup
         self.address = f"unix:{folder}/native"
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         socket = self._folder / "native"
         script = self._folder / "setup.pa"
         script.write_text(f"{self._setup}\nload-module module-native-protocol-unix socket={socket} auth-anonymous=1\n")
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             ["pulseaudio", "-n", "-F", str(script), "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"],
             env={**os.environ, "HOME": str(self._folder), "XDG_RUNTIME_DIR": str(self._folder)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         ends = time.monotonic() + 15
         while not socket.exists():
-            if time.monotonic() > ends or self._process.poll() is not None:
+            if time.monotonic() > ends or self.process.poll() is not None:
                 self.stop()
                 pytest.skip("PulseAudio does not start here")
             time.sleep(0.02)
 
     def stop(self) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.terminate()
-            self._process.wait(10)
-            self._process = None
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            self.process.wait(10)
+            self.process = None
 
     def pactl(self, *words: str) -> str:
         environment = {**os.environ, "PULSE_SERVER": self.address, "LC_ALL": "C"}
@@ -79,7 +93,7 @@ class SoundServer:
         return self._used("sources", "source-outputs")
 
     def _used(self, devices: str, streams: str) -> list[str]:
-        if self._process is None:
+        if self.process is None:
             return []
         names = {line.split("\t")[0]: line.split("\t")[1] for line in self.pactl("list", "short", devices).splitlines()}
         return [names.get(line.split("\t")[1], "?") for line in self.pactl("list", "short", streams).splitlines()]

@@ -11,7 +11,7 @@ import pytest
 from e2e.botproc import BotProcess
 from e2e.livekitproc import token
 from e2e.sfuproc import Relay
-from e2e.sound_server import SoundServer
+from e2e.sound_server import SoundServer, own_sound_server
 
 SETUP = """load-module module-null-source source_name=built_in rate=48000 max_latency_msec=20
 load-module module-null-sink sink_name=hall rate=48000
@@ -21,11 +21,8 @@ set-default-sink hall"""
 
 @pytest.fixture
 def sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundServer]:
-    server = SoundServer(tmp_path, SETUP)
-    server.start()
-    monkeypatch.setenv("PULSE_SERVER", server.address)
-    yield server
-    server.stop()
+    with own_sound_server(tmp_path, SETUP, monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture

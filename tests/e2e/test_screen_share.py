@@ -21,7 +21,7 @@ from e2e.meetings import TONE_HZ, came, meeting, people, tracks
 from e2e.screening import Screening
 from e2e.serverproc import ServeProcess
 from e2e.sound_server import SoundServer
-from fakes.x_desktop import XWindows, needs_x, x_server
+from fakes.x_desktop import XWindows, needs_x, x_server, x_session
 
 from vidconf.cli.bot_participant import Bot, BotOptions
 from vidconf.engine import api
@@ -31,13 +31,8 @@ RED, GREEN, BLUE, GREY = 0xC83028, 0x20A040, 0x2848C8, 0x909090
 
 @pytest.fixture
 def desktop(monkeypatch: pytest.MonkeyPatch) -> Iterator[XWindows]:
-    with x_server() as name:
-        monkeypatch.setenv("DISPLAY", name)
-        monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-        monkeypatch.delenv("XDG_SESSION_TYPE", raising=False)
-        windows = XWindows()
+    with x_server() as name, x_session(name, monkeypatch) as windows:
         yield windows
-        windows.close()
 
 
 async def true(condition: Callable[[], Any], what: str, seconds: float = 20) -> None:

@@ -33,6 +33,19 @@ def x_server(size: str = "1280x720") -> Iterator[str]:
         server.communicate(timeout=10)
 
 
+@contextlib.contextmanager
+def x_session(display: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[XWindows]:
+    """This process is in that display's session, which is no Wayland's; what is put on it goes with the context."""
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("XDG_SESSION_TYPE", raising=False)
+    windows = XWindows()
+    try:
+        yield windows
+    finally:
+        windows.close()
+
+
 class XWindows(XDisplay):
     """A connection that owns windows; they go with it. Colours are 0xRRGGBB."""
 

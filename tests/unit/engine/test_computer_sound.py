@@ -3,61 +3,36 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
-import time
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from e2e.sound_server import SoundServer, own_sound_server
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.engine.hearing import until
 from unit.engine.media import tone
 
-from vidconf.engine import alsa
 from vidconf.engine.computer_sound import MAX_STREAMS, ComputerSound, foreign_streams, why_not
 from vidconf.engine.playout import Playout
 from vidconf.engine.sound import level
 
 
-def until(true: Callable[[], bool], seconds: float = 10) -> bool:
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends and not true():
-        time.sleep(0.02)
-    return true()
-
-
 @pytest.fixture
-def pulse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
-    """A PulseAudio of our own with one loudspeaker, the default."""
-    program = shutil.which("pulseaudio")
-    if program is None or shutil.which("parec") is None or not alsa.has_plugin("pulse"):
-        pytest.skip("needs PulseAudio and ALSA's plugin for it: apt install pulseaudio pulseaudio-utils libasound2-plugins")
-    (tmp_path / "setup.pa").write_text(
-        f"load-module module-null-sink sink_name=hall\nload-module module-native-protocol-unix socket={tmp_path}/native auth-anonymous=1\n"
-        "set-default-sink hall\n"
-    )
-    server = subprocess.Popen(
-        [program, "-n", "-F", str(tmp_path / "setup.pa"), "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"],
-        env={**os.environ, "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    monkeypatch.setenv("PULSE_SERVER", f"unix:{tmp_path}/native")
-    try:
-        if not until((tmp_path / "native").exists):
-            pytest.skip("PulseAudio does not start here")
+def pulse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundServer]:
+    """One loudspeaker, the default."""
+    if shutil.which("parec") is None:
+        pytest.skip("needs what records from PulseAudio: apt install pulseaudio-utils")
+    with own_sound_server(tmp_path, "load-module module-null-sink sink_name=hall\nset-default-sink hall", monkeypatch) as server:
         yield server
-    finally:
-        server.send_signal(signal.SIGCONT)
-        server.terminate()
-        server.wait(10)
 
 
-def test_other_programs_are_heard_and_we_are_not(pulse: subprocess.Popen[bytes], tmp_path: Path) -> None:
+def test_other_programs_are_heard_and_we_are_not(pulse: SoundServer, tmp_path: Path) -> None:
     assert why_not() == ""
     with wave.open(str(tmp_path / "film.wav"), "wb") as film:
         film.setparams((1, 2, 48_000, 0, "NONE", ""))
@@ -93,13 +68,13 @@ def test_other_programs_are_heard_and_we_are_not(pulse: subprocess.Popen[bytes],
     assert not [one for one in threading.enumerate() if one.name == "computer sound"]
 
 
-def test_a_server_that_ends_ends_the_sound(pulse: subprocess.Popen[bytes]) -> None:
+def test_a_server_that_ends_ends_the_sound(pulse: SoundServer) -> None:
     errors: list[str] = []
     blocks: list[bytes] = []
     sound = ComputerSound(lambda pcm, at: blocks.append(pcm), lambda code, detail: errors.append(code))
     sound.start()
     assert until(lambda: len(blocks) > 3)
-    pulse.terminate()
+    pulse.process.terminate()
     assert until(lambda: errors == ["device_lost"]), errors
     sound.join(5)
     assert not sound.is_alive()

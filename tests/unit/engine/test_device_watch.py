@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from e2e.sound_server import SoundServer
+from e2e.sound_server import SoundServer, own_sound_server
 
 from vidconf.engine import api, device_watch, devices, pulse
 from vidconf.engine.api import Devices, DeviceSwitched, OpenSource, SelectSpeaker, SourceChanged, SpeakerChanged
@@ -26,11 +26,8 @@ HEADSET = "pulse:headset"
 
 @pytest.fixture
 def sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundServer]:
-    server = SoundServer(tmp_path, SETUP)
-    server.start()
-    monkeypatch.setenv("PULSE_SERVER", server.address)
-    yield server
-    server.stop()
+    with own_sound_server(tmp_path, SETUP, monkeypatch) as server:
+        yield server
 
 
 class Watched:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from e2e.sound_server import SoundServer, own_sound_server
 from unit.engine.hearing import Heard, encoded, feed, read, running, until
 from unit.engine.media import tone
 
@@ -235,39 +235,24 @@ def test_without_any_sound_system_nothing_is_listed_and_nothing_raises(monkeypat
     assert errors == ["not_found"]
 
 
+PULSE = """load-module module-null-sink sink_name=first
+load-module module-null-sink sink_name=second rate=48000
+load-module module-remap-source source_name=mic.usb master=second.monitor source_properties=device.description=Microphone
+set-default-sink first
+set-default-source mic.usb"""
+
+
 @pytest.fixture
-def pulse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
-    """A PulseAudio of our own: two sinks, and a microphone that hears what the second one plays."""
-    program = shutil.which("pulseaudio")
-    if program is None or not alsa.has_plugin("pulse"):
-        pytest.skip("needs PulseAudio and ALSA's plugin for it: apt install pulseaudio libasound2-plugins")
-    (tmp_path / "setup.pa").write_text(
-        f"load-module module-null-sink sink_name=first\nload-module module-null-sink sink_name=second rate=48000\n"
-        f"load-module module-remap-source source_name=mic.usb master=second.monitor source_properties=device.description=Microphone\n"
-        f"load-module module-native-protocol-unix socket={tmp_path}/native auth-anonymous=1\n"
-        f"set-default-sink first\nset-default-source mic.usb\n"
-    )
-    environment = {**os.environ, "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
-    server = subprocess.Popen(
-        [program, "-n", "-F", str(tmp_path / "setup.pa"), "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )
-    monkeypatch.setenv("PULSE_SERVER", f"unix:{tmp_path}/native")
-    try:
-        if not until((tmp_path / "native").exists):
-            pytest.skip("PulseAudio does not start here")
+def pulse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundServer]:
+    """Two sinks, and a microphone that hears what the second one plays."""
+    with own_sound_server(tmp_path, PULSE, monkeypatch) as server:
         yield server
-    finally:
-        server.send_signal(signal.SIGCONT)
-        server.terminate()
-        server.wait(10)
 
 
-def test_real_devices_are_listed_played_and_heard_and_their_end_is_told(pulse: subprocess.Popen[bytes]) -> None:
+def test_real_devices_are_listed_played_and_heard_and_their_end_is_told(pulse: SoundServer) -> None:
     listed = devices.listed()
-    if shutil.which("pactl"):
-        assert [d.id for d in listed.microphones] == ["pulse:mic.usb"]
-        assert [d.id for d in listed.speakers] == ["pulse:first", "pulse:second"]
+    assert [d.id for d in listed.microphones] == ["pulse:mic.usb"]
+    assert [d.id for d in listed.speakers] == ["pulse:first", "pulse:second"]
     blocks: list[bytes] = []
     errors: list[str] = []
     microphone = MicrophoneCapture("pulse:mic.usb", lambda pcm, at: blocks.append(pcm), lambda code, detail: errors.append(code))
@@ -278,12 +263,12 @@ def test_real_devices_are_listed_played_and_heard_and_their_end_is_told(pulse: s
     assert not heard.errors
     assert not errors
     assert max(level(pcm) for pcm in blocks[-60:]) > 0.25, "what the loudspeaker played came in at the microphone"
-    pulse.terminate()
+    pulse.process.terminate()
     assert until(lambda: heard.errors == ["speaker_lost"] and errors == ["device_lost"], 20), (heard.errors, errors)
     heard.end("playout")      # a thread inside ALSA may hang there for ever; it is a daemon
 
 
-def test_opening_devices_leaves_the_environment_alone(pulse: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opening_devices_leaves_the_environment_alone(pulse: SoundServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """C code of another thread that opens a device reads it at the same time: changing it crashes the process."""
     devices.listed()
     changes: list[tuple[object, ...]] = []
@@ -305,13 +290,13 @@ def test_opening_devices_leaves_the_environment_alone(pulse: subprocess.Popen[by
 
 
 def test_a_sound_server_that_hangs_is_given_up_and_others_still_open(
-    pulse: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+    pulse: SoundServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loudspeaker, "DEAD_AFTER_S", 0.8)
     monkeypatch.setattr(alsa, "TURN_S", 0.3)
     playing = Loudspeaker("pulse:first")
     assert until(lambda: playing.opened)
-    pulse.send_signal(signal.SIGSTOP)
+    pulse.process.send_signal(signal.SIGSTOP)
     opening = Loudspeaker("pulse:second")
     for speaker in (playing, opening):
         with pytest.raises(OSError, match="no sound"):
@@ -320,7 +305,7 @@ def test_a_sound_server_that_hangs_is_given_up_and_others_still_open(
     assert until(lambda: other.opened), "who hangs while it opens does not stop the others"
     other.close()
     other.join(10)
-    pulse.send_signal(signal.SIGCONT)
+    pulse.process.send_signal(signal.SIGCONT)
     for speaker in (playing, opening):
         speaker.join(60)
         assert not speaker._thread.is_alive(), "who wakes gives back what it has"
@@ -351,7 +336,7 @@ print("heard" if speaker.opened and blocks else "nothing")
 """
 
 
-def test_a_process_ends_in_peace_while_it_plays_and_listens(pulse: subprocess.Popen[bytes]) -> None:
+def test_a_process_ends_in_peace_while_it_plays_and_listens(pulse: SoundServer) -> None:
     for _ in range(3):
         done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, timeout=60, text=True)
         assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr

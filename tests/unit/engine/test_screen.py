@@ -11,9 +11,10 @@ from typing import Any
 
 import av
 import pytest
-from fakes.x_desktop import XWindows, needs_x, x_server
+from fakes.x_desktop import XWindows, needs_x, x_server, x_session
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.engine.hearing import until
 
 from vidconf.engine import capture, screen, screen_capture
 from vidconf.engine.api import Screens, Thumbnail
@@ -26,15 +27,6 @@ from vidconf.engine.x11 import XDisplay
 RED, GREEN, BLUE, GREY = 0xD02020, 0x20B040, 0x2040D0, 0x808080
 
 
-def until(true: Callable[[], bool], seconds: float = 8) -> bool:
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        if true():
-            return True
-        time.sleep(0.02)
-    return true()
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     with x_server("2560x1440") as name:
@@ -43,12 +35,8 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def windows(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[XWindows]:
-    monkeypatch.setenv("DISPLAY", server)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    monkeypatch.delenv("XDG_SESSION_TYPE", raising=False)
-    made = XWindows()
-    yield made
-    made.close()
+    with x_session(server, monkeypatch) as made:
+        yield made
 
 
 class Seen:
