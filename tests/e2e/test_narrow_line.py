@@ -55,9 +55,7 @@ async def test_only_the_voice_where_no_more_fits_and_the_picture_when_it_does(tm
             try:
                 await speaks.join(auto_subscribe=0)
                 engine.send(api.Join(doorway.url, token("room", "watches")))
-                sender = await speaks.publish("video", start=False)
-                sender.send_frame = lambda: playing.send(sender)  # type: ignore[method-assign]
-                sender.start()
+                await playing.publish(speaks)
                 await speaks.publish("audio")
                 assert await until(lambda: report("video")["frames"] > 60 and report("audio")["packets"] > 60, 20)
                 began = path.begin()

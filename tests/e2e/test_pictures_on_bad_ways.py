@@ -60,6 +60,12 @@ class Playing:
     def __init__(self, frames: list[bytes]) -> None:
         self.frames, self.at, self.sent = frames, 0, 0
 
+    async def publish(self, client: RawClient) -> None:
+        """Instead of what that client would send."""
+        sender = await client.publish("video", start=False)
+        sender.send_frame = lambda: self.send(sender)  # type: ignore[method-assign]
+        sender.start()
+
     def send(self, sender: Sender) -> None:
         if sender.want_keyframe:
             sender.want_keyframe, self.at = False, 0
@@ -84,9 +90,7 @@ async def test_what_is_lost_is_mended_in_time(kind: str, loss: float, tmp_path: 
             try:
                 await speaks.join(auto_subscribe=0)
                 engine.send(api.Join(doorway.url, token("room", "watches")))
-                sender = await speaks.publish("video", start=False)
-                sender.send_frame = lambda: playing.send(sender)  # type: ignore[method-assign]
-                sender.start()
+                await playing.publish(speaks)
 
                 def watched() -> VideoReceiver | None:
                     return next((s.video for s in engine.session.subscriptions() if s.video and s.video.timing.frames > 30), None)

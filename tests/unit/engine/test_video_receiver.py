@@ -177,17 +177,25 @@ async def test_what_waits_for_its_moment_is_shown_then_and_not_before(owner: Own
     subscription.close()
 
 
-async def test_shown_again_the_last_picture_is_there_at_once(owner: Owner) -> None:  # noqa: F811
-    subscription = Subscription(owner, "TR_1", "video", decode_unwatched=False)
-    film, watch = Moving(), api.WatchTrack("TR_1", 320, 180)
-    subscription.bind(VIDEO, owner.send)
-    subscription.watch(watch)
+WATCH = api.WatchTrack("TR_1", 320, 180)
+
+
+def watched_camera(by: Owner) -> tuple[Subscription, Moving]:
+    """A camera that is watched, and its first picture on its way."""
+    subscription, film = Subscription(by, "TR_1", "video", decode_unwatched=False), Moving()
+    subscription.bind(VIDEO, by.send)
+    subscription.watch(WATCH)
     feed(subscription, film.frame())
+    return subscription, film
+
+
+async def test_shown_again_the_last_picture_is_there_at_once(owner: Owner) -> None:  # noqa: F811
+    subscription, film = watched_camera(owner)
     assert await settled(lambda: any(isinstance(e, api.RingOpened) for e in owner.events))
     subscription.watch(api.WatchTrack("TR_1", 0, 0, visible=False))
     assert isinstance(owner.events[-1], api.RingClosed)
     owner.events.clear()
-    subscription.watch(watch)
+    subscription.watch(WATCH)
     assert await settled(lambda: any(isinstance(e, api.RingOpened) for e in owner.events))
     ring = next(e.ring for e in owner.events if isinstance(e, api.RingOpened))
     reader = RingReader(ring)
@@ -203,11 +211,7 @@ async def test_shown_again_the_last_picture_is_there_at_once(owner: Owner) -> No
 
 async def test_the_kept_picture_never_covers_a_newer_one(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     """Its thread is held up between the last look and the tile, while the stream goes on."""
-    subscription = Subscription(owner, "TR_1", "video", decode_unwatched=False)
-    film, watch = Moving(), api.WatchTrack("TR_1", 320, 180)
-    subscription.bind(VIDEO, owner.send)
-    subscription.watch(watch)
-    feed(subscription, film.frame())
+    subscription, film = watched_camera(owner)
     assert await settled(lambda: any(isinstance(e, api.RingOpened) for e in owner.events))
     subscription.watch(api.WatchTrack("TR_1", 0, 0, visible=False))
     owner.events.clear()
@@ -220,7 +224,7 @@ async def test_the_kept_picture_never_covers_a_newer_one(owner: Owner, monkeypat
         return shown(tile, *what, **how)
 
     monkeypatch.setattr(TileWriter, "show", held_up)
-    subscription.watch(watch)
+    subscription.watch(WATCH)
     assert await settled(begun.is_set)
     for _ in range(3):
         newer = film.frame(keyframe=True)
@@ -238,12 +242,8 @@ async def test_the_kept_picture_never_covers_a_newer_one(owner: Owner, monkeypat
 
 
 async def test_a_picture_hidden_for_long_is_let_go(owner: Owner) -> None:  # noqa: F811
-    subscription = Subscription(owner, "TR_1", "video", decode_unwatched=False)
+    subscription, _ = watched_camera(owner)
     video = pictures(subscription)
-    film, watch = Moving(), api.WatchTrack("TR_1", 320, 180)
-    subscription.bind(VIDEO, owner.send)
-    subscription.watch(watch)
-    feed(subscription, film.frame())
     assert await settled(lambda: video._kept is not None)
     subscription.watch(api.WatchTrack("TR_1", 0, 0, visible=False))
     video.forget_old(time.monotonic() + 10)
@@ -254,17 +254,13 @@ async def test_a_picture_hidden_for_long_is_let_go(owner: Owner) -> None:  # noq
 
 
 async def test_a_muted_camera_leaves_no_picture_to_come_back(owner: Owner) -> None:  # noqa: F811
-    subscription = Subscription(owner, "TR_1", "video", decode_unwatched=False)
+    subscription, _ = watched_camera(owner)
     video = pictures(subscription)
-    film, watch = Moving(), api.WatchTrack("TR_1", 320, 180)
-    subscription.bind(VIDEO, owner.send)
-    subscription.watch(watch)
-    feed(subscription, film.frame())
     assert await settled(lambda: video._kept is not None)
     subscription.set_muted(True)
     subscription.watch(api.WatchTrack("TR_1", 0, 0, visible=False))
     owner.events.clear()
-    subscription.watch(watch)
+    subscription.watch(WATCH)
     await asyncio.sleep(0.2)
     assert not any(isinstance(e, api.RingOpened) for e in owner.events)
     subscription.close()
