@@ -93,9 +93,9 @@ def ours(recording: Recording, settings: SetVoice) -> Any:
     written = 0
     for first in range(0, len(near) - BLOCK, BLOCK):
         ends = 1000.0 + (first + BLOCK) / RATE_HZ / (1 + DRIFT)
-        while written + BLOCK <= len(far) and 1000.0 + written / RATE_HZ <= ends:
-            far_end.played(far[written : written + BLOCK].tobytes(), 1000.0 + written / RATE_HZ + late.choice((0, 0, LATE_S)) * late.random())
-            written += BLOCK
+        while written + FRAME <= len(far) and 1000.0 + written / RATE_HZ <= ends:
+            far_end.played(far[written : written + FRAME].tobytes(), 1000.0 + written / RATE_HZ + late.choice((0, 0, LATE_S)) * late.random())
+            written += FRAME
         told.note(first + BLOCK, ends + late.choice((0, 0, LATE_S)) * late.random())
         out.append(np.frombuffer(voice.process(near[first : first + BLOCK].tobytes(), told.time_of(first)), np.int16))
     return np.concatenate(out) / 32767
