@@ -157,7 +157,9 @@ async def test_a_reader_gets_the_sizes_it_asks_for_as_one_stream(relay: Relay, r
     # Reports keep the clock through the switches: each says where the stream's timestamps are.
     reports = [p for p in viewer.rtcp if isinstance(p, SenderReport) and p.ssrc == viewer.sids[sid]]
     assert len(reports) > 2
-    drifts = [((b.rtp_timestamp - a.rtp_timestamp) & 0xFFFFFFFF) / 90_000 - (b.ntp - a.ntp) / (1 << 32) for a, b in itertools.pairwise(reports)]
+    drifts = [
+        ((b.rtp_timestamp - a.rtp_timestamp) & 0xFFFFFFFF) / 90_000 - (b.ntp - a.ntp) / (1 << 32) for a, b in itertools.pairwise(reports)
+    ]
     assert max(map(abs, drifts)) < 0.02
     # Hidden: nothing; shown again: the size asked for, from a keyframe.
     await ask(viewer, sid, disabled=True)
@@ -193,7 +195,8 @@ async def test_the_publisher_stops_what_nobody_takes(relay: Relay, room: str, ev
 
         async def active() -> dict[str, bool]:
             sending = await page.evaluate("() => sending()")
-            return {rid: sending[f"camera{rid}"]["active"] for rid in "qh"}
+            # The browser's report is without a layer for a moment now and then.
+            return {rid: sending[f"camera{rid}"]["active"] for rid in "qh" if f"camera{rid}" in sending}
 
         async def becomes(wanted: dict[str, bool], timeout_s: float) -> float:
             began = time.monotonic()
@@ -203,7 +206,7 @@ async def test_the_publisher_stops_what_nobody_takes(relay: Relay, room: str, ev
                 await asyncio.sleep(0.1)
             pytest.fail(f"{await active()} and not {wanted}")
 
-        assert await active() == {"q": True, "h": True}
+        await becomes({"q": True, "h": True}, 2)
         await ask(viewer, sid, width=320, height=180)
         assert await becomes({"q": True, "h": False}, 8) > 4
         # Somebody wants the large one: made again at once.
