@@ -19,7 +19,8 @@ from PySide6.QtWidgets import QApplication, QCheckBox, QScrollArea, QWidget
 
 from vidconf import words
 from vidconf.client.changes import Set
-from vidconf.client.settings import SETTINGS, Settings
+from vidconf.client.settings import Settings
+from vidconf.client.settings_table import SETTINGS
 from vidconf.client.state import LocalSource
 from vidconf.client.store import Store
 from vidconf.gui import shortcuts

@@ -19,7 +19,7 @@ import pytest
 from vidconf import words
 from vidconf.client.links import LINK_ERRORS
 from vidconf.client.rest import CODES
-from vidconf.client.settings import SETTINGS
+from vidconf.client.settings_table import SETTINGS
 from vidconf.meeting import refusals
 from vidconf.meeting.models import KINDS, ROLES
 from vidconf.resources import resource

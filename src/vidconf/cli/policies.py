@@ -19,7 +19,8 @@ from rich.text import Text
 
 from vidconf import __version__, words
 from vidconf.cli.findings import cleaned, prepare_stdout, print_json
-from vidconf.client.settings import POLICY_FOLDER, SETTINGS, Problem, Resolved, Settings
+from vidconf.client.settings import POLICY_FOLDER, Problem, Resolved, Settings
+from vidconf.client.settings_table import SETTINGS
 
 SECRET = ("badges",)
 WIDEST = 160

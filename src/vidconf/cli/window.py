@@ -18,7 +18,7 @@ def command(link: str, **said: str | None) -> None:
     """The window. With a LINK (`-`: the first line of stdin) it goes straight to its pre-join page; a second start hands the link
     to the window that runs."""
     from vidconf.cli.link_argument import given_link
-    from vidconf.client.settings import SettingError
+    from vidconf.client.settings_table import SettingError
 
     link = given_link(link)
     told: dict[str, Any] = {key: value for key, value in said.items() if value is not None}

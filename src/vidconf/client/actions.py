@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidconf.client import changes as c
-from vidconf.client.settings import SettingError
+from vidconf.client.settings_table import SettingError
 from vidconf.client.state import LocalSourceName, ShareView
 from vidconf.engine import api
 from vidconf.meeting import messages as m

@@ -65,7 +65,9 @@ def switched(state: ClientState, event: api.DeviceSwitched, tell: Callable[[Lite
     if kind == "camera" and state.sources["camera"].wanted != "on":
         return
     if event.why == "back":
-        tell("info", "microphone_back" if kind == "microphone" else "camera_back" if kind == "camera" else "speaker_back", {"device": device})
+        tell(
+            "info", "microphone_back" if kind == "microphone" else "camera_back" if kind == "camera" else "speaker_back", {"device": device}
+        )
         return
     stand_in = name_of(state, kind, event.stand_in) if event.stand_in else ""
     told = {"device": device, "stand_in": stand_in}

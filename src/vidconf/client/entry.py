@@ -15,7 +15,7 @@ from vidconf.client import phases
 from vidconf.client.connection import AskError, Refused
 from vidconf.client.links import LinkError, parse_link, parse_origin
 from vidconf.client.rest import Rest, RestError, code_of
-from vidconf.client.settings import SettingError
+from vidconf.client.settings_table import SettingError
 from vidconf.client.sign_in import SignIn
 from vidconf.client.state import AccountView, JoinLink, MeetingPreview
 from vidconf.meeting import messages as m

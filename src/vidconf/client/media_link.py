@@ -42,7 +42,9 @@ class MediaLink:
     """`ask` sends a command to the server. `run` reads the engine's events until it is closed. `site`: this client stands in a
     meeting room, which may have agreed that the floor opens its microphone; nobody else's opens by a word of the server."""
 
-    def __init__(self, store: Store, engine: api.Engine, ask: Ask, *, site: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, store: Store, engine: api.Engine, ask: Ask, *, site: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._store, self._engine, self._ask, self._site, self._clock = store, engine, ask, site, clock
         self._speakers = SpeakerOrder()
         self._heard_now: tuple[tuple[str, float], ...] = ()
@@ -294,7 +296,9 @@ class MediaLink:
             return  # our own closing, told with the reason once more
         if ended:
             self.open("screen_share", "off")
-            self._tell_user("info", "share_window_closed" if event.error == "window_closed" else "share_screen_gone", {"name": before.share.name})
+            self._tell_user(
+                "info", "share_window_closed" if event.error == "window_closed" else "share_screen_gone", {"name": before.share.name}
+            )
         else:
             self._engine.send(api.CloseSource("screen_share"))
             self._stop_share_sound()

@@ -160,8 +160,14 @@ class Rest:
             raise RestError("not_vidconf")
         return tuple(
             UpcomingMeeting(
-                _text(one, "id"), _text(one, "code"), _text(one, "title"), _number(one, "start"), _number(one, "duration_s"),
-                _text(one, "state", "scheduled"), one.get("chair") is True, _text(one, "link", ""),
+                _text(one, "id"),
+                _text(one, "code"),
+                _text(one, "title"),
+                _number(one, "start"),
+                _number(one, "duration_s"),
+                _text(one, "state", "scheduled"),
+                one.get("chair") is True,
+                _text(one, "link", ""),
             )
             for one in listed[:LIST_LIMIT]
             if isinstance(one, dict)

@@ -1,4 +1,4 @@
-"""Every setting once: its name, type, default, and where its value comes from. The loop's thread; `save` in an executor.
+"""What every setting of `settings_table` is now, and where that comes from. The loop's thread; `save` in an executor.
 
 Layers, the first that says something wins: policy (locked) > command line > user > recommended by policy > default.
 Policy: JSON files under /etc/opt/vidconf/policies/managed and …/recommended (Linux; read in lexical order, later wins), keys are
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import stat
 import sys
@@ -23,74 +22,13 @@ from typing import Any, Literal
 
 import platformdirs
 
-from vidconf.client.links import LinkError, parse_origin
+from vidconf.client.settings_table import BY_POLICY, SETTINGS, Setting, SettingError, checked
 
 log = logging.getLogger("vidconf.settings")
 
 SourceName = Literal["policy", "command line", "user", "recommended", "default"]
-ValueKind = Literal["switch", "text", "choice", "number", "list", "map", "origin"]
 POLICY_FOLDER = Path("/etc/opt/vidconf/policies")
 FILE_LIMIT = 1 << 20
-TEXT_LIMIT = 2048
-ITEMS_LIMIT = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """`policy`: its name for administrators, "" where policy has no say. `hidden`: kept, not shown on a settings page."""
-
-    key: str
-    kind: ValueKind
-    default: Any
-    policy: str = ""
-    choices: tuple[str, ...] = ()
-    least: float = 0
-    most: float = math.inf
-    hidden: bool = False
-    group: str = "general"
-
-
-_ALL = (
-    Setting("server", "origin", "", "ServerURL", group="server"),
-    Setting("allowed_servers", "list", (), "AllowedServers", group="server"),
-    Setting("keep_signed_in", "switch", True, "AllowSavedCredentials", group="server"),
-    Setting("language", "choice", "vi", "Language", ("vi", "en")),
-    Setting("theme", "choice", "system", "Theme", ("system", "light", "dark")),
-    Setting("name", "text", "", hidden=True),
-    Setting("start_muted", "switch", False, "MuteOnJoin", group="sound"),
-    Setting("camera_off_on_join", "switch", True, "VideoOffOnJoin", group="video"),
-    Setting("microphone", "text", "default", "DefaultMicrophone", group="sound"),
-    Setting("speaker", "text", "default", "DefaultSpeaker", group="sound"),
-    Setting("echo_cancellation", "switch", True, "EchoCancellation", group="sound"),
-    Setting("noise_suppression", "switch", True, "NoiseSuppression", group="sound"),
-    Setting("gain_control", "switch", True, "GainControl", group="sound"),
-    Setting("dtx", "switch", False, "SilenceUnsent", group="sound"),
-    Setting("camera", "text", "default", "DefaultCamera", group="video"),
-    Setting("stage_renderer", "choice", "auto", "StageRenderer", ("auto", "gpu", "raster"), group="video"),
-    Setting("sounds", "switch", True, "Sounds", group="sound"),
-    Setting("close_to_tray", "switch", True, "MinimizeToTray"),
-    Setting("confirm_leave", "switch", True, "ConfirmLeave"),
-    Setting("lobby_timeout_s", "number", 0, "LobbyTimeout", least=0, most=86400),
-    Setting("log_level", "choice", "info", "LogLevel", ("debug", "info", "warning", "error")),
-    Setting("shortcuts", "map", {}, group="keyboard"),
-    Setting("known_servers", "list", (), hidden=True),
-    Setting("badges", "map", {}, hidden=True),
-    Setting("device_names", "map", {}, hidden=True),
-    Setting("window", "map", {}, hidden=True),
-)
-SETTINGS: Mapping[str, Setting] = {setting.key: setting for setting in _ALL}
-"""Every setting by its key. `badges`: a guest's badge by server; `known_servers`: origins used before; `device_names`: what the chosen
-devices are called; all are memory."""
-
-_BY_POLICY = {setting.policy: setting for setting in _ALL if setting.policy}
-
-
-class SettingError(ValueError):
-    """A value that is none of the setting's, or a locked setting. `code`: `setting_invalid`, `setting_locked`, `setting_unknown`."""
-
-    def __init__(self, code: str, key: str) -> None:
-        super().__init__(f"{code}: {key}")
-        self.code, self.key = code, key
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,39 +51,10 @@ class Problem:
     name: str = ""
 
 
-def checked(setting: Setting, value: Any) -> Any:
-    """`value` as this setting keeps it. Raises `SettingError`."""
-    match setting.kind:
-        case "switch" if isinstance(value, bool):
-            return value
-        case "switch" if isinstance(value, int) and value in (0, 1):
-            return bool(value)
-        case "text" if isinstance(value, str) and len(value) <= TEXT_LIMIT and "\x00" not in value:
-            return value
-        case "choice" if isinstance(value, str) and value in setting.choices:
-            return value
-        case "origin" if isinstance(value, str):
-            try:
-                return parse_origin(value) if value else ""
-            except LinkError:
-                raise SettingError("setting_invalid", setting.key) from None
-        case "number" if isinstance(value, int | float) and not isinstance(value, bool) and setting.least <= value <= setting.most:
-            return value
-        case "list" if isinstance(value, list | tuple) and len(value) <= ITEMS_LIMIT and all(_short(one) for one in value):
-            return tuple(value)
-        case "map" if isinstance(value, Mapping) and len(value) <= ITEMS_LIMIT and all(_short(k) and _short(v) for k, v in value.items()):
-            return dict(value)
-    raise SettingError("setting_invalid", setting.key)
-
-
 def _setting(key: str) -> Setting:
     if key not in SETTINGS:
         raise SettingError("setting_unknown", key)
     return SETTINGS[key]
-
-
-def _short(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= TEXT_LIMIT
 
 
 class Settings:
@@ -345,7 +254,7 @@ class Settings:
                 self._problem(problems, file, "unsafe_owner")
                 continue
             for name, value in self._load(file, problems).items():
-                setting = _BY_POLICY.get(name)
+                setting = BY_POLICY.get(name)
                 if setting is None:
                     self._problem(problems, file, "unknown_name", name)
                     continue

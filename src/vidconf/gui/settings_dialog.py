@@ -14,7 +14,8 @@ from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QPushButton, QScr
 
 from vidconf import words
 from vidconf.client.links import LinkError, parse_origin, shown_host
-from vidconf.client.settings import SETTINGS, Settings
+from vidconf.client.settings import Settings
+from vidconf.client.settings_table import SETTINGS
 from vidconf.client.state import ClientState
 from vidconf.gui import shortcuts
 from vidconf.gui.device_lists import DeviceLists, Level, devices_changed

@@ -15,7 +15,8 @@ import pytest
 
 from vidconf import words
 from vidconf.cli.policies import document, policy_files, tell
-from vidconf.client.settings import SETTINGS, Problem, Settings
+from vidconf.client.settings import Problem, Settings
+from vidconf.client.settings_table import SETTINGS
 
 PROBLEMS = ("unreadable", "malformed", "unsafe_owner", "unknown_name", "bad_value", "twice")
 

@@ -141,7 +141,12 @@ async def test_denied_and_removed_say_why(toy: ToyServer, person: Callable[..., 
 
 @pytest.mark.parametrize(
     ("link", "code"),
-    [("{origin}/m/zzzz-zzzz-zzzz", "not_found"), ("http://127.0.0.1:9/m/" + CODE, "unreachable"), ("không phải", "link_code"), ("", "link_empty")],
+    [
+        ("{origin}/m/zzzz-zzzz-zzzz", "not_found"),
+        ("http://127.0.0.1:9/m/" + CODE, "unreachable"),
+        ("không phải", "link_code"),
+        ("", "link_empty"),
+    ],
 )
 async def test_links_that_lead_nowhere(toy: ToyServer, person: Callable[..., Awaitable[Person]], link: str, code: str) -> None:
     one = await person(known_servers=(toy.origin, "http://127.0.0.1:9"))
@@ -168,7 +173,9 @@ async def test_an_unknown_host_is_asked_nothing_before_the_user_agrees(toy: ToyS
     await one.client.actions.confirm_host()
     await one.client.actions.join()
     assert one.state.phase == "lobby"
-    assert toy.origin in one.client.settings.items("known_servers") or one.client.settings.resolved("known_servers").source == "command line"
+    assert (
+        toy.origin in one.client.settings.items("known_servers") or one.client.settings.resolved("known_servers").source == "command line"
+    )
 
 
 async def test_a_link_never_ends_a_running_meeting(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
@@ -329,7 +336,10 @@ async def test_a_new_room_for_the_media(toy: ToyServer, person: Callable[..., Aw
     assert one.engine.joined.token.endswith("@2")
 
 
-@pytest.mark.parametrize("grant", [{"url": "ws://evil.example", "token": "t"}, {"url": 7, "token": "t"}, {"url": "ws://127.0.0.1"}, {"url": "file:///x", "token": "t"}])
+@pytest.mark.parametrize(
+    "grant",
+    [{"url": "ws://evil.example", "token": "t"}, {"url": 7, "token": "t"}, {"url": "ws://127.0.0.1"}, {"url": "file:///x", "token": "t"}],
+)
 async def test_media_goes_to_no_odd_place(toy: ToyServer, person: Callable[..., Awaitable[Person]], grant: dict[str, object]) -> None:
     toy.media_answer = grant
     one = await person()
@@ -462,7 +472,9 @@ async def test_speakers_tracks_and_volumes(toy: ToyServer, person: Callable[...,
     await until(lambda: set(one.state.tracks) == {"T1"} and one.state.tracks["T1"].muted)
 
 
-async def test_who_speaks_evenly_is_told_once_and_speaks_until_told_otherwise(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+async def test_who_speaks_evenly_is_told_once_and_speaks_until_told_otherwise(
+    toy: ToyServer, person: Callable[..., Awaitable[Person]]
+) -> None:
     """An SFU tells changes only."""
     one = await person()
     await enter(toy, one)

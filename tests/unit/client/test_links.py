@@ -134,7 +134,10 @@ def test_what_is_not_followed_says_why(text: str, code: str) -> None:
     assert refused(text) == code
 
 
-@pytest.mark.parametrize("host", ["h0p.example.vn", "hop.exampIe.vn".lower().replace("i", "1"), "hop.exarnple.vn", "họp.example.vn", "hop-example.vn", "hop.examp1e.vn"])
+@pytest.mark.parametrize(
+    "host",
+    ["h0p.example.vn", "hop.exampIe.vn".lower().replace("i", "1"), "hop.exarnple.vn", "họp.example.vn", "hop-example.vn", "hop.examp1e.vn"],
+)
 def test_a_host_that_passes_for_a_known_one(host: str) -> None:
     assert refused(f"https://{host}/m/{CODE}", known=(ORIGIN,)) == "link_lookalike"
     assert refused(f"https://{host}/m/{CODE}", server=ORIGIN) == "link_lookalike"
@@ -180,7 +183,10 @@ def test_a_server_as_it_is_typed(typed: str, origin: str) -> None:
     assert parse_origin(origin) == origin
 
 
-@pytest.mark.parametrize("typed", ["", "//", "ftp://a.vn", "http://a.vn", "a.vn/m/x", "a.vn?x", "user@a.vn", "a b", "a.vn\u200b", "https://", "a" * 3000, "%41.vn"])
+@pytest.mark.parametrize(
+    "typed",
+    ["", "//", "ftp://a.vn", "http://a.vn", "a.vn/m/x", "a.vn?x", "user@a.vn", "a b", "a.vn\u200b", "https://", "a" * 3000, "%41.vn"],
+)
 def test_no_server(typed: str) -> None:
     with pytest.raises(LinkError) as error:
         parse_origin(typed)

@@ -217,14 +217,26 @@ def test_nobody_is_heard_who_did_not_choose_it(begin: str, steps: list[tuple[str
         if own.place == "admitted" and room.state.media == "connected":
             assert own.sources.microphone == room.state.sources["microphone"].told, "the room sees what is so"
             away = "microphone" in room.engine.waiting
-            assert (own.sources.microphone == "on") == (room.engine.live("microphone") or (away and not room.engine.waiting["microphone"].muted))
-        unmutes = [step.event for _, step in room.line.steps if isinstance(step.event, m.SourceChanged) and step.actor != ME and step.event.state == "on"]
+            assert (own.sources.microphone == "on") == (
+                room.engine.live("microphone") or (away and not room.engine.waiting["microphone"].muted)
+            )
+        unmutes = [
+            step.event
+            for _, step in room.line.steps
+            if isinstance(step.event, m.SourceChanged) and step.actor != ME and step.event.state == "on"
+        ]
         assert unmutes == [], "no command ever unmutes a person"
 
     played(work)
 
 
-@given(st.lists(st.sampled_from(["line_cut", "line_back", "line_back_with_a_snapshot", "engine_crashes", "media_lost", "new_room", "nothing"]), max_size=12), st.booleans())
+@given(
+    st.lists(
+        st.sampled_from(["line_cut", "line_back", "line_back_with_a_snapshot", "engine_crashes", "media_lost", "new_room", "nothing"]),
+        max_size=12,
+    ),
+    st.booleans(),
+)
 def test_after_any_losses_it_is_as_before(losses: list[str], on: bool) -> None:
     """Who spoke goes on speaking, who was silent stays silent, without a click."""
 
@@ -250,7 +262,12 @@ def test_after_any_losses_it_is_as_before(losses: list[str], on: bool) -> None:
     played(work)
 
 
-@given(st.booleans(), st.lists(st.sampled_from(["device_away", "device_back", "line_cut", "line_back", "media_lost", "engine_crashes", "nothing"]), max_size=12))
+@given(
+    st.booleans(),
+    st.lists(
+        st.sampled_from(["device_away", "device_back", "line_cut", "line_back", "media_lost", "engine_crashes", "nothing"]), max_size=12
+    ),
+)
 def test_a_device_that_comes_and_goes_changes_no_mute(on: bool, steps: list[str]) -> None:
     async def work(room: Room) -> None:
         await room.enter("on" if on else "muted")
@@ -291,11 +308,15 @@ async def test_who_was_muted_while_the_headset_was_away_is_not_live_when_it_is_b
 async def test_what_stands_in_is_told_by_name(room: Room) -> None:
     headset = api.Device("pulse:headset", "Tai nghe", "7")
     room.engine.say(api.Devices(microphones=(headset, api.Device("pulse:pc", "Micrô của máy"))))
-    room.engine.say(api.DeviceSwitched("microphone", "lost", "pulse:headset", "pulse:pc"), api.DeviceSwitched("microphone", "back", "pulse:headset"))
+    room.engine.say(
+        api.DeviceSwitched("microphone", "lost", "pulse:headset", "pulse:pc"), api.DeviceSwitched("microphone", "back", "pulse:headset")
+    )
     room.engine.say(api.DeviceSwitched("camera", "lost", "v4l2:a", "v4l2:b"), api.SpeakerChanged("default", "speaker_lost"))
     await room.settle()
     told = {notice.code: notice.detail for notice in room.state.notices}
-    assert told == {"microphone_away": {"device": "Tai nghe", "stand_in": "Micrô của máy"}, "microphone_back": {"device": "Tai nghe"}}, "of a closed camera nothing"
+    assert told == {"microphone_away": {"device": "Tai nghe", "stand_in": "Micrô của máy"}, "microphone_back": {"device": "Tai nghe"}}, (
+        "of a closed camera nothing"
+    )
     assert room.state.speaker_error == "speaker_lost"
 
 
@@ -322,7 +343,9 @@ async def test_only_a_site_with_standing_consent_opens_by_itself(site: bool) -> 
     room = Room(site=site)
     await room.enter()
     own = room.line.server.participants[ME]
-    room.line.server = replace(room.line.server, participants={**room.line.server.participants, ME: replace(own, kind="site", standing_consent=True)})
+    room.line.server = replace(
+        room.line.server, participants={**room.line.server.participants, ME: replace(own, kind="site", standing_consent=True)}
+    )
     room.floor_given()
     await room.settle()
     assert room.heard() == site
@@ -342,7 +365,10 @@ async def test_who_did_it_is_told_once(room: Room) -> None:
     assert room.codes() == ["muted_by"], "who was muted anyway is not told"
 
 
-@pytest.mark.parametrize(("source", "command", "code"), [("camera", m.StopCamera((ME,)), "camera_stopped_by"), ("screen_share", m.StopShare((ME,)), "share_stopped_by")])
+@pytest.mark.parametrize(
+    ("source", "command", "code"),
+    [("camera", m.StopCamera((ME,)), "camera_stopped_by"), ("screen_share", m.StopShare((ME,)), "share_stopped_by")],
+)
 async def test_what_a_moderator_stops_is_closed(room: Room, source: LocalSourceName, command: m.Command, code: str) -> None:
     room.media.open(source, "on", "/tmp/page.png" if source == "screen_share" else "")
     await room.settle()
@@ -361,7 +387,9 @@ async def test_a_refused_source_stops_at_once(room: Room) -> None:
     assert "needs_floor" in room.codes()
 
 
-@pytest.mark.parametrize("slow", [AskError("too_many_requests"), Refused(m.Refusal("too_many_changes", {"wait_s": 1}))], ids=["asked", "changed"])
+@pytest.mark.parametrize(
+    "slow", [AskError("too_many_requests"), Refused(m.Refusal("too_many_changes", {"wait_s": 1}))], ids=["asked", "changed"]
+)
 @pytest.mark.parametrize("is_now", ["muted", "on", "off"])
 async def test_who_was_too_quick_is_neither_cut_off_nor_forgotten(
     room: Room, monkeypatch: pytest.MonkeyPatch, slow: Exception, is_now: str

@@ -198,7 +198,12 @@ def test_ones_own_picture_before_the_meeting_is_there_in_it() -> None:
 
 def test_a_crash_of_the_engine_takes_the_pictures_a_rejoin_does_not() -> None:
     state = replace(ClientState(phase="meeting", me=ME), sources={**ClientState().sources, "camera": LocalSource("on", wanted="on")})
-    for event in (api.TrackAdded("T1", "p2.1", "camera", "video"), api.RingOpened("T1", "r1"), api.FirstFrame("T1"), api.RingOpened("local:camera", "r2")):
+    for event in (
+        api.TrackAdded("T1", "p2.1", "camera", "video"),
+        api.RingOpened("T1", "r1"),
+        api.FirstFrame("T1"),
+        api.RingOpened("local:camera", "r2"),
+    ):
         state = reduce(state, c.EngineSaid(event))
     again = reduce(state, c.EngineSaid(api.TrackAdded("T1", "p2.2", "camera", "video")))
     assert (again.tracks["T1"].ring, again.tracks["T1"].identity) == ("r1", "p2.2")

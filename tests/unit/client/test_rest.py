@@ -140,15 +140,22 @@ async def test_what_creating_says(server: Server, rest: Rest) -> None:
     server.answer = web.json_response({"id": "M"})
     await rest.create("token", "T", None, False)
     await rest.create("token", "T", 1e9, True, 1800.0)
-    assert [body for _, _, _, body in server.asked] == [{"title": "T", "lobby": False}, {"title": "T", "lobby": True, "start": 1e9, "duration_s": 1800.0}]
+    assert [body for _, _, _, body in server.asked] == [
+        {"title": "T", "lobby": False},
+        {"title": "T", "lobby": True, "start": 1e9, "duration_s": 1800.0},
+    ]
 
 
 @pytest.mark.parametrize("value", [10**400, 1e308, -1e308, math.inf, math.nan, "1", True, None, [], -1, 253_402_300_800 * 2])
 async def test_times_no_calendar_has_are_none(server: Server, rest: Rest, value: Any) -> None:
-    server.answer = web.Response(text=json.dumps({"code": CODE, "title": "T", "start": value, "duration_s": value}), content_type="application/json")
+    server.answer = web.Response(
+        text=json.dumps({"code": CODE, "title": "T", "start": value, "duration_s": value}), content_type="application/json"
+    )
     preview = await rest.preview(CODE)
     assert (preview.start, preview.duration_s) == (None, None)
-    server.answer = web.Response(text=json.dumps({"meetings": [{"id": "M", "code": CODE, "title": "T", "start": value}]}), content_type="application/json")
+    server.answer = web.Response(
+        text=json.dumps({"meetings": [{"id": "M", "code": CODE, "title": "T", "start": value}]}), content_type="application/json"
+    )
     assert [one.start for one in await rest.upcoming("t")] == [None]
 
 
@@ -212,7 +219,9 @@ async def test_how_long_to_wait(server: Server, rest: Rest) -> None:
         assert (await fails(rest.preview(CODE))).detail["wait_s"] == wait_s
 
 
-@pytest.mark.parametrize("raw", [b"[" * 200_000, b"\xff\xfe", b"{", b'{"code": "' + b"x" * (ANSWER_LIMIT + 10) + b'"}'], ids=["deep", "bytes", "open", "large"])
+@pytest.mark.parametrize(
+    "raw", [b"[" * 200_000, b"\xff\xfe", b"{", b'{"code": "' + b"x" * (ANSWER_LIMIT + 10) + b'"}'], ids=["deep", "bytes", "open", "large"]
+)
 async def test_a_body_that_is_none(server: Server, rest: Rest, raw: bytes) -> None:
     server.answer = web.Response(body=raw, content_type="application/json")
     assert (await fails(rest.preview(CODE))).code == "not_vidconf"

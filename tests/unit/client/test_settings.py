@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.client.settings import FILE_LIMIT, ITEMS_LIMIT, SETTINGS, TEXT_LIMIT, SettingError, Settings, checked
+from vidconf.client.settings import FILE_LIMIT, Settings
+from vidconf.client.settings_table import ITEMS_LIMIT, SETTINGS, TEXT_LIMIT, SettingError, checked
 
 ME = (os.getuid(),)
 
@@ -151,7 +152,17 @@ def test_a_policy_of_another_owner_is_none(policies: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", '"ServerURL"', "nulL", "{'Theme': 'dark'}", "[" * 100_000, '{"Theme": ' + "9" * 5000 + "}", '{"x": "' + "x" * FILE_LIMIT + '"}'],
+    [
+        "",
+        "{",
+        "[]",
+        '"ServerURL"',
+        "nulL",
+        "{'Theme': 'dark'}",
+        "[" * 100_000,
+        '{"Theme": ' + "9" * 5000 + "}",
+        '{"x": "' + "x" * FILE_LIMIT + '"}',
+    ],
     ids=["empty", "open", "list", "text", "typo", "quotes", "deep", "number", "large"],
 )
 def test_a_malformed_policy_changes_nothing_and_is_listed(policies: Path, content: str) -> None:

@@ -168,7 +168,9 @@ async def test_where_it_lies_is_known_of_what_is_shared_only(sharer: Sharer) -> 
 
 async def test_what_can_be_shared_keeps_its_pictures_until_it_goes(sharer: Sharer) -> None:
     one, other = (api.Shareable(f"window:{n}", f"W{n}", "window", 0, 0, 9, 9) for n in (1, 2))
-    await sharer.said(api.Screens((one, other)), api.Thumbnail("window:1", "a"), api.Thumbnail("window:2", "b"), api.Thumbnail("window:3", "c"))
+    await sharer.said(
+        api.Screens((one, other)), api.Thumbnail("window:1", "a"), api.Thumbnail("window:2", "b"), api.Thumbnail("window:3", "c")
+    )
     assert dict(sharer.store.state.thumbnails) == {"window:1": "a", "window:2": "b"}
     await sharer.said(api.Screens((other,)))
     assert dict(sharer.store.state.thumbnails) == {"window:2": "b"}

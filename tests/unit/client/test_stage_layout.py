@@ -31,7 +31,9 @@ def check(placed: list[Placed], width: int, height: int) -> None:
 
 
 @given(COUNTS, WIDTHS, HEIGHTS, MODES, GAPS, st.integers(0, 200), st.integers(0, 150))
-def test_nothing_overlaps_and_nothing_leaves_the_window(count: int, width: int, height: int, mode: Mode, gap: int, page: int, main: int) -> None:
+def test_nothing_overlaps_and_nothing_leaves_the_window(
+    count: int, width: int, height: int, mode: Mode, gap: int, page: int, main: int
+) -> None:
     check(layout(specs(count, main), width, height, mode, gap, page), width, height)
 
 
@@ -107,7 +109,9 @@ def test_places_are_kept(before: list[str], present: list[str], speaking: list[s
     assert sorted(order) == sorted(present), "all who are here, once"
     shown = set(order[:visible])
     here = [one for one in speaking if one in present]
-    assert len([one for one in here if one in shown]) == min(len(here), min(visible, len(present))), "who speaks is seen, as far as there is room"
+    assert len([one for one in here if one in shown]) == min(len(here), min(visible, len(present))), (
+        "who speaks is seen, as far as there is room"
+    )
     assert keep_places(order, present, speaking, last, visible) == order, "and then nothing moves any more"
 
 
