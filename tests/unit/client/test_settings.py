@@ -374,4 +374,4 @@ def test_the_papers_tell_every_policy_with_its_default_and_no_other() -> None:
         told |= {name.strip("` "): default for name in names.split(",")}
     shown = {True: "true", False: "false", "": "none", (): "any"}
     held = [setting for setting in SETTINGS.values() if setting.policy]
-    assert told == {s.policy: "0: none" if s.kind == "number" else shown.get(s.default, f"`{s.default}`") for s in held}
+    assert told == {s.policy: (str(s.default or "0: none") if s.kind == "number" else shown.get(s.default, f"`{s.default}`")) for s in held}
