@@ -25,6 +25,7 @@ import click
 
 from vidconf.cli.demo_cast import cast
 from vidconf.cli.demo_scene import DemoError, Scene
+from vidconf.starting import own_command
 
 log = logging.getLogger("vidconf.demo")
 
@@ -90,7 +91,7 @@ def set_up(participants: int) -> Iterator[Scene]:
 
 def _start(words: list[str], stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "vidconf.cli.main", *words, "--parent", str(os.getpid())],
+        own_command(*words, "--parent", str(os.getpid())),
         stdin=stdin, stdout=subprocess.PIPE, text=True, encoding="utf-8",
     )  # fmt: skip
 

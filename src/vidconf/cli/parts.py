@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vidconf.cli.findings import Finding
+from vidconf.starting import own_command
 
 log = logging.getLogger("vidconf.checks")
 
@@ -43,7 +44,7 @@ class Part:
         self._failed = ""
         try:
             self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
-                [sys.executable, "-m", "vidconf.cli.main", command, "--part", name],
+                own_command(command, "--part", name),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **(environment or {})},
             )  # fmt: skip
         except OSError as error:

@@ -27,6 +27,7 @@ from typing import Any
 from vidconf.engine import api
 from vidconf.engine.event_queue import EventQueue
 from vidconf.engine.frame_ring import remove_leftover
+from vidconf.starting import own_command
 
 log = logging.getLogger("vidconf.engine")
 
@@ -41,7 +42,7 @@ QUIT_S = 4.0
 
 def engine_command() -> list[str]:
     """How this installation starts its engine."""
-    return [sys.executable, "-m", "vidconf.cli.main", "engine"]
+    return own_command("engine")
 
 
 class EngineHost:

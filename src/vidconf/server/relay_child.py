@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
+
+from vidconf.starting import own_command
 
 log = logging.getLogger("vidconf.relay_child")
 
@@ -75,7 +76,7 @@ class RelayChild:
     async def _run_once(self) -> bool:
         """One child's life; whether it was ever ready."""
         argv = [
-            sys.executable, "-m", "vidconf.cli.main", "relay", "--host", "127.0.0.1", "--port", "0",
+            *own_command("relay"), "--host", "127.0.0.1", "--port", "0",
             "--udp-host", self._udp_host, "--udp-port", str(self._udp_port), "--tcp-port", str(self._tcp_port), "--no-auto-create", "--webhook", self._webhook,
             "--parent", str(os.getpid()), *self._announce,
         ]  # fmt: skip

@@ -18,6 +18,7 @@ from PySide6.QtCore import QObject, QProcess, QTimer, Signal
 from PySide6.QtGui import QGuiApplication
 
 from vidconf.client.settings import Settings
+from vidconf.starting import own_command
 
 log = logging.getLogger("vidconf.stage")
 
@@ -65,7 +66,7 @@ class Trial:
 
 def probe_command() -> list[str]:
     """How this installation asks for its renderer."""
-    return [sys.executable, "-m", "vidconf.cli.main", "graphics"]
+    return own_command("graphics")
 
 
 class Graphics(QObject):
