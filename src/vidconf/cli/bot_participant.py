@@ -48,6 +48,7 @@ class BotOptions:
     muted: bool = False
     record_audio: str = ""
     record_video: str = ""
+    codec: str = ""
     stamp: bool = False
     subscribe: str = "all"
     """`all`, `none`, or `speaker`: only who speaks."""
@@ -81,7 +82,7 @@ class Bot:
         """Event names of the meeting, in order (bounded), for tests and the demo."""
         self.admitted = asyncio.Event()
         self._over = asyncio.Event()
-        self._engine = LocalEngine(Options(decode_unwatched=True, speaker=options.speaker))
+        self._engine = LocalEngine(Options(decode_unwatched=True, speaker=options.speaker, camera_codec=options.codec))
         self._seat: MeetingSeat | None = None
         self._started = 0.0
         self._joined_s: float | None = None

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from livekit.protocol import models, rtc
 
+from vidconf.engine import codec_choice
 from vidconf.engine.allocation import Allocator, Need, useful_bps
 from vidconf.engine.ladder import Layer
 from vidconf.engine.outgoing import OutgoingStream, TransportNumbers
@@ -35,7 +36,7 @@ PUBLISH_TIMEOUT_S = 10.0
 OPENING_S = 2.0
 SOUND_BPS = 64_000
 """Kept for each sound whose packets the target covers, with what it sends twice (RED) and the packets around it."""
-NAMES = {"opus": "opus", "vp8": "VP8", "vp9": "VP9"}
+NAMES = {"opus": "opus", "vp8": "VP8", "vp9": "VP9", "h264": "H264"}
 """As reports call them."""
 CLOCK_HZ = {"audio": 48_000, "video": 90_000}
 
@@ -73,6 +74,8 @@ class Publishing:
         self._send, self._told_bound = send, bound
         self.streams: dict[int, tuple[OutgoingStream, Publication]] = {}
         """By SSRC: what sends, and for whom."""
+        self.enabled_codecs: Sequence[str] = ()
+        """What the server lets clients publish (`video/VP8`, …), as it said when it let us in; none: it did not say."""
         self._published: dict[Publication, _Published] = {}
         self._waiting: dict[str, asyncio.Future[models.TrackInfo]] = {}
         self._refused: set[Publication] = set()
@@ -176,7 +179,8 @@ class Publishing:
         published = _Published(publication, f"{publication.source}-{random.getrandbits(48):012x}", muted=publication.muted)
         video = isinstance(publication, VideoPublication)
         if isinstance(publication, VideoPublication):
-            published.layers, published.size = publication.plan(), (publication.width, publication.height)
+            published.layers = publication.plan(self._codecs(publication)[0])
+            published.size = (publication.width, publication.height)
         published.ssrcs = {rid: (_ssrc(), _ssrc() if video else 0) for rid in [layer.rid for layer in published.layers] or [""]}
         request = rtc.AddTrackRequest(
             cid=published.cid,
@@ -193,7 +197,7 @@ class Publishing:
             )
         future: asyncio.Future[models.TrackInfo] = asyncio.get_running_loop().create_future()
         self._waiting[published.cid] = future
-        if video and (codec := _codecs(publication)[0]) != "vp8":
+        if video and (codec := self._codecs(publication)[0]) != "vp8":
             request.simulcast_codecs.add(codec=codec, cid=published.cid)     # VP8 is what servers take video for
         self._send(add_track=request)
         try:
@@ -216,7 +220,7 @@ class Publishing:
         not taken: the server would see another track in it and never that the first one ended (pion/webrtc#2899). Nor is one that
         carried or shall carry VP9: livekit-server passes on nothing of the second track there."""
         publication = published.publication
-        codec = _codecs(publication)[0]
+        codec = self._codecs(publication)[0]
         fallow = (s for s in sections if not s.active and s.kind == publication.kind and s.mid in self._resting)
         section = next((s for s in fallow if codec == s.codec != "vp9"), None)
         if section is None:
@@ -227,6 +231,10 @@ class Publishing:
         section.rids = tuple(published.ssrcs) if len(published.ssrcs) > 1 else ()
         section.cid, section.active = published.cid, True
         published.section = section
+
+    def _codecs(self, publication: Publication) -> tuple[str, ...]:
+        """What it can be sent by here, the best first."""
+        return codec_choice.taken(publication.codecs, self.enabled_codecs) if isinstance(publication, VideoPublication) else ("opus",)
 
     async def _send_offer(self, sdp: str, offer_id: int) -> None:
         self._send(offer=rtc.SessionDescription(type="offer", sdp=sdp, id=offer_id))
@@ -240,7 +248,7 @@ class Publishing:
             if publication.closed or section is None or self._published.get(publication) is not published:
                 continue
             taken = answered.get(section.mid)
-            codec = next((name for name in _codecs(publication) if taken is not None and name in taken.types), None)
+            codec = next((name for name in self._codecs(publication) if taken is not None and name in taken.types), None)
             if taken is None or codec is None:
                 log.warning("%s: the server takes none of our codecs", publication.source)
                 self._refuse(published, "not_published")
@@ -345,7 +353,7 @@ class Publishing:
         if not isinstance(publication, VideoPublication):
             return
         codecs = list(update.subscribed_codecs)
-        ours = [c for c in codecs if c.codec.lower().removeprefix("video/") in publication.codecs] or codecs
+        ours = [c for c in codecs if c.codec.lower().removeprefix("video/") == publication.codec] or codecs
         qualities = [q for codec in ours for q in codec.qualities] or list(update.subscribed_qualities)
         publication.want({q.quality for q in qualities if q.enabled})
         self._told_bound()
@@ -404,8 +412,3 @@ class Publishing:
 
 def _ssrc() -> int:
     return random.randrange(1 << 16, 1 << 32)
-
-
-def _codecs(publication: Publication) -> tuple[str, ...]:
-    """What it can be sent by, the best first."""
-    return publication.codecs if isinstance(publication, VideoPublication) else ("opus",)

@@ -39,6 +39,8 @@ class Options:
     """Decode pictures nobody has asked to see, and read their stamps (bots, tests)."""
     speaker: str = "default"
     shapes: dict[str, VideoShape] = field(default_factory=dict)
+    camera_codec: str = ""
+    """Preferred for a camera (`codec_choice`), as far as the server takes it."""
     decoders: int | None = None
 
 
@@ -162,7 +164,7 @@ class Session:
             )
         else:
             publication = VideoPublication(
-                self, source, device, muted=muted, stamped=stamped, shape=self.options.shapes.get(source),
+                self, source, device, muted=muted, stamped=stamped, shape=self.options.shapes.get(source), codec=self.options.camera_codec,
                 on_ring=lambda name: self._post(self._preview_opened, source, name),
             )
         self.publications[source] = publication

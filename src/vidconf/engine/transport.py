@@ -97,6 +97,7 @@ class Connection:
         """Join. Returns when the server has answered; nothing more happens before `begin`. Raises SignalError."""
         join = await self.signalling.connect(url, token, auto_subscribe=subscribe, adaptive_stream=adaptive, connect_s=connect_s)
         self.join = join
+        self.publishing.enabled_codecs = [codec.mime for codec in join.enabled_publish_codecs]
         offered = [
             {"urls": list(s.urls), "username": s.username, "credential": s.credential}
             for s in join.ice_servers

@@ -15,12 +15,12 @@ from collections.abc import Callable, Collection, Sequence
 
 import av
 
-from vidconf.engine import stamp
+from vidconf.engine import codec_choice, stamp
 from vidconf.engine.allocation import Need
 from vidconf.engine.api import SharedArea, Source
 from vidconf.engine.codecs import libvpx
 from vidconf.engine.codecs.vp9 import Vp9Encoder
-from vidconf.engine.ladder import HIGH, LOW, MAX_LAYERS, MEDIUM, Layer, layers
+from vidconf.engine.ladder import HIGH, LOW, MEDIUM, Layer, layers
 from vidconf.engine.layer_encoder import LayerEncoder, PictureEncoder
 from vidconf.engine.outgoing import OutgoingStream
 from vidconf.engine.pacer import Pacer
@@ -63,8 +63,10 @@ class VideoPublication(Publication):
     kind = "video"
 
     def __init__(self, owner: Owner, source: Source, device: str, *, muted: bool, stamped: bool = False, shape: VideoShape | None = None,
-                 on_ring: Callable[[str], None] | None = None) -> None:
+                 codec: str = "", on_ring: Callable[[str], None] | None = None) -> None:
+        """`codec`: which of a camera's is preferred (`codec_choice`)."""
         super().__init__(owner, source, device, muted=muted)
+        self._asked_codec = codec
         self.shape = shape or SHAPES[source]
         self.stamped = stamped
         self.preview = TileWriter(on_ring or (lambda name: None))
@@ -109,15 +111,15 @@ class VideoPublication(Publication):
         be known now."""
         return self.shown or self.muted or self.closed or bool(self.error)
 
-    def plan(self) -> tuple[Layer, ...]:
-        """The layers that a picture of the present size should be sent in."""
-        return self._steps(self.width, self.height, MAX_LAYERS if self.codecs[0] == "vp8" else 1)
+    def plan(self, codec: str = "") -> tuple[Layer, ...]:
+        """The layers that a picture of the present size should be sent in, by `codec` (else the one that suits it best)."""
+        return self._steps(self.width, self.height, codec_choice.most_layers(codec or self.codecs[0]))
 
     @functools.cached_property
     def codecs(self) -> tuple[str, ...]:
-        """Those it can be sent by, the best first. Letters and lines are sharper in VP9, at half the rate; of VP9 there is one layer,
-        since SFUs take several for what they are in VP8 alone."""
-        return ("vp9", "vp8") if self.source == "screen_share" and libvpx.usable(Vp9Encoder) else ("vp8",)
+        """Those it can be sent by, the best first."""
+        screen = self.source == "screen_share"
+        return codec_choice.suitable(self.source, self._asked_codec, vp9=screen and bool(libvpx.usable(Vp9Encoder)))
 
     @property
     def codec(self) -> str:

@@ -24,10 +24,12 @@ LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 EXTENSIONS = {MID: 1, LEVEL: 2, TRANSPORT_CC: 3, RID: 4, REPAIRED_RID: 5}
-OPUS, RED, VP8, RTX, VP9, VP9_RTX = 111, 63, 96, 97, 98, 99
-VIDEO_TYPES = {"vp8": (VP8, RTX), "vp9": (VP9, VP9_RTX)}
+OPUS, RED, VP8, RTX, VP9, VP9_RTX, H264, H264_RTX = 111, 63, 96, 97, 98, 99, 125, 107
+VIDEO_TYPES = {"vp8": (VP8, RTX), "vp9": (VP9, VP9_RTX), "h264": (H264, H264_RTX)}
 """What our own video may be sent by: the payload type of each codec and of its repairs (RTX)."""
 """Payload types we offer: LiveKit's and libwebrtc's own."""
+VIDEO_PARAMETERS = {"vp9": "profile-id=0", "h264": "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"}
+"""H.264: constrained baseline, frames cut into parts, what every WebRTC client decodes (RFC 7742 §6.2)."""
 MAX_RIDS = 8
 """Layers that an answer may speak of; more than we ever offer."""
 RECEIVABLE = {"audio": ("opus", "red"), "video": (*FORMATS, "rtx")}
@@ -345,8 +347,8 @@ def _offer_media(section: Section) -> list[str]:
     else:
         for codec, (main, repairs) in VIDEO_TYPES.items():
             lines += [f"a=rtpmap:{main} {codec.upper()}/90000"]
-            if codec == "vp9":
-                lines += [f"a=fmtp:{main} profile-id=0"]
+            if codec in VIDEO_PARAMETERS:
+                lines += [f"a=fmtp:{main} {VIDEO_PARAMETERS[codec]}"]
             lines += [f"a=rtcp-fb:{main} {kind}" for kind in ("transport-cc", "nack", "nack pli", "ccm fir")]
             lines += [f"a=rtpmap:{repairs} rtx/90000", f"a=fmtp:{repairs} apt={main}"]
     lines += [f"a=extmap:{EXTENSIONS[x]} {x}" for x in ((MID, LEVEL) if audio else (MID, TRANSPORT_CC, RID, REPAIRED_RID))]

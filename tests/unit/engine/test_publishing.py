@@ -22,7 +22,20 @@ from vidconf.engine.publishing import Publishing
 from vidconf.engine.video_publication import VideoPublication
 from vidconf.rtp.packets import RtpPacket, parse_rtp
 from vidconf.rtp.rtcp import Fir, Nack, Pli, ReceiverReport, ReportBlock
-from vidconf.webrtc.description import EXTENSIONS, MID, REPAIRED_RID, RID, RTX, Accepted, Description, Section, offer_of, parse
+from vidconf.webrtc.description import (
+    EXTENSIONS,
+    H264,
+    H264_RTX,
+    MID,
+    REPAIRED_RID,
+    RID,
+    RTX,
+    Accepted,
+    Description,
+    Section,
+    offer_of,
+    parse,
+)
 from vidconf.webrtc.seams import PacketTransport
 
 TAKES_ALL: Callable[[str], str] = lambda sdp: sdp.replace(" send\r\n", " recv\r\n").replace("simulcast:send", "simulcast:recv")  # noqa: E731
@@ -166,13 +179,57 @@ async def test_a_server_without_repairs_of_their_own_gets_plain_ones(far: Far) -
 
 
 async def test_a_server_that_takes_no_codec_of_ours(far: Far) -> None:
-    far.answer = lambda sdp: sdp.replace("VP8/90000", "VP7/90000")
+    far.answer = lambda sdp: sdp.replace("VP8/90000", "VP7/90000").replace("H264/90000", "H265/90000")
     camera = far.camera()
     await far.settle(lambda: far.refused)
     assert far.refused == [("camera", "not_published")]
     assert camera.stream is None
     assert far.publishing.streams == {}
     assert far.publishing.publications == ()
+
+
+def answered_by(*kept: str) -> Callable[[str], str]:
+    """A server that takes these codecs (`VP8`, …) and no others."""
+
+    def answer(sdp: str) -> str:
+        for name in {"VP8", "VP9", "H264"} - {*kept}:
+            sdp = sdp.replace(f"{name}/90000", "AV1/90000")
+        return TAKES_ALL(sdp)
+
+    return answer
+
+
+@pytest.mark.parametrize("source", ["camera", "screen_share"])
+async def test_a_server_that_enables_h264_alone_gets_it(far: Far, source: str) -> None:
+    far.publishing.enabled_codecs = ["audio/opus", "video/H264"]
+    far.answer = answered_by("H264")
+    made = far.camera(source=source)
+    await far.settle(lambda: made.senders)
+    (request,) = far.requests()
+    assert [(c.codec, c.cid) for c in request.simulcast_codecs] == [("h264", request.cid)]
+    assert [x.rid for x in request.layers] == (["q", "h", "f"] if source == "camera" else ["q", "h"])
+    assert [s.codec for s in made.senders] == ["h264"] * len(request.layers)
+    stream = made.senders[-1].stream
+    stream.transmit(stream.packet(b"x", 0, marker=True), 0.0)
+    assert far.packets[-1].payload_type == H264
+    stream.repair(far.packets[-1].sequence, 1.0)
+    assert far.packets[-1].payload_type == H264_RTX
+    assert far.publishing.sent()[source]["codec"] == "H264"
+
+
+async def test_h264_is_what_is_asked_for_or_what_the_answer_leaves(far: Far) -> None:
+    camera = VideoPublication(far, "camera", "lavfi:testsrc2", muted=False, codec="h264")
+    camera.shown = True
+    far.publications["camera"] = camera
+    far.publishing.changed()
+    await far.settle(lambda: camera.senders)
+    assert {s.codec for s in camera.senders} == {"h264"}
+    await far.close(camera)
+    far.answer = answered_by("H264")        # it said nothing beforehand
+    other = far.camera()
+    await far.settle(lambda: other.senders)
+    assert {s.codec for s in other.senders} == {"h264"}
+    assert [s.codec for s in far.sections] == ["h264", "vp8"], "a section keeps to the codec that was meant for it"
 
 
 async def test_a_section_is_used_again_only_after_the_server_knows_it_to_be_idle(far: Far) -> None:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from vidconf.webrtc.description import (
     EXTENSIONS,
+    H264,
+    H264_RTX,
     LEVEL,
     MID,
     REPAIRED_RID,
@@ -127,7 +129,7 @@ async def test_our_offer_reads_back(transport: Any) -> None:
 async def test_a_single_stream_is_offered_with_its_repairs(transport: Any) -> None:
     text = offer_of([Section("video", "1", "cid", 1111, repair_ssrc=2222)], *transport, 1)
     (track,) = remote_tracks(parse(text))
-    assert (track.ssrcs, track.repair, track.repaired) == ((1111,), {2222: 1111}, {RTX: VP8, VP9_RTX: VP9})
+    assert (track.ssrcs, track.repair, track.repaired) == ((1111,), {2222: 1111}, {RTX: VP8, VP9_RTX: VP9, H264_RTX: H264})
     assert "a=rid" not in text
     assert "a=simulcast" not in text
 
@@ -163,8 +165,8 @@ async def test_of_layers_those_are_sent_that_the_answer_takes(transport: Any, li
     answer = "\r\n".join([*kept[: at + 1], *lines, *kept[at + 1 :]]).replace("a=sendonly", "a=recvonly")
     found = accepted(parse(answer))["1"]
     assert found.rids == taken
-    assert found.types == {"vp8": VP8, "vp9": VP9, "rtx": RTX}
-    assert found.repairs == {VP8: RTX, VP9: VP9_RTX}
+    assert found.types == {"vp8": VP8, "vp9": VP9, "h264": H264, "rtx": RTX}
+    assert found.repairs == {VP8: RTX, VP9: VP9_RTX, H264: H264_RTX}
     assert found.extensions[RID] == EXTENSIONS[RID]
 
 
