@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vidconf.rtp import h264, vp8
 from vidconf.rtp.payload_format import FORMATS
 
 
@@ -19,6 +20,8 @@ class Codec:
     mime: str
     parameters: str = ""
     starts_keyframe: Callable[[bytes], bool] | None = None
+    keyframe_size: Callable[[bytes], tuple[int, int] | None] = lambda payload: None
+    """How large the picture is that begins with this payload of a keyframe, None where it does not say. Raises PacketError."""
 
     @property
     def rtx_payload_type(self) -> int:
@@ -34,11 +37,11 @@ RED = 63
 """Payload type of `red/48000/2`; its blocks are Opus under 111, as everywhere."""
 
 OPUS = Codec("opus", "audio", 111, "opus/48000/2", "audio/opus", "minptime=10;useinbandfec=1")
-VP8 = Codec("vp8", "video", 96, "VP8/90000", "video/VP8", "", FORMATS["vp8"].starts_keyframe)
+VP8 = Codec("vp8", "video", 96, "VP8/90000", "video/VP8", "", FORMATS["vp8"].starts_keyframe, lambda payload: vp8.keyframe_size(vp8.unpack(payload)[0]))
 VP9 = Codec("vp9", "video", 98, "VP9/90000", "video/VP9", "profile-id=0", FORMATS["vp9"].starts_keyframe)
 H264 = Codec(
     "h264", "video", 125, "H264/90000", "video/H264", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
-    FORMATS["h264"].starts_keyframe,
+    FORMATS["h264"].starts_keyframe, h264.keyframe_size,
 )  # fmt: skip
 """Constrained baseline, packets of several units or of parts of one: what every WebRTC client decodes (RFC 7742)."""
 

@@ -24,7 +24,6 @@ from vidconf.relay.renumbering import Heard, Pictures, Shift, picture_shift, shi
 from vidconf.rtp.packets import PacketError
 from vidconf.rtp.receive_rate import SEND_TIME_HZ
 from vidconf.rtp.rtcp import Sdes, SenderReport
-from vidconf.rtp.vp8 import keyframe_size, unpack
 from vidconf.webrtc.ice_lite import LiteSession
 
 HISTORY = {"video": 512, "audio": 256}
@@ -339,15 +338,12 @@ class Outlet(Reception):
             self.on_opened(down)
 
     def _note_size(self, body: bytes) -> None:
-        """VP8: its keyframes say how large the pictures are, whatever the publisher declared (the first ten bytes stay readable
-        when media is encrypted end to end)."""
-        if self.codec is not codecs.VP8:
-            return
+        """Keyframes say how large the pictures are, whatever the publisher declared (of VP8 the first ten bytes stay readable when
+        media is encrypted end to end)."""
         try:
-            size = keyframe_size(unpack(body)[0])
+            self.seen = self.codec.keyframe_size(body) or self.seen
         except PacketError:
             return
-        self.seen = size
 
     def _begin_with(self, down: Down, index: int, timestamp: int, body: bytes, now: float) -> None:
         """From this packet on `down` gets this one, numbered to follow what it got before."""

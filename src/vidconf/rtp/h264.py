@@ -131,6 +131,14 @@ def _cut(unit: bytes, limit: int) -> list[bytes]:
     return [bytes((indicator, kind | (0x80 if k == 0 else 0) | (0x40 if k == last else 0))) + piece for k, piece in enumerate(pieces)]
 
 
+def keyframe_size(payload: bytes) -> tuple[int, int] | None:
+    """Width and height as shown, in pixels, as the RTP payload with which a keyframe begins says; None for anything else. Raises
+    PacketError."""
+    data = unpack(payload)[0] if payload else b""
+    sets = (data[at : at + 512] for at in units(data) if data[at] & 31 == SPS)
+    return next((parse_sps(unit).shown for unit in sets), None)
+
+
 def starts_keyframe(payload: bytes) -> bool:
     """True for the RTP payload with which a keyframe's parameter sets begin. False for anything else, also garbage."""
     try:

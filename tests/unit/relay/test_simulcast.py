@@ -7,17 +7,21 @@ import random
 from dataclasses import replace
 from typing import Any, cast
 
+import av
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.relay.test_forwarder import DELTA, KEYFRAME, FakeClock, FakeSession, contiguous
 
+from vidconf.engine.codecs.h264 import H264Encoder
+from vidconf.relay.codecs import H264
 from vidconf.relay.counters import Counters
 from vidconf.relay.downstream import Down
 from vidconf.relay.dynacast import NOTHING
 from vidconf.relay.forwarder import Upstream
 from vidconf.relay.layers import HIGH, LOW, MEDIUM, Layer, Wish
 from vidconf.relay.simulcast import LOOK_S, Layers
+from vidconf.rtp import h264
 from vidconf.rtp.packets import RtpPacket, build_rtp
 from vidconf.rtp.rtcp import SenderReport
 from vidconf.rtp.vp8 import parse_descriptor, starts_keyframe
@@ -174,6 +178,19 @@ def test_sizes_are_believed_as_they_are_seen() -> None:
     camera.frames(0.8)
     assert layers_of(session)[-1] == 2
     is_one_stream(session)
+
+
+def test_sizes_of_h264_are_seen_too() -> None:
+    camera = Publisher(count=2)
+    up = camera.layers.all[0]
+    up.use(H264)
+    data = H264Encoder(480, 270, 30, 500_000).encode(av.VideoFrame(480, 270, "yuv420p"), keyframe=True)
+    assert data
+    payloads = h264.packetize(data)
+    for k, payload in enumerate(payloads):
+        up.received(build_rtp(100, 5 + k, 9000, up.ssrc, k == len(payloads) - 1, payload), camera.clock.now)
+    assert up.alive
+    assert up.seen == (480, 270)
 
 
 def test_hidden_and_shown_again() -> None:

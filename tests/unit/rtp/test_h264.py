@@ -52,6 +52,21 @@ def test_sizes_as_the_encoder_was_told(width: int, height: int, parameters: dict
     assert 1 <= found.references <= 16
 
 
+def test_the_first_payload_of_a_keyframe_says_how_large_it_is() -> None:
+    head, *rest = h264.packetize(frame_of(640, 360), 0, 400)
+    assert h264.keyframe_size(head) == (640, 360), "as shown: coded are 368 lines"
+    assert [h264.keyframe_size(payload) for payload in (*rest, b"", b"\x41abc")] == [None] * (len(rest) + 2)
+
+
+@given(st.binary(max_size=64))
+def test_the_size_of_any_payload_is_read_or_an_error(data: bytes) -> None:
+    try:
+        found = h264.keyframe_size(b"\x67" + data)
+    except PacketError:
+        return
+    assert found is None or min(found) > 0
+
+
 @given(st.lists(st.integers(0, (1 << 32) - 2), max_size=20))
 def test_exp_golomb_reads_what_the_standard_writes(numbers: list[int]) -> None:
     bits = "".join("0" * ((n + 1).bit_length() - 1) + f"{n + 1:b}" for n in numbers)
