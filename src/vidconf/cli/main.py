@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "relay": ("relay", "The media relay alone, as a small LiveKit server."),
     "doctor": ("doctor", "What a help desk asks: devices, server, network, with what to do next."),
     "policies": ("policies", "Every setting with its value, source and lock."),
+    "licences": ("licences", "What the program consists of, and under which licences."),
     "selftest": ("selftest", "Whether everything the program needs is here."),
     "audit": ("audit", "The event chains: verify."),
     "engine": ("engine", ""),
