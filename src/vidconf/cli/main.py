@@ -25,13 +25,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "licences": ("licences", "What the program consists of, and under which licences."),
     "selftest": ("selftest", "Whether everything the program needs is here."),
     "audit": ("audit", "The event chains: verify."),
+    "backup": ("backup", "Backups of the server's database: create, list, verify, restore."),
     "engine": ("engine", ""),
     "cast": ("demo_cast", ""),
     "graphics": ("graphics", ""),
 }
 
 
-SERVER_PART = ("serve", "account", "meeting", "audit", "demo")
+SERVER_PART = ("serve", "account", "meeting", "audit", "backup", "demo")
 
 
 class _Commands(click.Group):

@@ -19,17 +19,16 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import command as alembic
-from alembic.config import Config as AlembicConfig
-from alembic.util.exc import CommandError
-from sqlalchemy.exc import DatabaseError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from vidconf.server import tables
+from vidconf.server import backup, migrations, tables
 from vidconf.server.audit import GENESIS, Broken, Row, Verifier
+from vidconf.server.folder import DATABASE, FolderInUse, Hold
 
 log = logging.getLogger("vidconf.storage")
 
-FILE = "vidconf.db"
+FILE = DATABASE
 VERIFY_PAGE = 2000
 
 
@@ -76,19 +75,24 @@ def _connected(dbapi_connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _make_file(folder: Path) -> Path:
-    path = folder / FILE
+def _make_file(folder: Path) -> Hold:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        hold = Hold(folder, alone=False)
+        try:
+            os.close(os.open(folder / FILE, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError:
+            hold.release()
+            raise
+    except FolderInUse:
+        raise StorageError(f"{folder}: a backup is just being put back there; try again") from None
     except OSError as error:
         raise StorageError(f"{folder}: {error.strerror}") from None
-    return path
+    return hold
 
 
 def _migrate(connection: sa.Connection) -> None:
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config = migrations.config()
     config.attributes["connection"] = connection
     alembic.upgrade(config, "head")
 
@@ -96,34 +100,49 @@ def _migrate(connection: sa.Connection) -> None:
 class Storage:
     """`await Storage.open(folder)`, then `await close()`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, hold: Hold) -> None:
         self.engine = engine
+        self._hold = hold
         self._at_work = 0
         self._at_rest = asyncio.Event()
         self._at_rest.set()
         self._write_turn = asyncio.Lock()  # within the process: waiting here is fairer than SQLite's polling
 
     @classmethod
-    async def open(cls, folder: Path) -> Storage:
-        """Opens or makes `folder/vidconf.db` and brings its tables up to date. Raises StorageError."""
-        path = _make_file(folder)
+    async def open(cls, folder: Path, *, save_first: bool = False) -> Storage:
+        """Opens or makes `folder/vidconf.db` and brings its tables up to date. Raises StorageError.
+
+        Before tables are changed they are backed up (`save_first`: in any case); a change that fails leaves everything as it was.
+        """
+        hold, path = _make_file(folder), folder / FILE
         # An error that SQLAlchemy reports goes to the log: what was said in the chat, and what a token hashes to, does not.
         engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=4, max_overflow=4, hide_parameters=True)
         sa.event.listen(engine.sync_engine, "connect", _connected)
         sa.event.listen(engine.sync_engine, "begin", _begin)
-        storage = cls(engine)
+        storage = cls(engine, hold)
+        saved = None
         try:
+            saved = await asyncio.to_thread(backup.before_migration, folder, always=save_first)
             async with storage.writing() as connection:
                 await connection.run_sync(_migrate)
-        except (DatabaseError, CommandError) as error:
-            await engine.dispose()
-            raise StorageError(f"{path}: {getattr(error, 'orig', error)}") from None
+        except Exception as error:  # a migration is a program: anything may go wrong in it
+            await storage.close()
+            why = f"{path}: {getattr(error, 'orig', error)}"
+            if saved is None:
+                raise StorageError(why) from error
+            raise StorageError(f"{why}; the data is as it was before, and a copy of it in {saved.path}") from error
+        except BaseException:
+            await storage.close()
+            raise
+        if saved is not None:
+            log.info("a backup was made before the tables are used by this version: %s", saved.path)
         return storage
 
     async def close(self) -> None:
         """Waits for what is being read or written: a connection that came back to a pool which is gone would never be closed."""
         await self._at_rest.wait()
         await self.engine.dispose()
+        self._hold.release()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
