@@ -43,6 +43,7 @@ from vidconf.server.relay_child import RelayChild
 from vidconf.server.rest import Rest
 from vidconf.server.room import RoomClosed, Rooms
 from vidconf.server.schedule import Schedule
+from vidconf.server.service import Service
 from vidconf.server.sfu import Sfu
 from vidconf.server.storage import Storage, StorageError
 from vidconf.server.web import BODY_BYTES, Visitors, answer, errors
@@ -316,7 +317,12 @@ async def _run(config: Config) -> int:
         async with Server(config) as server:
             print(f"ready {server.public_url}", flush=True)
             log.info("the server listens on %s, data in %s", server.config.local_url(server.port), config.data)
+            service = Service()
+            service.say("READY=1", f"STATUS={server.public_url}")
+            watching = asyncio.create_task(service.watch(), name="watchdog")
             await stop.wait()
+            watching.cancel()
+            service.say("STOPPING=1", "STATUS=draining")
     except (StartError, ConfigError) as error:
         log.error("%s", error)
         return 1
