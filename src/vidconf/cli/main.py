@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "selftest": ("selftest", "Whether everything the program needs is here."),
     "audit": ("audit", "The event chains: verify."),
     "backup": ("backup", "Backups of the server's database: create, list, verify, restore."),
+    "updates": ("updates", "The site that tells clients of new versions: make, publish, refresh, verify."),
     "engine": ("engine", ""),
     "cast": ("demo_cast", ""),
     "graphics": ("graphics", ""),

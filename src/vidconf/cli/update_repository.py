@@ -1,0 +1,292 @@
+"""A folder of signed static files that clients ask for updates: made, filled with a release, renewed, its keys replaced.
+
+    DIR/metadata/   1.root.json …, 7.targets.json, 12.snapshot.json, timestamp.json
+    DIR/targets/    <sha256>.vidconf.json, <sha256>.vidconf-1.4.0.msi, …
+
+Blocks on the disk; one process at a time, under a lock. Any plain web server can serve DIR. `timestamp.json` is written last,
+so a client sees a state wholly or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from securesystemslib.exceptions import StorageError
+from securesystemslib.signer import CryptoSigner
+from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
+from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.serialization import DeserializationError
+
+from vidconf.cli.update_keys import KeyName, Keys, KeyTrouble
+from vidconf.client.release import TARGET, Release, ReleaseError, checked_release, parse_release
+from vidconf.client.versions import older
+
+DAYS = {"root": 800, "targets": 400, "snapshot": 30, "timestamp": 7}
+"""How long what is signed is valid. The last one bounds how long a client can be shown an old state."""
+KEY_OF: dict[str, KeyName] = {"root": "root", "targets": "targets", "snapshot": "online", "timestamp": "online"}
+S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
+
+
+class RepositoryTrouble(Exception):
+    """What was asked cannot be done; the text says why, and what to do."""
+
+
+class UpdateRepository:
+    """The repository in `folder`. `now`: injectable for tests, UTC."""
+
+    def __init__(self, folder: Path, *, now: datetime | None = None) -> None:
+        self.folder = folder
+        self._metadata, self._targets = folder / "metadata", folder / "targets"
+        self._now = (now or datetime.now(UTC)).replace(microsecond=0)
+
+    # ---- what is asked ----
+
+    def create(self, keys: Keys, *, root_keys: int = 1, root_threshold: int = 1) -> None:
+        """A new, empty repository; keys that are not there are made. Raises `RepositoryTrouble`, `KeyTrouble`."""
+        if self._metadata.exists() and any(self._metadata.iterdir()):
+            raise RepositoryTrouble(f"{self.folder} is a repository already")
+        if not 1 <= root_threshold <= root_keys:
+            raise RepositoryTrouble("more signatures wanted than there are root keys")
+        signers: dict[KeyName, list[CryptoSigner]] = {}
+        wanted: dict[KeyName, int] = {"root": root_keys, "targets": 1, "online": 1}
+        for name, count in wanted.items():
+            held = keys.signers(name)
+            signers[name] = held or [keys.make(name) for _ in range(count)]
+        if len(signers["root"]) < root_threshold:
+            raise RepositoryTrouble("more signatures wanted than there are root keys")
+        root = Root(version=1, expires=self._expiry("root"), consistent_snapshot=True)
+        for role, name in KEY_OF.items():
+            for signer in signers[name]:
+                root.add_key(signer.public_key, role)
+        root.roles["root"].threshold = root_threshold
+        self._targets.mkdir(parents=True, exist_ok=True)
+        self._metadata.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            self._write(root, root, keys)
+            self._write(Targets(version=1, expires=self._expiry("targets")), root, keys)
+            self._renew_online(root, keys)
+
+    def publish(self, release: Release, files: Mapping[str, Path], keys: Keys) -> Release:
+        """Offer `release` with `files` (by kind); the same version again replaces it. Raises `RepositoryTrouble`, `KeyTrouble`."""
+        try:
+            release = checked_release(replace(release, files={kind: file.name for kind, file in files.items()}))
+        except ReleaseError as error:
+            raise RepositoryTrouble(f"not a sound release: {error}") from error
+        if len({file.name for file in files.values()}) < len(files):
+            raise RepositoryTrouble("two files have the same name")
+        with self._alone():
+            root, targets = self._root(), self._latest(Targets)
+            held = self._held(targets)
+            if held is not None and older(release.version, held.version):
+                raise RepositoryTrouble(f"{held.version} is offered already: clients go only forward")
+            self._signers(root, "targets", keys)  # before large files are copied
+            before = set(_stored(targets.targets))
+            document = json.dumps(release.as_json(), ensure_ascii=False, indent=1).encode()
+            entries = {TARGET: TargetFile.from_data(TARGET, document, ["sha256"])}
+            self._put(entries[TARGET], document)
+            for file in files.values():
+                try:
+                    entries[file.name] = TargetFile.from_file(file.name, str(file), ["sha256"])
+                    self._put(entries[file.name], file)
+                except (StorageError, ValueError) as error:
+                    raise RepositoryTrouble(f"{file} cannot be read") from error
+            targets.targets = entries
+            self._renew(targets)
+            self._write(targets, root, keys)
+            self._renew_online(root, keys)
+            # what the state before named stays for who is fetching it just now
+            for stale in {file.name for file in self._targets.iterdir()} - before - set(_stored(entries)):
+                (self._targets / stale).unlink()
+        return release
+
+    def refresh(self, keys: Keys) -> dict[str, int]:
+        """Say again that nothing newer exists: for a daily job, which needs `online.pem` only. The days left of each role."""
+        with self._alone():
+            self._renew_online(self._root(), keys)
+        return self.days_left()
+
+    def rotate(self, name: KeyName, keys: Keys) -> None:
+        """New keys in place of those of `name`, which count no longer. Raises `RepositoryTrouble`, `KeyTrouble`."""
+        with self._alone():
+            root = self._root()
+            old_root = self._signers(root, "root", keys)  # clients ask for theirs as well
+            roles = [role for role, key in KEY_OF.items() if key == name]
+            fresh = [keys.make(name) for _ in root.roles[roles[0]].keyids]
+            for role in roles:
+                for keyid in list(root.roles[role].keyids):
+                    root.revoke_key(keyid, role)
+                for signer in fresh:
+                    root.add_key(signer.public_key, role)
+            self._renew(root)
+            self._write(root, root, keys, also=old_root)
+            targets = self._latest(Targets)
+            if name == "targets":
+                self._renew(targets)
+                self._write(targets, root, keys)
+            self._renew_online(root, keys)
+
+    def renew_root(self, keys: Keys) -> None:
+        """The same keys for as long again, before what they signed ends. Raises `RepositoryTrouble`, `KeyTrouble`."""
+        with self._alone():
+            root, targets = self._root(), self._latest(Targets)
+            for signed in (root, targets):
+                self._renew(signed)
+                self._write(signed, root, keys)
+            self._renew_online(root, keys)
+
+    def root_bytes(self) -> bytes:
+        """The newest root, as clients are given it."""
+        return self._newest("root").read_bytes()
+
+    def days_left(self) -> dict[str, int]:
+        """Whole days until what each role signed ends."""
+        return {role: (self._signed(role).expires - self._now).days for role in KEY_OF}
+
+    def held(self) -> Release | None:
+        """What is offered now. Raises `RepositoryTrouble`."""
+        return self._held(self._latest(Targets))
+
+    # ---- files ----
+
+    def _held(self, targets: Targets) -> Release | None:
+        if TARGET not in targets.targets:
+            return None
+        stored = next(iter(_stored({TARGET: targets.targets[TARGET]})))
+        try:
+            return parse_release((self._targets / stored).read_bytes())
+        except (OSError, ReleaseError) as error:
+            raise RepositoryTrouble(f"targets/{stored}: {error}") from error
+
+    def _put(self, entry: TargetFile, content: bytes | Path) -> None:
+        place = self._targets / next(iter(_stored({entry.path: entry})))
+        half = place.with_name(f".{place.name[:80]}.half")
+        try:
+            if isinstance(content, bytes):
+                half.write_bytes(content)
+            else:
+                shutil.copyfile(content, half)
+            os.replace(half, place)
+        except OSError as error:
+            raise RepositoryTrouble(f"{place}: {error.strerror}") from error
+
+    def _newest(self, role: str) -> Path:
+        if role == "timestamp":
+            return self._metadata / "timestamp.json"
+        found = [file for file in self._metadata.glob(f"*.{role}.json") if file.name.partition(".")[0].isdigit()]
+        if not found:
+            raise RepositoryTrouble(f"{self.folder} is no repository: make one with `vidconf updates init`")
+        return max(found, key=lambda file: int(file.name.partition(".")[0]))
+
+    def _signed(self, role: str) -> Any:
+        file = self._newest(role)
+        try:
+            return Metadata.from_bytes(file.read_bytes()).signed
+        except (DeserializationError, RepositoryError, OSError) as error:
+            raise RepositoryTrouble(f"{file} cannot be read: {error}") from error
+
+    def _root(self) -> Root:
+        return self._latest(Root)
+
+    def _latest(self, kind: type[S]) -> S:
+        signed = self._signed(kind.type)
+        if not isinstance(signed, kind):
+            raise RepositoryTrouble(f"{self._newest(kind.type)} is no {kind.type}")
+        return signed
+
+    # ---- signing ----
+
+    def _expiry(self, role: str) -> datetime:
+        return self._now + timedelta(days=DAYS[role])
+
+    def _renew(self, signed: Signed) -> None:
+        signed.version += 1
+        signed.expires = self._expiry(signed.type)
+
+    def _renew_online(self, root: Root, keys: Keys) -> None:
+        """The snapshot where anything it names changed or half its time is over, and in any case the timestamp."""
+        self._signers(root, "timestamp", keys)
+        named = {"targets.json": MetaFile(version=self._latest(Targets).version)}
+        first = not (self._metadata / "timestamp.json").exists()
+        snapshot = Snapshot(version=1, expires=self._expiry("snapshot")) if first else self._latest(Snapshot)
+        stale = snapshot.expires - self._now < timedelta(days=DAYS["snapshot"] / 2)
+        if first or snapshot.meta != named or stale or not self._still_signed(root, "snapshot"):
+            snapshot.meta = named
+            if not first:
+                self._renew(snapshot)
+            self._write(snapshot, root, keys)
+        timestamp = Timestamp(version=1, expires=self._expiry("timestamp")) if first else self._latest(Timestamp)
+        timestamp.snapshot_meta = MetaFile(version=snapshot.version)
+        if not first:
+            self._renew(timestamp)
+        self._write(timestamp, root, keys)
+
+    def _still_signed(self, root: Root, role: str) -> bool:
+        held: Metadata[Any] = Metadata.from_bytes(self._newest(role).read_bytes())
+        try:
+            root.verify_delegate(role, held.signed_bytes, held.signatures)
+        except UnsignedMetadataError:
+            return False
+        return True
+
+    def _signers(self, root: Root, role: str, keys: Keys) -> list[CryptoSigner]:
+        """Enough of them. Raises `KeyTrouble`."""
+        wanted = root.roles[role]
+        signers = keys.signers(KEY_OF[role], wanted.keyids)
+        if len(signers) < wanted.threshold:
+            raise KeyTrouble(
+                f"no {KEY_OF[role]} key that counts: {KEY_OF[role]}*.pem of this repository is wanted in one of the folders --keys"
+            )
+        return signers
+
+    def _write(self, signed: Signed, root: Root, keys: Keys, also: list[CryptoSigner] | None = None) -> None:
+        metadata: Metadata[Any] = Metadata(signed)
+        for signer in [*self._signers(root, signed.type, keys), *(also or [])]:
+            metadata.sign(signer, append=True)
+        root.verify_delegate(signed.type, metadata.signed_bytes, metadata.signatures)
+        name = f"{signed.type}.json" if signed.type == "timestamp" else f"{signed.version}.{signed.type}.json"
+        half = self._metadata / f".{name}.half"
+        try:
+            half.write_bytes(metadata.to_bytes())
+            os.replace(half, self._metadata / name)
+        except OSError as error:
+            raise RepositoryTrouble(f"{self._metadata / name}: {error.strerror}") from error
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time: the daily refresh waits for nobody, it comes again. Raises `RepositoryTrouble`."""
+        try:
+            lock = open(self.folder / ".lock", "a+b")  # noqa: SIM115  it is held by the handle
+        except OSError as error:
+            raise RepositoryTrouble(f"{self.folder}: {error.strerror}") from error
+        with lock:
+            try:
+                _lock(lock.fileno())
+            except OSError:
+                raise RepositoryTrouble(f"another process works on {self.folder}: try again") from None
+            yield
+
+
+def _lock(handle: int) -> None:
+    """Raises OSError when another holds it; the system lets it go with the process."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _stored(entries: Mapping[str, TargetFile]) -> list[str]:
+    """Their names on the web server."""
+    return [f"{entry.hashes['sha256']}.{path}" for path, entry in entries.items()]
