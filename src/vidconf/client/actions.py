@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidconf.client import changes as c
+from vidconf.client import closed
 from vidconf.client.settings_table import SettingError
 from vidconf.client.state import LocalSourceName, ShareView
 from vidconf.engine import api
@@ -113,6 +114,8 @@ class Actions:
 
     def list_screens(self) -> None:
         """Look what can be shared; the answer is `ClientState.screens` and, one after another, `thumbnails`."""
+        if self._refused(m.SetSource("screen_share", "on")):
+            return
         self._engine.send(api.ListScreens(os.getpid()))
 
     def share(self, device: str, name: str = "", sound: bool = False) -> None:
@@ -150,18 +153,25 @@ class Actions:
 
     def command(self, command: m.Command) -> None:
         """Ask for `command`; a refusal becomes a notice."""
+        if (refusal := closed.refusal(self._store.state.closed, command)) is not None:
+            self._client.tell("warn", refusal.code, refusal.detail, "refusal")
+            return
         self._client.ask_later(command)
 
     def can(self, command: m.Command) -> m.Refusal | None:
         """Why it would be refused now, by the server's own rules on what we know; None when it would not."""
         state = self._store.state
+        if (here := closed.refusal(state.closed, command)) is not None:
+            return here
         if state.meeting is None or state.me is None:
             return m.Refusal("not_in_meeting")
         return allowed(state.meeting, state.me, command)
 
     def _refused(self, command: m.Command) -> bool:
-        """In the meeting, say at once what the server would refuse; before it, nothing is known."""
-        if self._store.state.phase != "meeting" or (refusal := self.can(command)) is None:
+        """In the meeting, say at once what the server would refuse; before it, only what is closed here is known."""
+        state = self._store.state
+        refusal = self.can(command) if state.phase == "meeting" else closed.refusal(state.closed, command)
+        if refusal is None:
             return False
         self._client.tell("warn", refusal.code, refusal.detail, "refusal")
         return True
@@ -232,6 +242,9 @@ class Actions:
 
     def chat(self, text: str, to: str | None = None) -> None:
         """Kept until it is in the meeting, over any loss; `ClientState.unsent_chat` shows it until then."""
+        if (refusal := closed.refusal(self._store.state.closed, m.Chat(text, to))) is not None:
+            self._client.tell("warn", refusal.code, refusal.detail, "refusal")
+            return
         self._client.outbox.typed(text, to)
 
     def chat_again(self, key: str) -> None:
@@ -270,6 +283,8 @@ class Actions:
     def change_setting(self, key: str, value: Any) -> None:
         """A locked or malformed one becomes a notice."""
         try:
+            if key == "server" and value and not self._client.entry.may_use(value):
+                raise SettingError("setting_locked", key)
             self._client.settings.set(key, value)
         except SettingError as error:
             self._client.tell("warn", error.code, {"key": error.key}, "error")

@@ -19,6 +19,9 @@ from typing import Any, Literal
 from vidconf.client import changes as c
 from vidconf.client import phases
 from vidconf.client.actions import Actions
+from vidconf.client.closed import CODE as CLOSED_HERE
+from vidconf.client.closed import KEYS as CLOSING
+from vidconf.client.closed import closed_parts, only_server
 from vidconf.client.connection import AskError, ControlConnection, ReconnectPolicy, Refused
 from vidconf.client.credentials import Credentials
 from vidconf.client.devices import DeviceMemory
@@ -66,7 +69,12 @@ class Client:
         self._lobby_timeout_s, self._reconnect = lobby_timeout_s, reconnect
         chosen = ChosenDevices(settings.text("microphone"), settings.text("camera"), settings.text("speaker"))
         names = settings.mapping("device_names")
-        self.store = Store(ClientState(chosen=chosen, name=settings.text("name"), server=settings.text("server"), device_names=names))
+        self.store = Store(
+            ClientState(
+                chosen=chosen, name=settings.text("name"), server=only_server(settings) or settings.text("server"),
+                device_names=names, closed=closed_parts(settings),
+            )
+        )  # fmt: skip
         self.connection: ControlConnection | None = None
         self.media = MediaLink(self.store, engine, self.ask, site=self.identity.kind == "site")
         self.outbox = Outbox(self.store, self.ask)
@@ -140,7 +148,19 @@ class Client:
     def _setting_changed(self, key: str) -> None:
         if key in VOICE:
             self._set_voice()
+        if key in CLOSING:
+            self._close_parts()
         self._save_soon()
+
+    def _close_parts(self) -> None:
+        """Policy has changed while the program runs: what is closed from now on ends now."""
+        before, now = self.store.state.closed, closed_parts(self.settings)
+        self.store.dispatch(c.Set({"closed": now}))
+        if "screen_share" in now - before and self.store.state.sources["screen_share"].wanted != "off":
+            self.media.open("screen_share", "off")
+            self.tell("warn", CLOSED_HERE, {}, "refusal")
+        if "password_login" in before ^ now:
+            self.spawn(self.entry.accounts_changed(), "accounts by policy")
 
     def _set_voice(self) -> None:
         self.engine.send(api.SetVoice(**{key: self.settings.on(key) for key in VOICE}))

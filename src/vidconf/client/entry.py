@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidconf.client import changes as c
 from vidconf.client import phases
+from vidconf.client.closed import only_server, way_in_closed
 from vidconf.client.connection import AskError, Refused
 from vidconf.client.links import LinkError, parse_link, parse_origin
 from vidconf.client.rest import Rest, RestError, code_of
@@ -68,9 +69,28 @@ class Entry:
             if origin == self._store.state.server:
                 self._show_account(origin)
 
+    def may_use(self, origin: str) -> bool:
+        """Whether the organisation lets this server be used: the one it has named, where it keeps to that one."""
+        return only_server(self._settings) in ("", origin)
+
+    def _must_use(self, origin: str) -> None:
+        """Raises `LinkError`."""
+        if not self.may_use(origin):
+            raise LinkError("link_not_allowed")
+
+    async def accounts_changed(self) -> None:
+        """Policy has closed signing in, or opened it: an account is no longer ours, or the kept one is again."""
+        held, self._sign_ins = self._sign_ins, {}
+        for sign_in in held.values():
+            await sign_in.close()
+        if self._store.state.phase == "sign_in":
+            self._store.dispatch(c.Navigate(phases.SignInDone()))
+        if origin := self._store.state.server:
+            await self._use(origin)
+
     async def start(self) -> None:
         """Take up the server and the account of last time."""
-        origin = self._settings.text("server")
+        origin = self._store.state.server
         if origin:
             await self._use(origin)
             await self.refresh_upcoming(quietly=True)
@@ -84,7 +104,7 @@ class Entry:
     async def _use(self, origin: str) -> None:
         """From now on this is the server; its account, if one is kept, is ours."""
         sign_in = self._sign_in(origin)
-        if not sign_in.name:
+        if not sign_in.name and "password_login" not in self._store.state.closed:
             await sign_in.recall()
         self._show_account(origin)
 
@@ -128,6 +148,7 @@ class Entry:
         known = (*self._settings.items("known_servers"), *((self._settings.text("server"),) if self._settings.text("server") else ()))
         try:
             link = parse_link(text, server=state.server, known=known, allowed=self._settings.items("allowed_servers"))
+            self._must_use(link.origin)
         except LinkError as error:
             self._failed(error.code)
             return
@@ -178,14 +199,21 @@ class Entry:
     # ---- accounts ----
 
     def open_sign_in(self) -> None:
+        if "password_login" in self._store.state.closed:
+            self._client.tell("warn", "sign_in_closed", {}, "error")
+            return
         self._store.dispatch(c.Navigate(phases.SignInOpened()))
 
     async def sign_in(self, server: str, name: str, password: str) -> None:
+        if "password_login" in self._store.state.closed:
+            self._failed("sign_in_closed")
+            return
         try:
             origin = parse_origin(server) if server.strip() else self._store.state.server
             if not origin:
                 raise LinkError("link_no_server")
             parse_link(f"{origin}/m/none", known=(origin,), allowed=self._settings.items("allowed_servers"))
+            self._must_use(origin)
         except LinkError as error:
             self._failed(error.code)
             return
@@ -255,6 +283,10 @@ class Entry:
         link = state.link
         if link is None or link.confirm or state.phase not in ("prejoin", "ended"):
             return
+        why = "" if self.may_use(link.origin) else "link_not_allowed"
+        if why := why or way_in_closed(state.closed, signed_in=state.account is not None):
+            self._failed(why)
+            return
         try:
             name = clean_name(state.name)
         except NameRefused as refused:
@@ -286,6 +318,8 @@ class Entry:
     async def _take_seat(self, link: JoinLink, name: str, intent: int) -> None:
         """Raises `RestError`."""
         bearer = await self._bearer(link.origin)
+        if why := way_in_closed(self._store.state.closed, signed_in=bool(bearer)):
+            raise RestError(why)
         badges = self._settings.mapping("badges")
         rest = self.rest(link.origin)
         options = self._client.identity

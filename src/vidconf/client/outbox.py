@@ -78,6 +78,6 @@ class Outbox:
                 self._store.dispatch(c.ChatSettled(message.key))
 
     def _next(self) -> PendingChat | None:
-        if self._store.state.phase != "meeting":
+        if self._store.state.phase != "meeting" or "chat" in self._store.state.closed:
             return None
         return next((message for message in self._store.state.unsent_chat if not message.error), None)

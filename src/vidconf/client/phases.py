@@ -52,12 +52,12 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class SignInOpened:
-    """The sign-in page, from home."""
+    """The sign-in page, from home or pre-join."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignInDone:
-    """Signed in, or gave up."""
+    """Signed in, or gave up: back to where one came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +119,12 @@ def _step(where: Where, happening: Happening) -> Where:
             if where.phase == "joining":
                 return replace(where, phase="prejoin", control="idle", join_error=code, join_detail=detail)
             return replace(where, join_error=code, join_detail=detail)
-        case SignInOpened() if where.phase in ("home", "ended"):
-            return replace(where, phase="sign_in", join_error="", join_detail={}, end_reason="", end_detail={})
+        case SignInOpened() if where.phase in ("home", "ended", "prejoin"):
+            kept = where.link if where.phase == "prejoin" else None
+            return replace(where, phase="sign_in", link=kept, join_error="", join_detail={}, end_reason="", end_detail={})
         case SignInDone():
-            # On pre-join and home the sign-in card is part of the page: only its error goes.
-            return replace(where, phase="home" if where.phase == "sign_in" else where.phase, join_error="", join_detail={})
+            back: Phase = "home" if where.link is None else "prejoin"
+            return replace(where, phase=back if where.phase == "sign_in" else where.phase, join_error="", join_detail={})
         case WentHome() if where.phase not in (*IN, "joining"):
             return replace(where, phase="home", link=None, join_error="", join_detail={}, end_reason="", end_detail={})
         case JoinStarted() if where.phase in ("prejoin", "ended") and where.link is not None:

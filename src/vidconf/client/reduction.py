@@ -92,7 +92,13 @@ def _snapshot(state: ClientState, change: c.SnapshotTaken) -> ClientState:
     if any(track.participant != change.me for id_, track in state.tracks.items() if id_.startswith("local:")):
         owned = {id_: replace(t, participant=change.me) if id_.startswith("local:") else t for id_, t in state.tracks.items()}
         state = replace(state, tracks=owned)
-    if held is not None and held.id == change.meeting.id and held.chat and len(change.meeting.chat) > len(held.chat):
+    if (
+        "chat" not in state.closed
+        and held is not None
+        and held.id == change.meeting.id
+        and held.chat
+        and len(change.meeting.chat) > len(held.chat)
+    ):
         known = {message.id for message in held.chat}
         missed = [message for message in change.meeting.chat if message.id not in known and message.sender != change.me]
         state = replace(state, unread_chat=state.unread_chat + len(missed))
@@ -113,7 +119,7 @@ def _event(state: ClientState, recorded: m.Recorded, at: float) -> ClientState:
     state = replace(state, meeting=follow(meeting, recorded, me))
     match recorded.event:
         case m.ChatSent(sender=sender) if sender != me:
-            return replace(state, unread_chat=state.unread_chat + 1)
+            return state if "chat" in state.closed else replace(state, unread_chat=state.unread_chat + 1)
         case m.ChatSent(key=key):
             return _settle_chat(state, (key,))
         case m.Denied(participant=concerned, reason=reason) if concerned == me:

@@ -238,6 +238,8 @@ class ClientState:
     talk_held: bool = False
     volumes: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
     """Participant → gain 0…2 ("" is the speaker's), where changed from 1."""
+    closed: frozenset[str] = frozenset()
+    """Parts that the organisation has closed on this computer: those of `closed.Part`."""
     clock_offset_s: float = 0.0
     """Server's clock minus ours, as far as known: add it to the own clock before comparing with the meeting's times."""
 

@@ -60,7 +60,7 @@ class HomePage(Page):
             layout.addWidget(rule())
             layout.addSpacing(4)
             self._show_account(layout, state, narrow)
-        else:
+        elif "password_login" not in state.closed:
             self._show_sign_in(layout, narrow)
 
     def _nav(self, name: str, symbol: str, narrow: bool) -> QPushButton:
@@ -151,7 +151,7 @@ class HomePage(Page):
         self._time.setText(words.clock(now))
 
     def show_state(self, old: ClientState | None, new: ClientState) -> None:
-        if old is None or (old.account, old.server) != (new.account, new.server):
+        if old is None or (old.account, old.server, old.closed) != (new.account, new.server, new.closed):
             self._show_who(new)
         if (old is None or old.name != new.name) and not (self.name.hasFocus() and self.name.text()):
             self.name.setText(new.name)
@@ -173,7 +173,7 @@ class HomePage(Page):
     def _show_meetings(self, state: ClientState) -> None:
         now = self.now() + state.clock_offset_s
         loading = "upcoming" in state.busy
-        key = (state.account, state.upcoming, loading and not state.upcoming, int(now // 60), self._narrow)
+        key = (state.account, state.upcoming, loading and not state.upcoming, int(now // 60), self._narrow, state.closed)
         if key == self._meetings_key:
             return
         self._meetings_key = key
@@ -184,6 +184,9 @@ class HomePage(Page):
         again = [tool("arrow_sync", tip=words.text("home.refresh"), do=self.do.refresh_upcoming)] if state.account is not None else []
         today, later = by_day(state.upcoming, now)
         self._rows.addLayout(row(Text(words.text("home.today"), "lead"), None, *again, *create))
+        if state.account is None and "password_login" in state.closed:
+            self._rows.addWidget(empty_place("calendar", words.text("home.empty.guest_only"), words.text("home.empty.guest_only.help")), 1)
+            return
         if state.account is None:
             go = button(words.text("home.sign_in.go"), "", "sign_in", do=self.do.open_sign_in)
             self._rows.addWidget(empty_place("calendar", words.text("home.empty.signed_out"), words.text("home.empty.signed_out.help"), go), 1)

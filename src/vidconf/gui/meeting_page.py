@@ -122,6 +122,8 @@ class MeetingPage(Page):
 
     # ---- following
     def show_state(self, old: ClientState | None, new: ClientState) -> None:
+        if "chat" in new.closed and self._open == "chat":
+            self.close_panel()
         self.top.show_state(old, new)
         self.bars.show_state(old, new)
         self.toolbar.show_state(old, new)
@@ -172,6 +174,8 @@ class MeetingPage(Page):
         return self._open
 
     def open_panel(self, name: str, *, focus: bool = True) -> None:
+        if name in self.state.closed:
+            return
         panel = self.panels[name]
         self._open = name
         self.middle.show_panel(panel)

@@ -11,6 +11,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from vidconf import words
+from vidconf.client.closed import way_in_closed
 from vidconf.client.links import shown_host
 from vidconf.client.state import ClientState
 from vidconf.gui import shortcuts
@@ -84,6 +85,9 @@ class PrejoinPage(Page):
         return holder
 
     def _go(self) -> None:
+        if self._way(self.state) == "guest_join_closed":
+            self.do.open_sign_in()
+            return
         if self.state.account is None and not self.name.text().strip():
             mark(self.name, wrong="true")
             self._name_help.setText(words.text("prejoin.name.missing"))
@@ -91,6 +95,11 @@ class PrejoinPage(Page):
             return
         mark(self.name, wrong="")
         self.do.join()
+
+    @staticmethod
+    def _way(state: ClientState) -> str:
+        """Why nobody can join like this, by the organisation's word; "" when one can."""
+        return way_in_closed(state.closed, signed_in=state.account is not None)
 
     # ---- following
     def show_state(self, old: ClientState | None, new: ClientState) -> None:
@@ -103,7 +112,8 @@ class PrejoinPage(Page):
         if old is None or old.sources is not new.sources or old.name != new.name:
             self._show_sources(new)
         self.preview.show_track(new.tracks.get(TRACK))
-        self._trouble.show_error(new.join_error, new.join_detail)
+        nobody = "no_way_in" if self._way(new) == "no_way_in" else ""
+        self._trouble.show_error(nobody or new.join_error, {} if nobody else new.join_detail)
         self._show_go(new)
 
     def _show_meeting(self, state: ClientState) -> None:
@@ -151,13 +161,14 @@ class PrejoinPage(Page):
 
     def _show_name(self, old: ClientState | None, new: ClientState) -> None:
         fixed = new.account is not None
-        if old is None or (old.account, old.name) != (new.account, new.name):
+        if old is None or (old.account, old.name, old.closed) != (new.account, new.name, new.closed):
+            first = self._way(new) == "guest_join_closed"
             if not self.name.hasFocus() or fixed:
                 self.name.setText(new.name)
                 self.name.setCursorPosition(0)
             self.name.setReadOnly(fixed)
             mark(self.name, locked="true" if fixed else "", wrong="")
-            self._name_help.setText(words.text("prejoin.name.fixed" if fixed else "prejoin.name.guest"))
+            self._name_help.setText(words.text("prejoin.sign_in_first" if first else "prejoin.name.fixed" if fixed else "prejoin.name.guest"))
 
     def _show_sources(self, state: ClientState) -> None:
         microphone, camera = state.sources["microphone"], state.sources["camera"]
@@ -184,12 +195,13 @@ class PrejoinPage(Page):
         joining = state.phase == "joining"
         asking = state.link is not None and state.link.confirm
         knocks = state.link_meeting is not None and state.link_meeting.lobby and state.account is None and not (state.link and state.link.chair)
-        text = "prejoin.joining" if joining else "prejoin.knock" if knocks else "prejoin.join"
+        way = self._way(state)
+        text = "prejoin.joining" if joining else "home.sign_in.go" if way == "guest_join_closed" else "prejoin.knock" if knocks else "prejoin.join"
         self.go.setText(words.text(text))
         self.go.setAccessibleName(self.go.text())
         over = state.link_meeting is not None and state.link_meeting.state == "ended"
         had, cancelled = self.go.hasFocus(), self.cancel.hasFocus()
-        self.go.setEnabled(not joining and not over)
+        self.go.setEnabled(not joining and not over and way != "no_way_in")
         self.go.setVisible(not asking)
         mark(self.go, state="pending" if joining else "")
         self.cancel.setVisible(joining)

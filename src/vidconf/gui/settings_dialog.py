@@ -13,6 +13,7 @@ from PySide6.QtGui import QKeyEvent, QKeySequence, QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QPushButton, QScrollArea, QStackedWidget, QWidget
 
 from vidconf import words
+from vidconf.client.closed import only_server
 from vidconf.client.links import LinkError, parse_origin, shown_host
 from vidconf.client.settings import Settings
 from vidconf.client.settings_table import SETTINGS
@@ -210,7 +211,7 @@ class SettingsSheet(Sheet):
             area.ensureWidgetVisible(self._key_trouble)
 
     def _server(self) -> list[QWidget]:
-        locked = self.settings.resolved("server").locked
+        locked = self.settings.resolved("server").locked or bool(only_server(self.settings))
         origin = self.settings.text("server")
         self._server_field = field(shown_host(origin) if origin else "", "server", words.text("settings.server.hint"), locked=locked, name=words.text("settings.server"))
         self._server_shown = self._server_field.text()

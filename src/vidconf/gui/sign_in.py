@@ -22,7 +22,10 @@ class SignInPage(Page):
     def __init__(self, store: StateSource, actions: Any) -> None:
         super().__init__(store, actions)
         state = self.state
-        self.server = field(shown_host(state.server) if state.server else "", "server", words.text("sign_in.server.hint"), name=words.text("sign_in.server"))
+        self.server = field(
+            shown_host(state.server) if state.server else "", "server", words.text("sign_in.server.hint"), name=words.text("sign_in.server"),
+            locked="other_servers" in state.closed,
+        )  # fmt: skip
         self._origin_shown = self.server.text()
         self.name = field("", "person", "", name=words.text("sign_in.name"))
         self.password = field("", "key", "", name=words.text("sign_in.password"), secret=True)
@@ -85,6 +88,7 @@ class SignInPage(Page):
         return {"server": self.server.text(), "name": self.name.text(), "password": self.password.text()}
 
     def restore(self, kept: dict[str, Any]) -> None:
-        self.server.setText(kept.get("server", ""))
+        if not self.server.isReadOnly():
+            self.server.setText(kept.get("server", ""))
         self.name.setText(kept.get("name", ""))
         self.password.setText(kept.get("password", ""))

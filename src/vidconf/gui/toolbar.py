@@ -142,7 +142,10 @@ class Toolbar(QFrame):
     def show_state(self, old: ClientState | None, new: ClientState) -> None:
         self._state = new
         meeting_same = old is not None and old.meeting is new.meeting and old.me == new.me and old.pending == new.pending
-        if old is None or not meeting_same or _states(old) != _states(new):
+        closed_same = old is not None and old.closed == new.closed
+        if not closed_same:
+            self._drop(again=True)
+        if old is None or not meeting_same or not closed_same or _states(old) != _states(new):
             self._show_own(new)
             self._show_share(new)
         if not meeting_same:
@@ -240,7 +243,7 @@ class Toolbar(QFrame):
 
     def _fill_more(self, menu: QMenu) -> None:
         ask = self.asked.emit
-        if "chat" in self._dropped:
+        if "chat" in self._dropped and "chat" not in self._state.closed:
             unread = self._state.unread_chat
             text = words.text("toolbar.chat_unread", count=unread) if unread else words.text("toolbar.chat")
             add(menu, text, "chat", lambda: ask("chat"))
@@ -290,20 +293,19 @@ class Toolbar(QFrame):
         widths = [made.sizeHint().width() if isinstance(made, BarButton) else ARROW for name, made in self._buttons.items() if name not in hidden]
         return sum(widths) + GAP * len(widths) + 2 * SIDE
 
-    @staticmethod
-    def _hidden(dropped: tuple[str, ...]) -> set[str]:
-        names = set(dropped)
+    def _hidden(self, dropped: tuple[str, ...]) -> set[str]:
+        names = {*dropped, *({"chat"} & self._state.closed)}
         if "devices" in names:
             names = names - {"devices"} | {"microphone_devices", "camera_devices"}
         return names
 
-    def _drop(self) -> None:
+    def _drop(self, *, again: bool = False) -> None:
         dropped: tuple[str, ...] = ()
         for n in range(len(DROPS) + 1):
             dropped = DROPS[:n]
             if self._needed(dropped) <= self.width():
                 break
-        if dropped == self._dropped:
+        if dropped == self._dropped and not again:
             return
         self._dropped = dropped
         hidden = self._hidden(dropped)

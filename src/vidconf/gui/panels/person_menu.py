@@ -142,8 +142,9 @@ class PersonMenu:
         if me:
             add(menu, words.text("people.rename_own"), "edit", lambda: hooks.ask(id_, "rename"))
             return
-        refusal = self.do.can(m.Chat("…", id_))
-        add(menu, words.text("people.write"), "chat", lambda: hooks.write_to(id_), why=refusal)
+        if "chat" not in state.closed:
+            refusal = self.do.can(m.Chat("…", id_))
+            add(menu, words.text("people.write"), "chat", lambda: hooks.write_to(id_), why=refusal)
         volume = add_menu(menu, words.text("people.volume"), "sound")
         group = QActionGroup(volume)
         now = state.volumes.get(id_, 1.0)
