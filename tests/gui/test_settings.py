@@ -19,6 +19,7 @@ from PySide6.QtWidgets import QApplication, QCheckBox, QScrollArea, QWidget
 
 from vidconf import words
 from vidconf.client.changes import Set
+from vidconf.client.policy_files import FilePolicies
 from vidconf.client.settings import Settings
 from vidconf.client.settings_table import SETTINGS
 from vidconf.client.state import LocalSource
@@ -52,10 +53,10 @@ def sheet(store: Store, actions: RecordingActions, show: Any) -> Make:
 def managed(tmp_path: Path) -> Settings:
     """An agency that holds one setting of each page."""
     folder = tmp_path / "managed"
-    folder.mkdir()
+    folder.mkdir(mode=0o755)
     held = {"Language": "vi", "MuteOnJoin": True, "DefaultSpeaker": "spk1", "ConfirmLeave": True, "ServerURL": "https://hop.bo.example.vn", "AllowedServers": ["*.example.vn"]}
     (folder / "10-bo.json").write_text(json.dumps({**held, "Unknown": 1}))
-    return Settings(policy_folder=tmp_path, trusted_uids=(os.getuid(),))
+    return Settings(policies=FilePolicies(tmp_path, trusted=(os.getuid(),)))
 
 
 def switch(made: SettingsSheet, name: str) -> QCheckBox:

@@ -117,7 +117,7 @@ def _short(found: Sequence[Finding]) -> list[Finding]:
 def _policies(settings: Settings) -> list[Finding]:
     if not settings.problems:
         return []
-    files = sorted({problem.file for problem in settings.problems})
+    files = sorted({problem.origin for problem in settings.problems})
     return [Finding("doctor.policies", "warning", "ignored", {"count": len(settings.problems), "files": files})]
 
 

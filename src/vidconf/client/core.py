@@ -41,7 +41,7 @@ from vidconf.meeting.rules import decide
 log = logging.getLogger("vidconf.client")
 
 TICK_S = 1.0
-POLICY_S = 900.0
+POLICY_S = 60.0
 """Policies are read again so often."""
 VOICE = ("echo_cancellation", "noise_suppression", "gain_control", "dtx")
 """Settings that are fields of `api.SetVoice`."""

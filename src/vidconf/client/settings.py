@@ -1,9 +1,8 @@
 """What every setting of `settings_table` is now, and where that comes from. The loop's thread; `save` in an executor.
 
 Layers, the first that says something wins: policy (locked) > command line > user > recommended by policy > default.
-Policy: JSON files under /etc/opt/vidconf/policies/managed and …/recommended (Linux; read in lexical order, later wins), keys are
-the policy names below. What is malformed, unknown or not safely owned is ignored, logged, and listed in `problems`.
-The user's layer is one JSON file, replaced whole.
+Policy is read by `policy_files` (Linux), `policy_registry` (Windows) or `policy_preferences` (macOS). What is malformed, unknown or
+not safely owned is ignored, logged, and listed in `problems`. The user's layer is one JSON file, replaced whole.
 """
 
 from __future__ import annotations
@@ -11,29 +10,32 @@ from __future__ import annotations
 import json
 import logging
 import os
-import stat
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import platformdirs
 
-from vidconf.client.settings_table import BY_POLICY, SETTINGS, Setting, SettingError, checked
+from vidconf.client.policy_files import FILE_LIMIT, FilePolicies
+from vidconf.client.policy_preferences import PreferencePolicies
+from vidconf.client.policy_reading import Policies, PolicySource
+from vidconf.client.policy_reading import Problem as Problem  # what `problems` holds
+from vidconf.client.policy_registry import RegistryPolicies
+from vidconf.client.settings_json import json_object
+from vidconf.client.settings_table import SETTINGS, Setting, SettingError, checked
 
 log = logging.getLogger("vidconf.settings")
 
 SourceName = Literal["policy", "command line", "user", "recommended", "default"]
-POLICY_FOLDER = Path("/etc/opt/vidconf/policies")
-FILE_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A setting's value now. `origin`: the file it comes from, "" for defaults and the command line."""
+    """A setting's value now. `origin`: the file or key it comes from, "" for defaults and the command line."""
 
     setting: Setting
     value: Any
@@ -42,13 +44,13 @@ class Resolved:
     origin: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something ignored. `code`: unreadable, malformed, unsafe_owner, unknown_name, bad_value, twice."""
-
-    file: str
-    code: str
-    name: str = ""
+def machine_policies() -> PolicySource:
+    """Where this system keeps policies."""
+    if sys.platform == "win32":
+        return RegistryPolicies()
+    if sys.platform == "darwin":
+        return PreferencePolicies()
+    return FilePolicies()
 
 
 def _setting(key: str) -> Setting:
@@ -65,19 +67,18 @@ class Settings:
         user_file: Path | None = None,
         *,
         command_line: Mapping[str, Any] | None = None,
-        policy_folder: Path | None = None,
-        trusted_uids: Collection[int] = (0,),
+        policies: PolicySource | None = None,
         looking: bool = False,
     ) -> None:
-        """`user_file` None: nothing is read or kept (bots, tests). `looking`: for a report, which leaves a broken file where it is."""
+        """`user_file` None: nothing is read or kept (bots, tests). `policies` None: there are none. `looking`: for a report, which
+        leaves a broken file where it is."""
         self._user_file = user_file
         self._looking = looking
-        self._policy_folder = policy_folder
-        self._trusted_uids = trusted_uids
+        self._source = policies
         self.problems: tuple[Problem, ...] = ()
+        self.policies = Policies()
+        """What the last reading gave."""
         self._user_problems: list[Problem] = []
-        self._managed: dict[str, tuple[Any, str]] = {}
-        self._recommended: dict[str, tuple[Any, str]] = {}
         self._command_line = {key: checked(_setting(key), value) for key, value in (command_line or {}).items()}
         self._user: dict[str, Any] = {}
         self._unknown: dict[str, Any] = {}
@@ -91,21 +92,25 @@ class Settings:
     def of_user(cls, command_line: Mapping[str, Any] | None = None, *, looking: bool = False) -> Settings:
         """This machine's user's settings, under the machine's policies."""
         folder = Path(platformdirs.user_config_dir("vidconf", appauthor=False, roaming=False))
-        policies = POLICY_FOLDER if sys.platform == "linux" else None
-        return cls(folder / "settings.json", command_line=command_line, policy_folder=policies, looking=looking)
+        return cls(folder / "settings.json", command_line=command_line, policies=machine_policies(), looking=looking)
 
     # ---- reading ----
 
+    @property
+    def policy_places(self) -> tuple[str, ...]:
+        """Where policies are looked for, the strongest first."""
+        return self._source.places if self._source is not None else ()
+
     def resolved(self, key: str) -> Resolved:
         setting = SETTINGS[key]
-        if key in self._managed:
-            return Resolved(setting, self._managed[key][0], "policy", True, self._managed[key][1])
+        if (held := self.policies.managed.get(key)) is not None:
+            return Resolved(setting, held.value, "policy", True, held.origin)
         if key in self._command_line:
             return Resolved(setting, self._command_line[key], "command line")
         if key in self._user:
             return Resolved(setting, self._user[key], "user", False, str(self._user_file or ""))
-        if key in self._recommended:
-            return Resolved(setting, self._recommended[key][0], "recommended", False, self._recommended[key][1])
+        if (held := self.policies.recommended.get(key)) is not None:
+            return Resolved(setting, held.value, "recommended", False, held.origin)
         return Resolved(setting, setting.default, "default")
 
     def __getitem__(self, key: str) -> Any:
@@ -206,7 +211,7 @@ class Settings:
     def _read_user(self) -> None:
         if self._user_file is None:
             return
-        values = self._load(self._user_file, self._user_problems)
+        values = self._load(self._user_file)
         for key, value in values.items():
             setting = SETTINGS.get(key)
             if setting is None:
@@ -215,9 +220,27 @@ class Settings:
             try:
                 self._user[key] = checked(setting, value)
             except SettingError:
-                self._problem(self._user_problems, self._user_file, "bad_value", key)
+                self._user_problems.append(Problem(str(self._user_file), "bad_value", key))
         if not values and self._user_problems and not self._looking:
             self._set_aside(self._user_file)
+
+    def _load(self, file: Path) -> dict[str, Any]:
+        """What the user's file holds; nothing, and a problem, where it is none."""
+        try:
+            with file.open("rb") as opened:
+                content = opened.read(FILE_LIMIT + 1)
+        except FileNotFoundError:
+            return {}
+        except OSError:
+            self._user_problems.append(Problem(str(file), "unreadable"))
+            return {}
+        try:
+            if len(content) > FILE_LIMIT:
+                raise ValueError("too large")
+            return json_object(content)[0]
+        except ValueError:
+            self._user_problems.append(Problem(str(file), "malformed"))
+            return {}
 
     def _set_aside(self, file: Path) -> None:
         """A file that cannot be read is kept beside, so that saving does not destroy what may be mended by hand."""
@@ -227,74 +250,13 @@ class Settings:
             log.warning("the broken settings file could not be set aside: %s", error.strerror or error)
 
     def reload_policies(self) -> None:
-        """Read policy again; tells listeners of what changed. Some file reads: cheap, but call it in an executor where it matters."""
+        """Read policy again; tells listeners of what changed. Some milliseconds."""
         before = {key: self[key] for key in SETTINGS}
-        problems: list[Problem] = []
-        managed = self._policies("managed", problems)
-        recommended = self._policies("recommended", problems)
-        self._managed, self._recommended = managed, recommended
-        self.problems = (*self._user_problems, *problems)
+        self.policies = self._source.read() if self._source is not None else Policies()
+        told, self.problems = self.problems, (*self._user_problems, *self.policies.problems)
+        for problem in self.problems:
+            if problem not in told:  # once, however often it is read
+                log.warning("settings: %s in %s ignored: %s", problem.name or "all", problem.origin, problem.code)
         for key, value in before.items():
             if self[key] != value:
                 self._tell(key)
-
-    def _policies(self, level: str, problems: list[Problem]) -> dict[str, tuple[Any, str]]:
-        found: dict[str, tuple[Any, str]] = {}
-        if self._policy_folder is None:
-            return found
-        try:
-            files = sorted(file for file in (self._policy_folder / level).iterdir() if file.suffix == ".json")
-        except FileNotFoundError:
-            return found
-        except OSError:
-            self._problem(problems, self._policy_folder / level, "unreadable")
-            return found
-        for file in files:
-            if not self._safely_owned(file):
-                self._problem(problems, file, "unsafe_owner")
-                continue
-            for name, value in self._load(file, problems).items():
-                setting = BY_POLICY.get(name)
-                if setting is None:
-                    self._problem(problems, file, "unknown_name", name)
-                    continue
-                try:
-                    good = checked(setting, value)
-                except SettingError:
-                    self._problem(problems, file, "bad_value", name)
-                    continue
-                if setting.key in found:
-                    self._problem(problems, file, "twice", name)
-                found[setting.key] = (good, str(file))
-        return found
-
-    def _safely_owned(self, file: Path) -> bool:
-        """What any user could write is no policy."""
-        try:
-            held = file.stat()
-        except OSError:
-            return False
-        return held.st_uid in self._trusted_uids and not held.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-    def _load(self, file: Path, problems: list[Problem]) -> dict[str, Any]:
-        try:
-            if file.stat().st_size > FILE_LIMIT:
-                raise ValueError("too large")
-            loaded = json.loads(file.read_text(encoding="utf-8-sig"))
-        except FileNotFoundError:
-            return {}
-        except OSError:
-            self._problem(problems, file, "unreadable")
-            return {}
-        except (ValueError, RecursionError):
-            self._problem(problems, file, "malformed")
-            return {}
-        if not isinstance(loaded, dict):
-            self._problem(problems, file, "malformed")
-            return {}
-        return loaded
-
-    @staticmethod
-    def _problem(problems: list[Problem], file: Path, code: str, name: str = "") -> None:
-        log.warning("settings: %s in %s ignored: %s", name or "file", file, code)
-        problems.append(Problem(str(file), code, name))

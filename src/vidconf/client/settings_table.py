@@ -1,7 +1,7 @@
 """Every setting once: its name, kind, default, and the name administrators know it by. Pure; any thread.
 
-Everything that speaks of settings is made from this table: what `client/settings.py` reads and locks, the templates for group
-policy, the JSON schema and the documentation.
+Everything that speaks of settings is made from this table: what `client/settings.py` reads and locks, and by
+`packaging/policies/generate` the templates for group policy, the JSON schema, the samples and the table of the documentation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ ITEMS_LIMIT = 200
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """`policy`: its name for administrators, "" where policy has no say. `hidden`: kept, not shown on a settings page."""
+    """`policy`: its name for administrators, "" where policy has no say; what it means to them: `client/policy_texts.py`. `hidden`:
+    kept, not shown on a settings page, so that nobody recommends it. `whole`: a number without a part."""
 
     key: str
     kind: ValueKind
@@ -29,6 +30,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     least: float = 0
     most: float = math.inf
+    whole: bool = True
     hidden: bool = False
     group: str = "general"
 
@@ -60,7 +62,7 @@ _ALL = (
     Setting("sounds", "switch", True, "Sounds", group="sound"),
     Setting("close_to_tray", "switch", True, "MinimizeToTray"),
     Setting("confirm_leave", "switch", True, "ConfirmLeave"),
-    Setting("lobby_timeout_s", "number", 0, "LobbyTimeout", least=0, most=86400),
+    Setting("lobby_timeout_s", "number", 0, "LobbyTimeout", least=0, most=86400, whole=False),
     Setting("log_level", "choice", "info", "LogLevel", ("debug", "info", "warning", "error")),
     Setting("log_dir", "text", "", "LogDir", hidden=True, group="logs"),
     Setting("log_days", "number", 14, "LogDays", least=1, most=365, hidden=True, group="logs"),
@@ -117,7 +119,10 @@ def checked(setting: Setting, value: Any) -> Any:
             except LinkError:
                 raise SettingError("setting_invalid", setting.key) from None
         case "number" if isinstance(value, int | float) and not isinstance(value, bool) and setting.least <= value <= setting.most:
-            return value
+            if not setting.whole:
+                return value
+            if value % 1 == 0:
+                return int(value)
         case "list" if isinstance(value, list | tuple) and len(value) <= ITEMS_LIMIT and all(_short(one) for one in value):
             return tuple(value)
         case "map" if isinstance(value, Mapping) and len(value) <= ITEMS_LIMIT and all(_short(k) and _short(v) for k, v in value.items()):

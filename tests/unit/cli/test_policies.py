@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.registry import Registry
 
 from vidconf import words
-from vidconf.cli.policies import document, policy_files, tell
-from vidconf.client.settings import Problem, Settings
-from vidconf.client.settings_table import SETTINGS
+from vidconf.cli.policies import document, explain, tell
+from vidconf.client.policy_files import FilePolicies
+from vidconf.client.policy_reading import Problem
+from vidconf.client.policy_registry import POLICY_KEY, RegistryPolicies
+from vidconf.client.settings import Settings
+from vidconf.client.settings_table import BY_POLICY, SETTINGS
 
-PROBLEMS = ("unreadable", "malformed", "unsafe_owner", "unknown_name", "bad_value", "twice")
+PROBLEMS = ("unreadable", "malformed", "too_large", "unsafe_owner", "unsafe_folder", "unknown_name", "bad_value", "twice", "repeated")
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +36,9 @@ def vietnamese() -> Iterator[None]:
 def folder(tmp_path: Path) -> Path:
     """A machine's policies with something of everything."""
     policies = tmp_path / "policies"
+    policies.mkdir(mode=0o755)
     for level in ("managed", "recommended"):
-        (policies / level).mkdir(parents=True)
+        (policies / level).mkdir(mode=0o755)
     put(policies / "managed" / "10-agency.json", {"ServerURL": "https://hop.example.gov.vn", "MuteOnJoin": 1, "LogLevel": "debug"})
     put(policies / "managed" / "20-unit.json", {"LogLevel": "warning", "Theme": "purple", "NoSuchPolicy": True})
     put(policies / "recommended" / "10.json", {"Theme": "light", "ConfirmLeave": False})
@@ -47,7 +52,7 @@ def put(file: Path, values: dict[str, Any], mode: int = 0o644) -> None:
 
 
 def settings(tmp_path: Path, folder: Path, **options: Any) -> Settings:
-    return Settings(tmp_path / "settings.json", policy_folder=folder, trusted_uids=(os.getuid(),), looking=True, **options)
+    return Settings(tmp_path / "settings.json", policies=FilePolicies(folder, trusted=(os.getuid(),)), looking=True, **options)
 
 
 def by_name(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -56,7 +61,7 @@ def by_name(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_every_setting_is_there_with_its_layer(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "settings.json").write_text(json.dumps({"server": "https://other.example", "theme": "dark", "confirm_leave": True, "sounds": False}))
-    report = document(settings(tmp_path, folder, command_line={"language": "en", "log_level": "error"}), folder)
+    report = document(settings(tmp_path, folder, command_line={"language": "en", "log_level": "error"}))
     found = by_name(report)
     assert list(found) == list(SETTINGS)
     agency, unit = str(folder / "managed" / "10-agency.json"), str(folder / "managed" / "20-unit.json")
@@ -72,13 +77,13 @@ def test_every_setting_is_there_with_its_layer(tmp_path: Path, folder: Path) -> 
     }
     for name, (value, source, file, locked) in wanted.items():
         entry = found[name]
-        assert (entry["value"], entry["source"], entry["file"], entry["locked"]) == (value, source, file, locked), name
+        assert (entry["value"], entry["source"], entry["origin"], entry["locked"]) == (value, source, file, locked), name
     assert found["server"]["policy"] == "ServerURL"
     assert found["window"]["policy"] is None
     (tmp_path / "settings.json").unlink()
-    found = by_name(document(settings(tmp_path, folder), folder))
+    found = by_name(document(settings(tmp_path, folder)))
     assert (found["theme"]["value"], found["theme"]["source"], found["theme"]["locked"]) == ("light", "recommended", False)
-    assert report["policy_files"] == [agency, unit, str(folder / "recommended" / "10.json")]
+    assert report["policy_found"] == [agency, unit, str(folder / "recommended" / "10.json")]
     json.dumps(report)
 
 
@@ -88,16 +93,16 @@ def test_what_was_ignored_is_named_with_what_to_do(tmp_path: Path, folder: Path)
     put(folder / "managed" / "40-open.json", {"ServerURL": "https://evil.example"}, 0o666)
     (folder / "managed" / "50.json").symlink_to(folder / "managed" / "nowhere.json")
     (tmp_path / "settings.json").write_text(json.dumps({"language": "xx", "of_a_newer_version": 1}))
-    report = document(settings(tmp_path, folder), folder)
+    report = document(settings(tmp_path, folder))
     assert by_name(report)["server"]["value"] == "https://hop.example.gov.vn", "a file that anybody can write is no policy"
-    problems = {(Path(problem["file"]).name, problem["code"], problem["name"]) for problem in report["problems"]}
+    problems = {(Path(problem["origin"]).name, problem["code"], problem["name"]) for problem in report["problems"]}
     assert problems == {
         ("settings.json", "bad_value", "language"), ("20-unit.json", "twice", "LogLevel"), ("20-unit.json", "bad_value", "Theme"),
         ("20-unit.json", "unknown_name", "NoSuchPolicy"), ("30-broken.json", "malformed", ""), ("40-open.json", "unsafe_owner", ""),
-        ("50.json", "unsafe_owner", ""),
+        ("50.json", "unreadable", ""),
     }  # fmt: skip
     for problem in report["problems"]:
-        assert problem["text"].startswith(problem["file"])
+        assert problem["text"].startswith(problem["origin"])
         assert problem["help"]
 
 
@@ -119,7 +124,7 @@ def test_a_problem_of_a_newer_version_is_told_as_such() -> None:
 
 def test_the_table_to_read(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "settings.json").write_text(json.dumps({"name": "[red]A\x1b[2J\u202eB", "shortcuts": {"hand": "Ctrl+H"}}))
-    tell(settings(tmp_path, folder), folder)
+    tell(settings(tmp_path, folder))
     told = capsys.readouterr().out
     rows = {line.split("│")[1].strip(): line for line in told.splitlines() if line.count("│") == 6}
     assert set(SETTINGS) <= set(rows)
@@ -132,25 +137,57 @@ def test_the_table_to_read(tmp_path: Path, folder: Path, capsys: pytest.CaptureF
     assert "\x1b" not in told
     assert "NoSuchPolicy" in told
     assert words.text("policies.problem.unknown_name.help") in told
-    assert words.text("policies.read_from", folder=folder, count=3) in told
+    assert words.text("policies.place", place=folder / "managed", count=2) in told
+    assert words.text("policies.place", place=folder / "recommended", count=1) in told
 
 
-def test_no_policies_and_a_system_without(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_policies_and_none_looked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nowhere = tmp_path / "nowhere"
-    tell(settings(tmp_path, nowhere), nowhere)
-    assert words.text("policies.no_folder", folder=nowhere) in capsys.readouterr().out
-    assert policy_files(nowhere) == []
-    tell(Settings(tmp_path / "settings.json", looking=True), None)
-    assert words.text("policies.not_here") in capsys.readouterr().out
-    assert document(Settings(None), None)["policy_folder"] is None
+    tell(settings(tmp_path, nowhere))
+    assert words.text("policies.place", place=nowhere / "managed", count=0) in capsys.readouterr().out
+    report = document(Settings(None))
+    assert (report["policy_places"], report["policy_found"]) == ([], [])
+
+
+@pytest.mark.parametrize("language", words.LANGUAGES)
+def test_a_windows_machine_is_told_by_its_keys(capsys: pytest.CaptureFixture[str], language: str) -> None:
+    key = f"HKLM\\{POLICY_KEY}"
+    registry = Registry({key: {"ServerURL": ("https://hop.vn", 1), "Dscp": ("46", 1), "Language": (language, 1)}, f"{key}\\AllowedServers": {"1": ("hop.vn", 1)}})
+    held = Settings(policies=RegistryPolicies(registry))
+    words.set_language(language)
+    report = document(held)
+    for name, value in (("server", "https://hop.vn"), ("allowed_servers", ["hop.vn"])):
+        entry = by_name(report)[name]
+        assert (entry["value"], entry["source"], entry["origin"], entry["locked"]) == (value, "policy", key, True)
+    assert report["policy_found"] == [key]
+    assert [(problem["origin"], problem["code"], problem["name"]) for problem in report["problems"]] == [(key, "bad_value", "Dscp")]
+    tell(held)
+    told = capsys.readouterr().out
+    assert words.text("policies.place", place=key, count=1) in told
+    assert words.text("policies.source.policy", file=key) in told
+    assert words.text("policies.problem.bad_value", file=key, name="Dscp") in told
+
+
+@pytest.mark.parametrize("language", words.LANGUAGES)
+def test_every_policy_is_explained(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str], language: str) -> None:
+    words.set_language(language)
+    held = settings(tmp_path, folder)
+    explain(held, list(BY_POLICY.values()))
+    told = capsys.readouterr().out
+    assert all(f"{name} · " in told for name in BY_POLICY)
+    explain(held, [BY_POLICY["ServerURL"]])
+    told = capsys.readouterr().out
+    assert f"{words.text('policies.column.value')}: https://hop.example.gov.vn ({words.text('policies.locked')})" in told
+    for entry in document(held)["settings"]:
+        assert bool(entry.get("title") and entry.get("help")) == (entry["policy"] is not None)
 
 
 def test_a_guest_s_badges_are_not_shown(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "settings.json").write_text(json.dumps({"badges": {"https://hop.example": "a-badge-that-is-a-key"}}))
     held = settings(tmp_path, folder)
     assert held.mapping("badges") == {"https://hop.example": "a-badge-that-is-a-key"}
-    assert by_name(document(held, folder))["badges"]["value"] == {"https://hop.example": "…"}
-    tell(held, folder)
+    assert by_name(document(held))["badges"]["value"] == {"https://hop.example": "…"}
+    tell(held)
     assert "a-badge-that-is-a-key" not in capsys.readouterr().out
 
 
@@ -178,17 +215,20 @@ def test_the_program_reads_what_the_window_reads_and_changes_nothing(tmp_path: P
     shown = run(home=tmp_path)
     assert shown.returncode == 0
     assert "camera_off_on_join" in shown.stdout
-    for wrong in (["x"], ["--no-such-option"]):
+    asked = run("--json", "serverurl", "theme", home=tmp_path)
+    assert [entry["policy"] for entry in json.loads(asked.stdout)["settings"]] == ["ServerURL", "Theme"]
+    assert "ServerURL" in run("ServerURL", home=tmp_path).stdout
+    for wrong in (["x"], ["--no-such-option"], ["Theme", "\x1b[2J"]):
         assert run(*wrong, home=tmp_path).returncode == 2
 
 
 def own_mounts() -> tuple[str, ...]:
     """A command before the program that gives it mounts of its own; skips where the system does not let one."""
-    for argv in (("unshare", "--mount"), ("unshare", "--mount", "--map-root-user")):
-        if sys.platform == "linux" and shutil.which("unshare") and Path("/etc/opt").is_dir():
-            if subprocess.run([*argv, "true"], capture_output=True, timeout=20).returncode == 0:
-                return argv
-    pytest.skip("needs mounts of its own (root, or user namespaces)")
+    argv = ("unshare", "--mount")
+    able = os.getuid() == 0 and shutil.which("unshare") and Path("/etc/opt").is_dir()
+    if able and subprocess.run([*argv, "true"], capture_output=True, timeout=20).returncode == 0:
+        return argv
+    pytest.skip("needs to be root, with mounts of its own: in a namespace of a user's the folders above are nobody's")
 
 
 def test_a_machine_s_policies_hold_the_program(tmp_path: Path) -> None:
@@ -196,6 +236,8 @@ def test_a_machine_s_policies_hold_the_program(tmp_path: Path) -> None:
     unshare = own_mounts()
     for level in ("managed", "recommended"):
         (tmp_path / "opt" / "vidconf" / "policies" / level).mkdir(parents=True)
+    for above in ("opt", "opt/vidconf", "opt/vidconf/policies", "opt/vidconf/policies/managed", "opt/vidconf/policies/recommended"):
+        (tmp_path / above).chmod(0o755)
     managed = tmp_path / "opt" / "vidconf" / "policies" / "managed"
     put(managed / "agency.json", {"Language": "en", "ServerURL": "https://hop.example.gov.vn", "AllowedServers": ["*.gov.vn"]})
     put(managed / "anybody.json", {"Language": "vi"}, 0o666)
@@ -208,8 +250,8 @@ def test_a_machine_s_policies_hold_the_program(tmp_path: Path) -> None:
     found = by_name(report)
     file = "/etc/opt/vidconf/policies/managed/agency.json"
     for name, value in (("language", "en"), ("server", "https://hop.example.gov.vn"), ("allowed_servers", ["*.gov.vn"])):
-        assert (found[name]["value"], found[name]["source"], found[name]["file"], found[name]["locked"]) == (value, "policy", file, True)
-    assert [(problem["code"], Path(problem["file"]).name) for problem in report["problems"]] == [("unsafe_owner", "anybody.json")]
+        assert (found[name]["value"], found[name]["source"], found[name]["origin"], found[name]["locked"]) == (value, "policy", file, True)
+    assert [(problem["code"], Path(problem["origin"]).name) for problem in report["problems"]] == [("unsafe_owner", "anybody.json")]
     shown = run(home=tmp_path, before=before)
     assert "policy: /etc/opt/vidconf/policies/managed/agency.json" in shown.stdout, "in the agency's language"
     environment = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
