@@ -152,6 +152,19 @@ class ShareView:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateView:
+    """A newer version. `ready`: it starts next time; `own_doing`: this program brings it in itself, where policy lets it."""
+
+    version: str
+    page: str = ""
+    """Where to read how to get it, "" when administrators named none."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What is new, by language."""
+    ready: bool = False
+    own_doing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Reaction:
     participant: str
     emoji: str
@@ -238,6 +251,8 @@ class ClientState:
     talk_held: bool = False
     volumes: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
     """Participant → gain 0…2 ("" is the speaker's), where changed from 1."""
+    update: UpdateView | None = None
+    """A version newer than this one, until its notice is put away."""
     closed: frozenset[str] = frozenset()
     """Parts that the organisation has closed on this computer: those of `closed.Part`."""
     clock_offset_s: float = 0.0

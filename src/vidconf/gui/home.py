@@ -20,6 +20,7 @@ from vidconf.gui.painted import Avatar
 from vidconf.gui.parts import Text, box, button, cell, clear, column, field, glyph, pack, row, rule, scroll, stack, tool
 from vidconf.gui.theme import T
 from vidconf.gui.trouble import Trouble
+from vidconf.gui.update_bar import UpdateBar
 
 NARROW = 1000
 CLOCK_MS = 5000
@@ -126,6 +127,7 @@ class HomePage(Page):
             gap=6, margins=(20, 12, 20, 14),
         )  # fmt: skip
         self._trouble = Trouble()
+        self._update = UpdateBar(self.do)
         self._list = QWidget()
         self._rows = pack(QVBoxLayout(self._list), gap=2, margins=(20, 10, 20, 10))
         self._list_card = QFrame()
@@ -133,7 +135,7 @@ class HomePage(Page):
         pack(QVBoxLayout(self._list_card), scroll(self._list), gap=0, margins=(0, 4, 4, 4))
         self._head = row((column(self._date, self._server, gap=0), 1), self._time)
         self._column = pack(
-            QVBoxLayout(self._main), self._head, self._trouble, self._join, (self._list_card, 1), gap=12, margins=(28, 16, 28, 20)
+            QVBoxLayout(self._main), self._head, self._trouble, self._update, self._join, (self._list_card, 1), gap=12, margins=(28, 16, 28, 20)
         )
 
     def _go(self) -> None:
@@ -156,6 +158,7 @@ class HomePage(Page):
         if (old is None or old.name != new.name) and not (self.name.hasFocus() and self.name.text()):
             self.name.setText(new.name)
         self._trouble.show_error(new.join_error, new.join_detail)
+        self._update.show_update(new.update)
         self._show_time(new)
         self._show_meetings(new)
 
