@@ -63,7 +63,7 @@ _ALL = (
     Setting("close_to_tray", "switch", True, "MinimizeToTray"),
     Setting("confirm_leave", "switch", True, "ConfirmLeave"),
     Setting("lobby_timeout_s", "number", 0, "LobbyTimeout", least=0, most=86400, whole=False),
-    Setting("log_level", "choice", "info", "LogLevel", ("debug", "info", "warning", "error")),
+    Setting("log_level", "choice", "info", "LogLevel", ("debug", "info", "warning", "error"), group="logs"),
     Setting("log_dir", "text", "", "LogDir", hidden=True, group="logs"),
     Setting("log_days", "number", 14, "LogDays", least=1, most=365, hidden=True, group="logs"),
     Setting("crash_reports", "switch", False, "CrashReports", hidden=True, group="logs"),
