@@ -37,7 +37,7 @@ VOICES = ("hue", "can-tho", "dak-lak", "quang-ninh", "quan-ly-dat-dai")
 @click.option("--screen", default="none", metavar="SRC", help="What to share: a page image, a file, screen:0, window:ID, lavfi:…, or none.")
 @click.option("--record-audio", default="", metavar="WAV", help="Write exactly what the loudspeaker would play.")
 @click.option("--record-video", default="", metavar="MP4", help="Write the first picture received.")
-@click.option("--codec", type=click.Choice(CAMERA_CODECS), default="", help="What the camera is sent by, where the server takes it. Default: VP8.")
+@click.option("--codec", type=click.Choice(CAMERA_CODECS), default=None, help="What the camera is sent by, where the server takes it. Default: VP8.")
 @click.option("--stamp", is_flag=True, help="Paint a time code into what is sent, for latency_ms at the far end.")
 @click.option("--json", "as_json", is_flag=True, help="Report as one JSON document.")
 @click.option("--livekit-url", default="", metavar="WSS", help="Straight to a LiveKit server instead of a meeting.")
@@ -49,7 +49,7 @@ VOICES = ("hue", "can-tho", "dak-lak", "quang-ninh", "quan-ly-dat-dai")
 @click.option("--script", default="", type=click.Path(dir_okay=False), hidden=True)
 def command(
     link: str, name: str, count: int, seconds: float | None, camera: str | None, microphone: str | None, speaker: str, muted: bool, screen: str,
-    record_audio: str, record_video: str, codec: str, stamp: bool, as_json: bool, livekit_url: str, token: str, subscribe: str, kind: str,
+    record_audio: str, record_video: str, codec: str | None, stamp: bool, as_json: bool, livekit_url: str, token: str, subscribe: str, kind: str,
     unit: str, position: str, script: str,
 ) -> None:  # fmt: skip
     """Join a meeting by its LINK (`-`: the first line of stdin) as one or more headless participants; at the end report what was
@@ -82,7 +82,7 @@ def command(
         raise click.UsageError(str(error)) from error
     base = BotOptions(
         link=link, livekit_url=livekit_url, token=token, name=name, kind=kind, unit=unit, position=position, seconds=seconds,
-        screen=screen, speaker=speaker, muted=muted, codec=codec, stamp=stamp, subscribe=subscribe, script=entries,
+        screen=screen, speaker=speaker, muted=muted, codec=codec or "", stamp=stamp, subscribe=subscribe, script=entries,
     )
     options = [
         dataclasses.replace(
