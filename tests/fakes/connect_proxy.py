@@ -1,9 +1,11 @@
-"""A small real HTTP proxy: CONNECT, Basic credentials, a log of where it was asked to. Streams only, as agencies' proxies are."""
+"""A small real HTTP proxy: CONNECT, Basic credentials, spoken to in TLS if it has a certificate, a log of where it was asked to.
+Streams only, as agencies' proxies are."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from base64 import b64encode
 from collections.abc import Collection
 
@@ -12,8 +14,11 @@ class ConnectProxy:
     """`async with ConnectProxy(credentials="name:word") as proxy:`; `asked` holds (target, answered status). `ports`: the only ones
     that it lets through, as agencies' do."""
 
-    def __init__(self, credentials: str = "", refuse: int = 0, host: str = "127.0.0.1", ports: Collection[int] = ()) -> None:
+    def __init__(
+        self, credentials: str = "", refuse: int = 0, host: str = "127.0.0.1", ports: Collection[int] = (), tls: ssl.SSLContext | None = None
+    ) -> None:
         self.credentials, self.refuse, self.host, self.ports = credentials, refuse, host, ports
+        self._tls = tls
         self.asked: list[tuple[str, int]] = []
         self.port = 0
         self._server: asyncio.Server | None = None
@@ -22,10 +27,10 @@ class ConnectProxy:
     @property
     def url(self) -> str:
         name = f"{self.credentials}@" if self.credentials else ""
-        return f"http://{name}{self.host}:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{name}{self.host}:{self.port}"
 
     async def __aenter__(self) -> ConnectProxy:
-        self._server = await asyncio.start_server(self._serve, self.host, 0)
+        self._server = await asyncio.start_server(self._serve, self.host, 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

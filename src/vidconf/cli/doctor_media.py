@@ -19,6 +19,8 @@ from typing import Any
 from aiortc.rtcicetransport import parse_stun_turn_uri
 
 from vidconf.cli.findings import Finding
+from vidconf.network.options import DEFAULTS, NetworkOptions
+from vidconf.network.sockets import open_datagram
 from vidconf.webrtc.ice_tcp import framed
 from vidconf.webrtc.tunnel import dial
 
@@ -125,11 +127,11 @@ class _Asker(asyncio.DatagramProtocol):
         self.way.refused = True
 
 
-async def measure(host: str, port: int, *, count: int = COUNT, large: int = LARGE_COUNT) -> Way:
+async def measure(host: str, port: int, *, count: int = COUNT, large: int = LARGE_COUNT, network: NetworkOptions = DEFAULTS) -> Way:
     """Ask `count` times, `large` of them once more with a large packet; what is not answered `LAST_S` after the last is lost."""
     way = Way(host, port)
     try:
-        transport, asker = await asyncio.get_running_loop().create_datagram_endpoint(lambda: _Asker(way), remote_addr=(host, port))
+        transport, asker = await open_datagram(lambda: _Asker(way), network, remote=(host, port))
     except OSError:
         way.refused = True  # no way to there at all: IPv6 without a network for it
         return way
@@ -155,9 +157,9 @@ async def measure(host: str, port: int, *, count: int = COUNT, large: int = LARG
     return way
 
 
-async def udp(addresses: Sequence[tuple[str, int]]) -> Finding:
+async def udp(addresses: Sequence[tuple[str, int]], network: NetworkOptions = DEFAULTS) -> Finding:
     """The best of the addresses that clients are told."""
-    ways = await asyncio.gather(*(measure(host, port) for host, port in addresses[:ADDRESSES]))
+    ways = await asyncio.gather(*(measure(host, port, network=network) for host, port in addresses[:ADDRESSES]))
     best = max(ways, key=lambda way: (way.answered, -way.percentile_ms(50)))
     detail = {**best.as_detail(), "addresses": [f"[{w.host}]:{w.port}" if ":" in w.host else f"{w.host}:{w.port}" for w in ways]}
     if not best.answered:
@@ -173,13 +175,13 @@ async def udp(addresses: Sequence[tuple[str, int]]) -> Finding:
     return Finding("doctor.media.udp", "ok", "through", detail)
 
 
-async def tcp(addresses: Sequence[tuple[str, int]]) -> bool:
+async def tcp(addresses: Sequence[tuple[str, int]], network: NetworkOptions = DEFAULTS) -> bool:
     """Whether one of the media server's TCP addresses answers a question in a frame of RFC 4571, as a meeting would ask it."""
 
     async def one(host: str, port: int) -> bool:
         try:
             async with asyncio.timeout(TCP_S):
-                reader, writer = await asyncio.open_connection(sock=await dial(host, port))
+                reader, writer = await _stream(host, port, network)
                 try:
                     transaction, data = question(SMALL_BYTES)
                     writer.write(framed(data))
@@ -219,7 +221,16 @@ def read_turn_url(url: str) -> TurnServer | None:
     return TurnServer(url, parts["host"].strip("[]"), parts["port"], transport) if transport else None
 
 
-async def turn(url: str, tls: ssl.SSLContext) -> Finding:
+async def _stream(
+    host: str, port: int, network: NetworkOptions, tls: ssl.SSLContext | None = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """As the engine connects: by the proxy where there is one. Raises OSError."""
+    reader = asyncio.StreamReader()
+    transport, protocol = await dial(host, port, lambda: asyncio.StreamReaderProtocol(reader), network, tls=tls)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+
+
+async def turn(url: str, network: NetworkOptions = DEFAULTS) -> Finding:
     """Whether a TURN or STUN server answers; using it needs a name and password, which only participants get."""
     server = read_turn_url(url)
     if server is None:
@@ -229,11 +240,11 @@ async def turn(url: str, tls: ssl.SSLContext) -> Finding:
     try:
         async with asyncio.timeout(TURN_S):
             if server.transport == "udp":
-                way = await measure(server.host, server.port, count=5, large=0)
+                way = await measure(server.host, server.port, count=5, large=0, network=network)
                 if not way.answered:
                     return Finding("doctor.media.turn", "warning", "silent", detail)
                 return Finding("doctor.media.turn", "ok", "answers", {**detail, "ms": way.percentile_ms(50)})
-            answered = await _ask_over_tcp(server, tls)
+            answered = await _ask_over_tcp(server, network)
     except ssl.SSLCertVerificationError as error:
         return Finding("doctor.media.turn", "warning", "untrusted", {**detail, "reason": error.verify_message})
     except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
@@ -243,11 +254,9 @@ async def turn(url: str, tls: ssl.SSLContext) -> Finding:
     return Finding("doctor.media.turn", "ok", "answers", {**detail, "ms": round(1000 * (time.perf_counter() - began), 1)})
 
 
-async def _ask_over_tcp(server: TurnServer, tls: ssl.SSLContext) -> bool:
-    reader, writer = await asyncio.open_connection(
-        server.host, server.port, ssl=tls if server.transport == "tls" else None,
-        server_hostname=server.host if server.transport == "tls" else None,
-    )  # fmt: skip
+async def _ask_over_tcp(server: TurnServer, network: NetworkOptions) -> bool:
+    tls = network.ssl_context() if server.transport == "tls" else None
+    reader, writer = await _stream(server.host, server.port, network, tls)
     try:
         transaction, data = question(SMALL_BYTES)
         writer.write(data)

@@ -513,7 +513,7 @@ async def _packets(put: Put, where: Mapping[str, Any]) -> None:
     told = [_address(entry) for entry in (udp if isinstance(udp, list) else ())[: doctor_media.ADDRESSES]]
     addresses = [address for address in told if address is not None]
     urls = [url[:200] for url in (servers if isinstance(servers, list) else ())[: doctor_media.TURN_URLS] if isinstance(url, str)]
-    turning = asyncio.gather(*(doctor_media.turn(url, tls_context()) for url in urls))
+    turning = asyncio.gather(*(doctor_media.turn(url) for url in urls))
     if addresses:
         found = await doctor_media.udp(addresses)
     else:

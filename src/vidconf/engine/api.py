@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from vidconf.network.options import NetworkOptions
+
 Source = Literal["microphone", "camera", "screen_share", "screen_share_audio"]
 SourceState = Literal["on", "muted", "off"]
 MediaState = Literal["idle", "connecting", "connected", "reconnecting", "closed"]
@@ -120,6 +122,11 @@ class SetVoice:
     gain_control: bool = True
     dtx: bool = False
     """Send next to nothing while nobody speaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetNetwork(NetworkOptions):
+    """How the SFU is reached, from the next connection on; one that lives stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,7 +393,7 @@ class Failed:
 
 
 Command = (
-    Join | Leave | OpenSource | CloseSource | MuteSource | WatchTrack | Subscribe | SetVolume | SelectSpeaker | SetVoice | Record | PlaySound | ListDevices | ListScreens | Quit
+    Join | Leave | OpenSource | CloseSource | MuteSource | WatchTrack | Subscribe | SetVolume | SelectSpeaker | SetVoice | SetNetwork | Record | PlaySound | ListDevices | ListScreens | Quit
 )
 EngineEvent = (
     StateChanged

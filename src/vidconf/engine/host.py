@@ -60,6 +60,7 @@ class EngineHost:
         self._volumes: dict[str | None, api.SetVolume] = {}
         self._select: api.SelectSpeaker | None = None
         self._voice: api.SetVoice | None = None
+        self._network: api.SetNetwork | None = None
         self._watching_devices = False
         self._previews: dict[str, api.WatchTrack] = {}
         self._tracks: set[str] = set()
@@ -84,7 +85,7 @@ class EngineHost:
             return
         self._remember(command)
         if self._writer is None:
-            if len(self._early) < 1000 and not isinstance(command, (api.OpenSource, api.CloseSource, api.MuteSource, api.SelectSpeaker, api.SetVoice)):
+            if len(self._early) < 1000 and not isinstance(command, (api.OpenSource, api.CloseSource, api.MuteSource, api.SelectSpeaker, api.SetVoice, api.SetNetwork)):
                 self._early.append(command)
             return
         self._write(command)
@@ -127,6 +128,8 @@ class EngineHost:
                 self._select = command
             case api.SetVoice():
                 self._voice = command
+            case api.SetNetwork():
+                self._network = command
             case api.ListDevices():
                 self._watching_devices = True
             case api.WatchTrack(track) if track.startswith("local:"):
@@ -257,6 +260,8 @@ class EngineHost:
             self._write(self._select)
         if self._voice is not None:
             self._write(self._voice)
+        if self._network is not None:
+            self._write(self._network)
         for preview in self._previews.values():
             self._write(preview)
         for opened in self._wanted.values():

@@ -19,9 +19,9 @@ FIRST_JOIN_PATIENCE_S = 12.0
 
 REFUSED = frozenset({"token_refused", "refused", "no_room"})
 """The server does not want this token: another one is needed, not patience."""
-ANSWERED = REFUSED | {"server_busy", "malformed", "bad_url", "untrusted_certificate"}
+ANSWERED = REFUSED | {"server_busy", "malformed", "bad_url", "untrusted_certificate", "no_turn"}
 """The server has not let us in: it, or something before it, has said so."""
-HOPELESS = frozenset({"bad_url", "untrusted_certificate"})
+HOPELESS = frozenset({"bad_url", "untrusted_certificate", "no_turn"})
 """Trying again cannot help."""
 
 

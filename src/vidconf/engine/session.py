@@ -25,6 +25,7 @@ from vidconf.engine.stay import Stay
 from vidconf.engine.subscription import Subscription
 from vidconf.engine.transport import Connection
 from vidconf.engine.video_publication import VideoPublication, VideoShape
+from vidconf.network.options import DEFAULTS, NetworkOptions
 
 log = logging.getLogger("vidconf.session")
 
@@ -56,6 +57,7 @@ class Session:
         self.playout = Playout(self.options.speaker, self._playout_failed)
         self._watched: dict[str, api.WatchTrack] = {}
         self._voice = api.SetVoice()
+        self.network: NetworkOptions = DEFAULTS
         self.stay = Stay(self, adaptive=not self.options.decode_unwatched)
         self.room = Room(self, decode_unwatched=self.options.decode_unwatched)
         self.malformed = 0
@@ -122,6 +124,8 @@ class Session:
                 self.playout.select(device)
             case api.SetVoice():
                 self._set_voice(command)
+            case api.SetNetwork():
+                self.network = command
             case api.Record(path):
                 self._record(path)
             case api.PlaySound(sound):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import ipaddress
 import json
 import logging
 import re
@@ -20,11 +19,12 @@ from collections.abc import Callable
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import aiohttp
-import truststore
 from google.protobuf.message import DecodeError
 from livekit.protocol import rtc
 
 from vidconf import __version__
+from vidconf.network.http import open_session
+from vidconf.network.options import DEFAULTS, NetworkOptions
 from vidconf.protocol.livekit import MAX_TOKEN_BYTES, PROTOCOL
 
 log = logging.getLogger("vidconf.signalling")
@@ -48,7 +48,8 @@ _STATUS_CODES = {401: "token_refused", 403: "refused", 404: "no_room", 429: "ser
 
 class SignalError(Exception):
     """Signalling could not be reached. Codes: `bad_url`, `unreachable`, `timeout`, `untrusted_certificate`, `token_refused`
-    (401), `refused` (403, the door), `no_room` (404), `server_busy` (429, 5xx), `malformed` (it does not speak LiveKit).
+    (401), `refused` (403, the door), `no_room` (404), `server_busy` (429, 5xx), `malformed` (it does not speak LiveKit); of a
+    connection also `no_turn` (media may only go by TURN, and nobody names a server for it).
     `wait_s`: how long the server wants to be left alone, 0 when it did not say."""
 
     def __init__(self, code: str, detail: str = "", wait_s: float = 0.0) -> None:
@@ -75,15 +76,6 @@ def websocket_url(url: str, *, auto_subscribe: bool, adaptive_stream: bool) -> s
         "adaptive_stream": int(adaptive_stream),
     })
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/rtc", query, ""))
-
-
-def _is_this_machine(address: str) -> bool:
-    """Nobody's proxy leads there."""
-    host = urlsplit(address).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def plausible_token(token: str) -> bool:
@@ -118,15 +110,12 @@ class Signalling:
         self._heard_at = 0.0
 
     async def connect(
-        self, url: str, token: str, *, auto_subscribe: bool = True, adaptive_stream: bool = True, connect_s: float = CONNECT_TIMEOUT_S
-    ) -> rtc.JoinResponse:
+        self, url: str, token: str, *, auto_subscribe: bool = True, adaptive_stream: bool = True, connect_s: float = CONNECT_TIMEOUT_S,
+        network: NetworkOptions = DEFAULTS,
+    ) -> rtc.JoinResponse:  # fmt: skip
         """Open the WebSocket and take the join response. `connect_s`: for TCP and TLS, of the whole. Raises SignalError."""
         address = websocket_url(url, auto_subscribe=auto_subscribe, adaptive_stream=adaptive_stream)
-        context: ssl.SSLContext | bool = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if address.startswith("wss:") else True
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, force_close=True), cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=not _is_this_machine(address), timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
-        )  # fmt: skip
+        self._http = open_session(network, address, force_close=True, timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s))
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 self._ws = await self._http.ws_connect(

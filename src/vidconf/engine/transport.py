@@ -21,6 +21,7 @@ from vidconf.engine.publishing import Publishing
 from vidconf.engine.send_control import SendControl
 from vidconf.engine.signalling import SignalError, Signalling
 from vidconf.engine.subscription import OWN_SSRC, Subscription
+from vidconf.network.options import NetworkOptions
 from vidconf.rtp.packets import PacketError, parse_rtp
 from vidconf.rtp.receiver_feedback import MIN_REPORT_S, ReceiverFeedback
 from vidconf.rtp.rtcp import ReceiverReport, Sdes, SenderReport, TransportFeedback, parse_rtcp
@@ -47,6 +48,7 @@ class Owner(Protocol):
     """The session, as a connection needs it."""
 
     publications: dict[str, Publication]
+    network: NetworkOptions
 
     def subscription(self, sid: str, kind: str) -> Subscription:
         """The subscription of a track; made when it is new."""
@@ -95,7 +97,10 @@ class Connection:
         connect_s: float = 15.0, direct_s: float = DIRECT_S,
     ) -> rtc.JoinResponse:  # fmt: skip
         """Join. Returns when the server has answered; nothing more happens before `begin`. Raises SignalError."""
-        join = await self.signalling.connect(url, token, auto_subscribe=subscribe, adaptive_stream=adaptive, connect_s=connect_s)
+        network = self.owner.network
+        join = await self.signalling.connect(
+            url, token, auto_subscribe=subscribe, adaptive_stream=adaptive, connect_s=connect_s, network=network
+        )
         self.join = join
         self.publishing.enabled_codecs = [codec.mime for codec in join.enabled_publish_codecs]
         offered = [
@@ -104,11 +109,14 @@ class Connection:
             # LiveKit names public STUN servers when it has none of its own: an agency's client does not talk to those
             if not any("stun.l.google" in u or "twilio" in u for u in s.urls)
         ]
-        chosen = turn_servers([*servers, *offered])
+        chosen = turn_servers([*servers, *offered], network)
+        if network.relayed_only and not chosen:
+            raise SignalError("no_turn", f"media may only go by {network.ice_transport}, and no such server is named")
         # LiveKit sends so who has failed by every other way
         relayed = bool(chosen) and join.client_configuration.force_relay == models.ClientConfigSetting.ENABLED
-        self._subscriber = Peer("subscriber", chosen, self._on_rtp, self._on_subscriber_rtcp, relayed_only=relayed, direct_s=direct_s)
-        self._publisher = Peer("publisher", chosen, self._on_publisher_rtp, self._on_publisher_rtcp, relayed_only=relayed, direct_s=direct_s)
+        kinds: dict[str, Any] = {"relayed_only": relayed, "direct_s": direct_s, "network": network}
+        self._subscriber = Peer("subscriber", chosen, self._on_rtp, self._on_subscriber_rtcp, **kinds)
+        self._publisher = Peer("publisher", chosen, self._on_publisher_rtp, self._on_publisher_rtcp, **kinds)
         return join
 
     def begin(self) -> None:

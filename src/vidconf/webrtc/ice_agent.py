@@ -20,10 +20,13 @@ from aioice import Candidate, Connection, stun
 from aioice import ice as aioice
 from aioice.candidate import candidate_foundation, candidate_priority
 
+from vidconf.network.options import DEFAULTS, NetworkOptions
+from vidconf.network.sockets import open_datagram
+from vidconf.network.turn_url import TurnServer
 from vidconf.webrtc.addresses import is_loopback, local_addresses
 from vidconf.webrtc.ice_tcp import FramedStream
 from vidconf.webrtc.tunnel import dial
-from vidconf.webrtc.turn import TurnServer, allocate
+from vidconf.webrtc.turn import allocate
 
 log = logging.getLogger("vidconf.transport")
 
@@ -79,13 +82,16 @@ class Way(aioice.StunProtocol):
 
 
 class Agent(Connection):
-    """One of a peer's. `servers`: TURN, in the order to be tried. `relayed_only`: by TURN or not at all. `direct_s`: what UDP is
-    given alone; 0 where it is known not to get through."""
+    """One of a peer's. `servers`: TURN, in the order to be tried. `relayed_only`: by TURN or not at all, and no address of this
+    machine is told; the options may say so, too. `direct_s`: what UDP is given alone; 0 where it is known not to get through."""
 
-    def __init__(self, servers: Sequence[TurnServer] = (), *, relayed_only: bool = False, direct_s: float = DIRECT_S) -> None:
+    def __init__(
+        self, servers: Sequence[TurnServer] = (), *, relayed_only: bool = False, direct_s: float = DIRECT_S, network: NetworkOptions = DEFAULTS
+    ) -> None:
         super().__init__(ice_controlling=False)
-        self.servers, self.relayed_only = tuple(servers), relayed_only
-        self.direct_s = 0.0 if relayed_only else direct_s
+        self.network = network
+        self.servers, self.relayed_only = tuple(servers), relayed_only or network.relayed_only
+        self.direct_s = 0.0 if self.relayed_only else direct_s
         self.on_media: Callable[[bytes], None] = lambda data: None
         self.on_garbage: Callable[[], None] = lambda: None
         self._trying: set[asyncio.Task[None]] = set()
@@ -102,12 +108,11 @@ class Agent(Connection):
         if self._local_candidates_start:
             return
         self._local_candidates_start = True
-        loop = asyncio.get_running_loop()
         for address in [] if self.relayed_only else local_addresses("::"):
             try:
-                transport, way = await loop.create_datagram_endpoint(lambda: Way(self, "udp"), local_addr=(address, 0))
-            except OSError as error:        # an address that is being taken away, or of an interface that is down
-                log.debug("no socket at one of the addresses: %s", error)
+                transport, way = await open_datagram(lambda: Way(self, "udp"), self.network, local=address)
+            except OSError as error:        # an address that is being taken away, of an interface that is down; or no port is free
+                log.log(logging.WARNING if self.network.udp_ports else logging.DEBUG, "no socket at one of the addresses: %s", error)
                 continue
             sock = transport.get_extra_info("socket")
             if sock is not None:
@@ -190,14 +195,9 @@ class Agent(Connection):
     async def _stream(self, candidate: Candidate) -> Way:
         """A TCP connection to one candidate. Raises OSError."""
         address = (candidate.host, candidate.port)
-        sock = await dial(*address)
         way = Way(self, "tcp", candidate.host)
         stream = FramedStream(lambda data: way.datagram_received(data, address), lambda: way.connection_lost(None))
-        try:
-            await asyncio.get_running_loop().create_connection(lambda: stream, sock=sock)
-        except BaseException:
-            sock.close()
-            raise
+        await dial(*address, lambda: stream, self.network)
         way.connection_made(cast(asyncio.BaseTransport, stream))
         host, port = stream.get_extra_info("sockname")[:2]
         way.local_candidate = _candidate("host", "tcp", host, port, tcptype="active")
@@ -205,7 +205,7 @@ class Agent(Connection):
 
     async def _relay(self, server: TurnServer) -> Way:
         """An address on a TURN server. Raises OSError, TransactionError."""
-        allocation, protocol = await allocate(server, lambda: Way(self, TURN_WAYS[server.transport], server.host))
+        allocation, protocol = await allocate(server, lambda: Way(self, TURN_WAYS[server.transport], server.host), self.network)
         way = cast(Way, protocol)
         way.transport = cast(asyncio.DatagramTransport, allocation)
         way.local_candidate = _candidate("relay", "udp", *allocation.relayed[:2])

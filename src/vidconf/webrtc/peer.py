@@ -21,6 +21,8 @@ from aiortc import (
 )
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 
+from vidconf.network.options import DEFAULTS, NetworkOptions
+from vidconf.network.turn_url import TurnServer
 from vidconf.webrtc.description import Description, DescriptionError, Section, answer_to, offer_of, parse, transport_of
 from vidconf.webrtc.ice_agent import DIRECT_S, Agent
 from vidconf.webrtc.seams import (
@@ -34,7 +36,6 @@ from vidconf.webrtc.seams import (
     set_dtls_role,
     set_ice_controlling,
 )
-from vidconf.webrtc.turn import TurnServer
 
 log = logging.getLogger("vidconf.transport")
 
@@ -56,14 +57,15 @@ quiet_aioice()
 
 
 class Peer:
-    """One direction of a LiveKit session: the publisher (we offer) or the subscriber (the server offers). `servers`, `relayed_only`
-    and `direct_s` as `ice_agent.Agent` takes them."""
+    """One direction of a LiveKit session: the publisher (we offer) or the subscriber (the server offers). `servers`, `relayed_only`,
+    `direct_s` and `network` as `ice_agent.Agent` takes them."""
 
     def __init__(
-        self, name: str, servers: Sequence[TurnServer], on_rtp: OnRtp, on_rtcp: OnRtcp, *, relayed_only: bool = False, direct_s: float = DIRECT_S
-    ) -> None:
+        self, name: str, servers: Sequence[TurnServer], on_rtp: OnRtp, on_rtcp: OnRtcp, *,
+        relayed_only: bool = False, direct_s: float = DIRECT_S, network: NetworkOptions = DEFAULTS,
+    ) -> None:  # fmt: skip
         self.name = name
-        self.agent = Agent(servers, relayed_only=relayed_only, direct_s=direct_s)
+        self.agent = Agent(servers, relayed_only=relayed_only, direct_s=direct_s, network=network)
         self.gatherer = gatherer_over(self.agent)
         self.ice = RTCIceTransport(self.gatherer)
         self.dtls = PacketTransport(self.ice, on_rtp, on_rtcp)

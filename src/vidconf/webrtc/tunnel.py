@@ -1,8 +1,7 @@
-"""A TCP connection to a host, through the HTTP proxy that the system or the environment names, where there is one.
+"""A TCP connection to a host, through the HTTP proxy that is set or that the system names, where there is one.
 
 Loop's thread. Signalling has its proxies from aiohttp; this is for media, which begins with a bare connection (ICE-TCP, TURN).
-`HTTPS_PROXY`, `NO_PROXY`, Windows' and macOS' settings are read as the standard library reads them; a proxy's name and password
-are taken from its address. A script that chooses proxies (PAC) is not run.
+Which proxy, if any: `network.options`. Media's mark (DSCP) is set here, too.
 """
 
 from __future__ import annotations
@@ -11,26 +10,20 @@ import asyncio
 import contextlib
 import logging
 import socket
-import urllib.request
+import ssl
 from base64 import b64encode
-from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable
+from typing import TypeVar, cast
 
-from vidconf.webrtc.addresses import is_loopback
+from vidconf.network.options import DEFAULTS, NetworkOptions
+from vidconf.network.proxies import Proxy
+from vidconf.network.sockets import mark
 
 log = logging.getLogger("vidconf.transport")
 
 MAX_HEAD = 16384
 """Bytes of a proxy's answer before its empty line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """An HTTP proxy. `credentials`: `name:password`, "" for none."""
-
-    host: str
-    port: int
-    credentials: str = ""
+P = TypeVar("P", bound=asyncio.Protocol)
 
 
 class ProxyRefused(ConnectionError):
@@ -39,23 +32,6 @@ class ProxyRefused(ConnectionError):
     def __init__(self, status: int) -> None:
         super().__init__(f"the proxy answered {status}")
         self.status = status
-
-
-def proxy_for(host: str, scheme: str = "https") -> Proxy | None:
-    """The proxy that connections to `host` go through; None for none, for this machine, and for a kind that is not spoken (SOCKS)."""
-    if host == "localhost" or is_loopback(host):
-        return None
-    named = urllib.request.getproxies().get(scheme, "")
-    if not named or urllib.request.proxy_bypass(host):
-        return None
-    try:
-        parts = urlsplit(named if "://" in named else f"http://{named}")
-        proxy_host, port = parts.hostname or "", parts.port or 80
-    except ValueError:
-        return None
-    if parts.scheme != "http" or not proxy_host:
-        return None
-    return Proxy(proxy_host, port, f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else "")
 
 
 def connect_request(host: str, port: int, credentials: str) -> bytes:
@@ -67,18 +43,103 @@ def connect_request(host: str, port: int, credentials: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
-async def dial(host: str, port: int) -> socket.socket:
-    """A connected socket, by the proxy if one is set and lets us, else directly. Raises OSError. Give it up by cancelling."""
-    proxy = proxy_for(host)
+async def dial(
+    host: str, port: int, make: Callable[[], P], network: NetworkOptions = DEFAULTS, *, tls: ssl.SSLContext | None = None
+) -> tuple[asyncio.Transport, P]:
+    """A connection by the proxy if there is one and it lets us, else directly; with `tls` in TLS to `host` inside it.
+    Raises OSError, certificates' errors among them. Give it up by cancelling."""
+    proxy = network.proxy_to(host, port)
     if proxy is not None:
         try:
-            return await _through(proxy, host, port)
+            transport, rest = await through(proxy, host, port, network)
         except OSError as error:
             log.info("not through the proxy (%s): directly", error)
-    return await _connected(host, port)
+        else:
+            return await _handed_over(transport, rest, make, tls, host)
+    return await _over(await _connected(host, port, network), make, tls, host)
 
 
-async def _connected(host: str, port: int) -> socket.socket:
+async def through(proxy: Proxy, host: str, port: int, network: NetworkOptions = DEFAULTS) -> tuple[asyncio.Transport, bytes]:
+    """A connection by this proxy, reading paused, and what has already come on it. Raises OSError, ProxyRefused among them."""
+    sock = await _connected(proxy.host, proxy.port, network)
+    greeting = _Greeting()
+    transport, _ = await _over(sock, lambda: greeting, network.ssl_context() if proxy.secure else None, proxy.host)
+    try:
+        transport.write(connect_request(host, port, proxy.credentials))
+        return transport, await greeting.passed
+    except BaseException:
+        transport.abort()
+        raise
+
+
+async def _handed_over(
+    transport: asyncio.Transport, rest: bytes, make: Callable[[], P], tls: ssl.SSLContext | None, name: str
+) -> tuple[asyncio.Transport, P]:
+    """What the proxy let through, to the protocol that it is for."""
+    try:
+        if transport.is_closing() or (tls is not None and rest):    # no TLS server speaks before it was spoken to
+            raise ConnectionResetError("the connection through the proxy is of no use")
+        protocol = make()
+        carried: asyncio.Transport | None = transport
+        transport.resume_reading()
+        if tls is None:
+            transport.set_protocol(protocol)
+        else:
+            carried = await asyncio.get_running_loop().start_tls(transport, protocol, tls, server_hostname=name)
+        if carried is None:
+            raise ConnectionResetError("the connection through the proxy has ended")
+        protocol.connection_made(carried)   # neither of the two has told it
+        if rest:
+            protocol.data_received(rest)
+        return carried, protocol
+    except BaseException:
+        transport.abort()
+        raise
+
+
+class _Greeting(asyncio.Protocol):
+    """Until the proxy has answered: `passed` is what it sent behind its answer, or ProxyRefused. Reading pauses then."""
+
+    def __init__(self) -> None:
+        self.passed: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._held = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.passed.done():
+            return
+        self._held += data
+        head, end, rest = self._held.partition(b"\r\n\r\n")
+        if not end and len(self._held) <= MAX_HEAD:
+            return
+        words = head.split(b"\r\n", 1)[0].split()
+        status = int(words[1]) if end and len(words) > 1 and words[1].isdigit() and len(words[1]) < 4 else 0
+        if status // 100 != 2:
+            self.passed.set_exception(ProxyRefused(status))
+            return
+        if self._transport is not None:
+            self._transport.pause_reading()
+        self.passed.set_result(rest)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.passed.done():
+            self.passed.set_exception(ProxyRefused(0))
+
+
+async def _over(sock: socket.socket, make: Callable[[], P], tls: ssl.SSLContext | None, name: str) -> tuple[asyncio.Transport, P]:
+    """The socket as a transport; closed if that cannot be."""
+    try:
+        return await asyncio.get_running_loop().create_connection(make, sock=sock, ssl=tls, server_hostname=name if tls else None)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            sock.close()
+        raise
+
+
+async def _connected(host: str, port: int, network: NetworkOptions) -> socket.socket:
     loop = asyncio.get_running_loop()
     problem: OSError = OSError("no address")
     for family, kind, number, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
@@ -86,6 +147,7 @@ async def _connected(host: str, port: int) -> socket.socket:
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            mark(sock, network.dscp)
             await loop.sock_connect(sock, address)
         except OSError as error:
             sock.close()
@@ -96,27 +158,3 @@ async def _connected(host: str, port: int) -> socket.socket:
         else:
             return sock
     raise problem
-
-
-async def _through(proxy: Proxy, host: str, port: int) -> socket.socket:
-    """Raises OSError, ProxyRefused among them."""
-    loop = asyncio.get_running_loop()
-    sock = await _connected(proxy.host, proxy.port)
-    try:
-        await loop.sock_sendall(sock, connect_request(host, port, proxy.credentials))
-        head = b""
-        # byte by byte: what follows the empty line is the far end's and not to be swallowed here
-        while not head.endswith(b"\r\n\r\n"):
-            more = await loop.sock_recv(sock, 1)
-            head += more
-            if not more or len(head) > MAX_HEAD:
-                raise ProxyRefused(0)
-        words = head.split(b"\r\n", 1)[0].split()
-        status = int(words[1]) if len(words) > 1 and words[1].isdigit() and len(words[1]) < 4 else 0
-        if status // 100 != 2:
-            raise ProxyRefused(status)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            sock.close()
-        raise
-    return sock

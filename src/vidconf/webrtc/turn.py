@@ -1,4 +1,4 @@
-"""TURN (RFC 8656) as a way for media: over UDP, over TCP, and over TLS with the operating system's certificate store.
+"""TURN (RFC 8656) as a way for media: over UDP, over TCP, and over TLS with the certificates that the rest of the program believes.
 
 Loop's thread. aioice speaks the protocol; here is what it leaves out: several servers, our own sockets (which may go through a
 proxy), a certificate that is judged as the rest of the program judges them, and sending without a task for each packet.
@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import socket
-import ssl
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
 
-import truststore
 from aioice.turn import TurnClientTcpProtocol, TurnClientUdpProtocol, TurnTransport
 
+from vidconf.network.options import DEFAULTS, NetworkOptions
+from vidconf.network.sockets import open_datagram
+from vidconf.network.turn_url import TurnServer, read_url
 from vidconf.webrtc.ice_tcp import MAX_WAITING, MOST_WAITING
 from vidconf.webrtc.tunnel import dial
 
@@ -27,46 +26,26 @@ log = logging.getLogger("vidconf.transport")
 
 MAX_SERVERS = 6
 LIFETIME_S, CHANNEL_REFRESH_S = 600, 500
-Transport = Literal["udp", "tcp", "tls"]
-_URL = re.compile(r"(turns?):(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::([0-9]{1,5}))?(?:\?transport=(udp|tcp))?", re.ASCII)
 _channel_head = struct.Struct("!HH")
 
 
-@dataclass(frozen=True, slots=True)
-class TurnServer:
-    """One URL of an ICE server's entry, with its name and password."""
-
-    host: str
-    port: int
-    transport: Transport
-    username: str = ""
-    credential: str = ""
-
-
-def read_url(url: str, username: str = "", credential: str = "") -> TurnServer | None:
-    """`turn:host[:port][?transport=udp|tcp]` or `turns:…` (RFC 7065); None for anything else, TURN over DTLS among it."""
-    match = _URL.fullmatch(url)
-    if match is None:
-        return None
-    scheme, host, port_text, transport = match.groups()
-    port = int(port_text) if port_text else (5349 if scheme == "turns" else 3478)
-    if not 0 < port < 65536 or (scheme == "turns" and transport == "udp"):
-        return None
-    kind: Transport = "tls" if scheme == "turns" else cast(Transport, transport or "udp")
-    return TurnServer(host.strip("[]"), port, kind, username, credential)
-
-
-def turn_servers(entries: Iterable[Mapping[str, Any]]) -> list[TurnServer]:
+def turn_servers(entries: Iterable[Mapping[str, Any]], network: NetworkOptions = DEFAULTS) -> list[TurnServer]:
     """Of `{"urls", "username", "credential"}` entries those that can be used: UDP first, then TCP, then TLS, each in the order
-    given, at most `MAX_SERVERS`. STUN servers are left out: who talks to a server needs nobody to tell his address."""
+    given, at most `MAX_SERVERS`. STUN servers are left out: who talks to a server needs nobody to tell his address. The options'
+    `turn_urls` come instead, with the first name and password that were given."""
     found: list[TurnServer] = []
-    for entry in entries:
+    for entry in _ours(entries, network.turn_urls) if network.turn_urls else entries:
         urls = entry.get("urls", ())
         for url in [urls] if isinstance(urls, str) else urls if isinstance(urls, list | tuple) else ():
             server = read_url(str(url), str(entry.get("username") or ""), str(entry.get("credential") or ""))
-            if server is not None and server not in found:
+            if server is not None and server not in found and (network.ice_transport != "relay_tls" or server.transport == "tls"):
                 found.append(server)
     return sorted(found, key=lambda s: ("udp", "tcp", "tls").index(s.transport))[:MAX_SERVERS]
+
+
+def _ours(entries: Iterable[Mapping[str, Any]], urls: Sequence[str]) -> list[Mapping[str, Any]]:
+    given: Mapping[str, Any] = next((entry for entry in entries if entry.get("username")), {})
+    return [{"urls": list(urls), "username": given.get("username"), "credential": given.get("credential")}]
 
 
 class Allocation:
@@ -104,9 +83,10 @@ class Allocation:
         return self._turn.get_extra_info(name, default)
 
 
-async def allocate(server: TurnServer, make_protocol: Callable[[], asyncio.DatagramProtocol]) -> tuple[Allocation, asyncio.DatagramProtocol]:
+async def allocate(
+    server: TurnServer, make_protocol: Callable[[], asyncio.DatagramProtocol], network: NetworkOptions = DEFAULTS
+) -> tuple[Allocation, asyncio.DatagramProtocol]:
     """Ask `server` for an address. Raises OSError (certificates included) and aioice's TransactionError. Cancel to give up."""
-    loop = asyncio.get_running_loop()
     kinds: dict[str, Any] = {
         "username": server.username, "password": server.credential, "lifetime": LIFETIME_S, "channel_refresh_time": CHANNEL_REFRESH_S,
     }
@@ -114,20 +94,13 @@ async def allocate(server: TurnServer, make_protocol: Callable[[], asyncio.Datag
     client: TurnClientTcpProtocol | TurnClientUdpProtocol
     inner: asyncio.BaseTransport
     if server.transport == "udp":
-        inner, client = await loop.create_datagram_endpoint(lambda: TurnClientUdpProtocol(address, **kinds), remote_addr=address)
+        inner, client = await open_datagram(lambda: TurnClientUdpProtocol(address, **kinds), network, remote=address)
         sock = inner.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     else:
-        raw = await dial(server.host, server.port)
-        try:
-            tls = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if server.transport == "tls" else None
-            inner, client = await loop.create_connection(
-                lambda: TurnClientTcpProtocol(address, **kinds), sock=raw, ssl=tls, server_hostname=server.host if tls else None
-            )
-        except BaseException:
-            raw.close()
-            raise
+        tls = network.ssl_context() if server.transport == "tls" else None
+        inner, client = await dial(*address, lambda: TurnClientTcpProtocol(address, **kinds), network, tls=tls)
     try:
         protocol = make_protocol()
         turn = TurnTransport(client)

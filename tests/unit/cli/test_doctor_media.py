@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from vidconf.cli import doctor_media
 from vidconf.cli.doctor_media import LARGE_BYTES, SMALL_BYTES, Way, measure, question, read_answer, read_turn_url, turn, udp
-from vidconf.client.rest import tls_context
 from vidconf.webrtc.ice_lite import Port, is_probe, read_check, write_answer, write_plain_answer
 
 
@@ -196,7 +195,7 @@ def test_turn_urls_are_read_as_the_engine_reads_them(url: str, read: tuple[str, 
 async def test_turn_over_udp() -> None:
     port = await Port.open("127.0.0.1", 0)
     try:
-        found = await turn(f"turn:127.0.0.1:{port.port}", tls_context())
+        found = await turn(f"turn:127.0.0.1:{port.port}")
     finally:
         await port.close()
     assert (found.status, found.result, found.detail["transport"]) == ("ok", "answers", "udp")
@@ -205,12 +204,12 @@ async def test_turn_over_udp() -> None:
 async def test_turn_over_tcp_and_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority(tmp_path)
     async with strangers.tcp(strangers.stun_over_tcp) as plain, strangers.tcp(strangers.stun_over_tcp, authority.server()) as secure:
-        found = await turn(f"turn:127.0.0.1:{plain}?transport=tcp", tls_context())
+        found = await turn(f"turn:127.0.0.1:{plain}?transport=tcp")
         assert (found.status, found.detail["transport"]) == ("ok", "tcp")
-        found = await turn(f"turns:127.0.0.1:{secure}?transport=tcp", tls_context())
+        found = await turn(f"turns:127.0.0.1:{secure}?transport=tcp")
         assert (found.status, found.result) == ("warning", "untrusted")
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
-        found = await turn(f"turns:127.0.0.1:{secure}?transport=tcp", tls_context())
+        found = await turn(f"turns:127.0.0.1:{secure}?transport=tcp")
         assert (found.status, found.detail["transport"]) == ("ok", "tls")
 
 
@@ -228,6 +227,6 @@ async def test_turn_servers_that_are_none(monkeypatch: pytest.MonkeyPatch) -> No
             f"turn:127.0.0.1:{closed}?transport=tcp", f"turn:127.0.0.1:{silent}?transport=tcp", f"turn:127.0.0.1:{babbling}?transport=tcp",
             f"turns:127.0.0.1:{babbling}?transport=tcp", f"turn:127.0.0.1:{closed}", "turn:no-such-host.invalid", f"turns:127.0.0.1:{silent}",
         ):  # fmt: skip
-            found = await turn(url, tls_context())
+            found = await turn(url)
             assert (found.status, found.result) == ("warning", "silent"), url
-    assert (await turn("http://turn.example", tls_context())).result == "unusable"
+    assert (await turn("http://turn.example")).result == "unusable"

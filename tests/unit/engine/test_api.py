@@ -26,6 +26,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "MediaState": st.sampled_from(typing.get_args(api.MediaState)),
     "SoundName": st.sampled_from(typing.get_args(api.SoundName)),
     "PixelFormat": st.sampled_from(typing.get_args(api.PixelFormat)),
+    "tuple[str, ...]": st.lists(st.text(max_size=20), max_size=3).map(tuple),
     "tuple[dict[str, Any], ...]": st.lists(st.dictionaries(st.text(max_size=5), st.integers()), max_size=3).map(tuple),
     "dict[str, Any]": st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
     "tuple[tuple[str, float], ...]": st.lists(st.tuples(st.text(max_size=5), st.floats(0, 1)), max_size=3).map(tuple),

@@ -14,16 +14,20 @@ OPEN_TO_ALL = {"vidconf", "vidconf.licences", "vidconf.resources", "vidconf.star
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "meeting": (),
     "rtp": (),
+    "network": (),
     "protocol": ("meeting",),
-    "webrtc": ("rtp",),
-    "engine": ("webrtc", "rtp", "protocol.livekit"),
+    "webrtc": ("rtp", "network"),
+    "engine": ("webrtc", "rtp", "network", "protocol.livekit"),
     "relay": ("webrtc", "rtp", "protocol.livekit"),
-    "client": ("meeting", "protocol", "engine.api"),
+    "client": ("meeting", "protocol", "network", "engine.api"),
     "gui": ("client", "meeting", "engine.api", "engine.frame_ring"),
     "server": ("meeting", "protocol"),
 }
 COMPOSITION_ROOTS = {"gui/app.py", "server/app.py"}
-STANDARD_LIBRARY_ONLY = ("engine/__init__.py", "engine/api.py", "licences.py", "resources.py", "starting.py", "words.py", "meeting/models.py", "meeting/messages.py")
+STANDARD_LIBRARY_ONLY = (
+    "engine/__init__.py", "engine/api.py", "licences.py", "network/options.py", "network/proxies.py", "network/turn_url.py", "resources.py",
+    "starting.py", "words.py", "meeting/models.py", "meeting/messages.py",
+)  # fmt: skip
 
 
 def modules() -> list[Path]:

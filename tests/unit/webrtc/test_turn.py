@@ -5,7 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.webrtc.turn import MAX_SERVERS, TurnServer, read_url, turn_servers
+from vidconf.network.options import NetworkOptions
+from vidconf.network.turn_url import TurnServer, read_url
+from vidconf.webrtc.turn import MAX_SERVERS, turn_servers
 
 
 def test_urls() -> None:
@@ -36,6 +38,20 @@ def test_order_and_bounds() -> None:
     ]  # fmt: skip
     assert len(turn_servers([{"urls": [f"turn:h{n}" for n in range(50)]}])) == MAX_SERVERS
     assert turn_servers(()) == []
+
+
+def test_only_by_tls() -> None:
+    """Those that do not count take no place from those that do."""
+    entries = [{"urls": [*(f"turn:h{n}" for n in range(9)), "turn:h?transport=tcp", "turns:h:443"], "username": "u", "credential": "c"}]
+    assert turn_servers(entries, NetworkOptions(ice_transport="relay_tls")) == [TurnServer("h", 443, "tls", "u", "c")]
+    assert len(turn_servers(entries, NetworkOptions(ice_transport="relay"))) == MAX_SERVERS
+
+
+def test_an_administrator_s_servers_instead() -> None:
+    entries = [{"urls": "stun:a"}, {"urls": "turn:a", "username": "u", "credential": "c"}, {"urls": "turn:b", "username": "v", "credential": "d"}]
+    network = NetworkOptions(turn_urls=("turns:ours:443", "turn:ours"))
+    assert turn_servers(entries, network) == [TurnServer("ours", 3478, "udp", "u", "c"), TurnServer("ours", 443, "tls", "u", "c")]
+    assert turn_servers([], network) == [TurnServer("ours", 3478, "udp"), TurnServer("ours", 443, "tls")]
 
 
 def test_a_name_writes_nothing_into_a_proxy_s_request() -> None:
