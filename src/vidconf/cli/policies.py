@@ -125,9 +125,10 @@ def _console() -> Console:
 def tell(settings: Settings) -> None:
     """The report for the eye."""
     console = _console()
+    origins = [held.origin for held in (*settings.policies.managed.values(), *settings.policies.recommended.values())]
     for place in settings.policy_places:
-        here = [found for found in settings.policies.found if found == place or found.startswith(place + "/")]
-        console.print(words.text("policies.place", place=place, count=len(here)), soft_wrap=True)
+        count = sum(origin == place or origin.startswith(f"{place}/") for origin in origins)
+        console.print(words.text("policies.place", place=place, count=count), soft_wrap=True)
     table = Table(*(words.text(f"policies.column.{name}") for name in ("setting", "policy", "value", "source", "locked")))
     for key in SETTINGS:
         resolved = settings.resolved(key)

@@ -15,16 +15,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import platformdirs
 
 from vidconf.client.policy_files import FILE_LIMIT, FilePolicies
-from vidconf.client.policy_preferences import PreferencePolicies
 from vidconf.client.policy_reading import Policies, PolicySource
 from vidconf.client.policy_reading import Problem as Problem  # what `problems` holds
-from vidconf.client.policy_registry import RegistryPolicies
 from vidconf.client.settings_json import json_object
 from vidconf.client.settings_table import SETTINGS, Setting, SettingError, checked
 
@@ -43,12 +41,21 @@ class Resolved:
     locked: bool = False
     origin: str = ""
 
+    @property
+    def place(self) -> str:
+        """`origin` where there is little room: a file by its name, a key whole."""
+        return PurePosixPath(self.origin).name if self.origin.startswith("/") else self.origin
+
 
 def machine_policies() -> PolicySource:
     """Where this system keeps policies."""
     if sys.platform == "win32":
+        from vidconf.client.policy_registry import RegistryPolicies
+
         return RegistryPolicies()
     if sys.platform == "darwin":
+        from vidconf.client.policy_preferences import PreferencePolicies
+
         return PreferencePolicies()
     return FilePolicies()
 

@@ -5,7 +5,6 @@ Every change is asked of `actions.change_setting` (devices: of their own actions
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
@@ -97,7 +96,7 @@ class SettingsSheet(Sheet):
         if not key or not self.settings.resolved(key).locked:
             return None
         made = chip(words.text("settings.locked"), "info", "lock_closed!")
-        made.setToolTip(words.text("settings.locked.tip", source=Path(self.settings.resolved(key).origin).name))
+        made.setToolTip(words.text("settings.locked.tip", source=self.settings.resolved(key).place))
         return made
 
     def _switch(self, key: str, text: str) -> QWidget:
@@ -169,7 +168,7 @@ class SettingsSheet(Sheet):
         return cell(self._switch(key, text), None, *([locked] if locked is not None else []), margins=(0, 0, 0, 0))
 
     def _window_page(self) -> list[QWidget]:
-        keys = ("sounds", "close_to_tray", "confirm_leave")
+        keys = ("sounds", "close_to_tray", "autostart", "confirm_leave")
         lines = [self._line(words.text(f"settings.{key}"), words.text(f"settings.{key}.help") if words.has(f"settings.{key}.help") else "",
                             self._switch(key, words.text(f"settings.{key}.on")), key=key) for key in keys]  # fmt: skip
         return [*self._note(*keys), self._card(words.text("settings.group.window"), *lines)]

@@ -137,8 +137,8 @@ def test_the_table_to_read(tmp_path: Path, folder: Path, capsys: pytest.CaptureF
     assert "\x1b" not in told
     assert "NoSuchPolicy" in told
     assert words.text("policies.problem.unknown_name.help") in told
-    assert words.text("policies.place", place=folder / "managed", count=2) in told
-    assert words.text("policies.place", place=folder / "recommended", count=1) in told
+    assert words.text("policies.place", place=folder / "managed", count=3) in told
+    assert words.text("policies.place", place=folder / "recommended", count=2) in told
 
 
 def test_no_policies_and_none_looked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,7 +163,7 @@ def test_a_windows_machine_is_told_by_its_keys(capsys: pytest.CaptureFixture[str
     assert [(problem["origin"], problem["code"], problem["name"]) for problem in report["problems"]] == [(key, "bad_value", "Dscp")]
     tell(held)
     told = capsys.readouterr().out
-    assert words.text("policies.place", place=key, count=1) in told
+    assert words.text("policies.place", place=key, count=3) in told
     assert words.text("policies.source.policy", file=key) in told
     assert words.text("policies.problem.bad_value", file=key, name="Dscp") in told
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 from fakes.engine import FakeEngine
 from fakes.toy_server import CODE, ToyServer, toy_server, until
 
+from vidconf.client import core
 from vidconf.client.connection import ReconnectPolicy
 from vidconf.client.core import Client
 from vidconf.client.credentials import Credentials
+from vidconf.client.policy_files import FilePolicies
 from vidconf.client.settings import Settings
 from vidconf.client.speaking import HOLD_S
 from vidconf.client.state import ClientState
@@ -551,6 +555,27 @@ async def test_closing_in_the_middle_of_anything(toy: ToyServer, person: Callabl
         task.cancel()
         await one.client.close()
         assert not one.engine.open
+
+
+async def test_policies_are_read_again_while_the_program_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "POLICY_S", 0.05)
+    monkeypatch.setattr(core, "TICK_S", 0.02)
+    folder = tmp_path / "managed"
+    folder.mkdir(mode=0o755)
+    settings, told = Settings(policies=FilePolicies(tmp_path, trusted=(os.getuid(),))), []
+    settings.subscribe(told.append)
+    client = Client(FakeEngine(), settings, Credentials(None))
+    await client.start()
+    try:
+        (folder / "10.json").write_text('{"NoiseSuppression": false}')
+        (folder / "10.json").chmod(0o644)
+        await until(lambda: settings.resolved("noise_suppression").locked)
+        assert told == ["noise_suppression"]
+        (folder / "10.json").unlink()
+        await until(lambda: not settings.resolved("noise_suppression").locked)
+        assert told == ["noise_suppression"] * 2
+    finally:
+        await client.close()
 
 
 async def test_the_voice_is_processed_as_the_settings_say(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:

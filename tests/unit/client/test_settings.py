@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidconf.client.policy_files import FilePolicies
-from vidconf.client.settings import Settings
+from vidconf.client.settings import Resolved, Settings
 from vidconf.client.settings_table import ITEMS_LIMIT, SETTINGS, TEXT_LIMIT, SettingError, checked
 
 ME = (os.getuid(),)
@@ -63,6 +63,19 @@ def test_the_first_layer_that_says_something_wins(tmp_path: Path, policies: Path
     settings = under(policies, user, command_line={"theme": "system"})
     held = settings.resolved("theme")
     assert (held.value, held.source, held.locked, held.origin) == ("dark", "policy", True, str(managed))
+
+
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [
+        ("/etc/opt/x/10-agency.json", "10-agency.json"),
+        ("HKLM\\Software\\X", "HKLM\\Software\\X"),
+        ("vn.vidconf.client (forced)", "vn.vidconf.client (forced)"),
+        ("", ""),
+    ],
+)
+def test_where_a_value_comes_from_is_told_in_little_room(origin: str, told: str) -> None:
+    assert Resolved(SETTINGS["theme"], "dark", "policy", True, origin).place == told
 
 
 def test_of_several_policy_files_the_last_wins_and_is_told(policies: Path) -> None:
