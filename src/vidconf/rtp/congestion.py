@@ -59,6 +59,11 @@ class SendRate:
         return self._delay.queue
 
     @property
+    def standing_s(self) -> float:
+        """How long what is sent waits on the way, as the last report showed."""
+        return self._delay.standing_s
+
+    @property
     def overuses(self) -> int:
         return self._delay.overuses
 

@@ -27,6 +27,9 @@ DEVIATIONS = 3.0
 STANDING_S, STANDS_S, DRAIN = 0.06, 10.0, 0.8
 """Every packet is later by the first than the earliest of late, so long after the queue filled: a queue stands that, being as long all
 the time, shows no trend. Then less than the capacity is sent until it is gone (GCC of the drafts would leave it standing)."""
+COLLAPSE_S, COLLAPSED = 0.1, 0.75
+"""Every packet is later by the first, and of late less than this part of the estimate arrived: the way has become much narrower. That is
+not waited for to become a trend, during which the queue would run over (libwebrtc waits)."""
 EARLIEST_S = 10.0
 """The earliest is looked for in the last one to two of these: clocks drift, and the way may have become another."""
 
@@ -112,6 +115,11 @@ class DelayRate:
     def queue(self) -> Queue:
         return self._trend.queue
 
+    @property
+    def standing_s(self) -> float:
+        """By how much every packet of the last report was later than the earliest of late."""
+        return self._standing.seconds
+
     def steady_s(self, now: float) -> float:
         """Since when the queue has neither filled nor emptied; 0 before the first report."""
         return 0.0 if self._steady_since is None else max(0.0, now - self._steady_since)
@@ -142,7 +150,10 @@ class DelayRate:
         `idle`: the application limits what is sent. `probed_bps`: what a probe has just proven; it can only raise the estimate."""
         if self._changed_at is None:
             self._changed_at = now
-        if self._trend.queue is Queue.FILLING:
+        if recent_bps is not None and not idle and self._standing.seconds > COLLAPSE_S and recent_bps < COLLAPSED * self.estimate_bps:
+            self._growing = False
+            self._cut(recent_bps, now)
+        elif self._trend.queue is Queue.FILLING:
             self._growing = False
             self._back_off(self._carried(arriving_bps, recent_bps), rtt_s, now)
         elif self.stands(now):
@@ -185,6 +196,10 @@ class DelayRate:
             return
         if not due and arriving_bps >= 0.5 * self.estimate_bps:
             return
+        self._cut(arriving_bps, now)
+
+    def _cut(self, arriving_bps: int, now: float) -> None:
+        """So much is carried."""
         wanted = BACK_OFF * arriving_bps
         known = self._capacity.bps
         if wanted > self.estimate_bps and known is not None:

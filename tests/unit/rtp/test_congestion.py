@@ -71,6 +71,15 @@ def test_a_way_that_narrows_is_left_and_found_again() -> None:
     assert rate.overuses > 0
 
 
+@pytest.mark.parametrize("phase", range(6))
+def test_a_way_that_becomes_much_narrower_is_noticed_before_its_queue_is_full(phase: int) -> None:
+    cut = 10 + 0.037 * phase
+    seen = run(made(), 13, lambda at: MEGABIT / 2 if at >= cut else 2.5 * MEGABIT)
+    left = next(at - cut for at, target in seen.targets if at >= cut and target < 0.6 * MEGABIT)
+    assert left <= 0.4
+    assert seen.queue_s(0.95, cut + 1.5) < 0.1
+
+
 def test_who_uses_two_thirds_only_comes_back_after_losses_too() -> None:
     """Layers come in steps: what is sent is often well below the target, and yet too much for an application that is idle."""
     seen = run(made(), 60, lambda at: MEGABIT / 2 if 15 <= at < 30 else 2.5 * MEGABIT, queue_s=0.03, used=0.67)
