@@ -77,6 +77,8 @@ class OutgoingStream:
         self._timestamp = 0
         self._epoch = time.monotonic()
         self._history = SendHistory()
+        self._anew_at: int | None = None
+        """The number of the newest keyframe's first packet."""
         self._named = False
         """The far end has reported about this SSRC: it knows whose it is, mid and rid need not travel any more."""
         self._between_frames = False
@@ -125,8 +127,15 @@ class OutgoingStream:
         self.octets += len(data) - 12
         return True
 
+    def begin_anew(self, packet: bytearray) -> None:
+        """With this packet a picture begins that needs nothing from before it."""
+        self._anew_at = int.from_bytes(packet[2:4], "big")
+
     def repair(self, number: int, now: float, *, probe: int = 0) -> int:
-        """Answer a NACK for one number (16 bit). Octets put on the wire: 0 when the packet is unknown, too old or was just repeated."""
+        """Answer a NACK for one number (16 bit). Octets put on the wire: 0 when the packet is unknown, too old, was just repeated or
+        is of before the last keyframe."""
+        if self._anew_at is not None and 0 < (self._anew_at - number) & 0xFFFF < 0x8000:
+            return 0
         data = self._history.get(number, now)
         if data is None:
             return 0

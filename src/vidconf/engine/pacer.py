@@ -61,6 +61,8 @@ class Pacer:
         self._probe_next = 0.0
         self._probe_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self.held_until = 0.0
+        """Monotonic seconds; nothing leaves before. Other threads may read it: what they would make meanwhile would only wait."""
         self.overflows = 0
         self.closed = False
 
@@ -79,8 +81,17 @@ class Pacer:
         """How long what waits will take at the pace: whoever makes pictures leaves some out when this grows."""
         return 8 * self._waiting / (PACE * self._target_bps)
 
-    def push(self, stream: OutgoingStream, packets: Sequence[bytearray]) -> None:
-        """The packets of a picture; what may not leave yet waits."""
+    def hold(self, seconds: float) -> None:
+        """Nothing leaves for so long: what stands in a queue on the way goes first. Probes are given up, they were about another way."""
+        if self.closed:
+            return
+        self.held_until = max(self.held_until, time.monotonic() + seconds)
+        self._probes.clear()
+        self._run()
+
+    def push(self, stream: OutgoingStream, packets: Sequence[bytearray], *, keyframe: bool = False) -> None:
+        """The packets of a picture; what may not leave yet waits. Who gets a keyframe has no use for what came before it: it is not
+        repaired any more."""
         if self.closed:
             return
         if self.backlog_s > MAX_BACKLOG_S:
@@ -90,6 +101,10 @@ class Pacer:
             self._overflowed()
             return
         self._dropped.discard(stream.ssrc)
+        if keyframe and packets:
+            stream.begin_anew(packets[0])
+            self._repairs = deque(item for item in self._repairs if item[0] is not stream)
+            self._asked = {(s.ssrc, number) for s, number in self._repairs}
         self._pictures.extend((stream, packet) for packet in packets)
         self._waiting += sum(map(len, packets))
         self._run()
@@ -167,6 +182,8 @@ class Pacer:
 
     def _wait_s(self, now: float) -> float:
         """Until something may leave."""
+        if now < self.held_until:
+            return self.held_until - now
         if self._probes:
             return 0.0 if now >= self._probe_next else max(PROBE_TICK_S, self._probe_next - now)
         burst = max(LEAST_BURST, BURST_S * PACE * self._target_bps / 8)

@@ -20,6 +20,9 @@ ROOM = 1.2
 """The target may be so many times what the encoders want at most: repairs, headers, and a keyframe now and then."""
 TELL_EVERY_S = 0.04
 SHARE_EVERY_S = 0.25
+FELL, HOLD_S = 0.6, 0.15
+"""A target below such a part of the one before it: the way has become much narrower, and its queue is full. So long at most nothing
+leaves, else the keyframe that usually follows runs over at its end and has to be repaired by way of the same queue."""
 LEAST_SHARE = 0.8
 """Repairs come in bursts, and a layer that goes for them stays away for seconds."""
 
@@ -85,6 +88,8 @@ class SendControl:
         if target == self._told_bps or now - self._told_at < TELL_EVERY_S:
             return
         self.pacer.target_bps = target
+        if target < FELL * self._told_bps:
+            self.pacer.hold(min(HOLD_S, self.rate.standing_s))
         self._told_bps, self._told_at = target, now
         self._changed()
 

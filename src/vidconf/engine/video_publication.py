@@ -267,12 +267,19 @@ class VideoPublication(Publication):
                 if size != (frame.width, frame.height):
                     size = frame.width, frame.height
                     self._post(self._resized, *size)
+                if self._held():
+                    continue
                 error = encoder.encode(frame, senders, time.monotonic, functools.partial(self._encoded, generation, at))
                 if error is not None:
                     self._post(self._failed, generation, "encoder_failed", str(error))
             except Exception as error:      # whatever it is, it costs this picture and not the thread
                 log.exception("%s: a picture could not be encoded", self.source)
                 self._post(self._failed, generation, "encoder_failed", repr(error))
+
+    def _held(self) -> bool:
+        """Nothing may leave now: a picture would be old by the time it did."""
+        pacer = self.pacer
+        return pacer is not None and time.monotonic() < pacer.held_until
 
     def _encoded(self, generation: int, at: float, sender: LayerEncoder, data: bytes) -> None:
         with self._wake:
@@ -293,7 +300,8 @@ class VideoPublication(Publication):
         stream, payloads = sender.stream, FORMATS[sender.codec].packetize(data, sender.picture_id)
         timestamp = stream.timestamp(at)
         last = len(payloads) - 1
-        pacer.push(stream, [stream.packet(p, timestamp, marker=k == last) for k, p in enumerate(payloads)])
+        packets = [stream.packet(p, timestamp, marker=k == last) for k, p in enumerate(payloads)]
+        pacer.push(stream, packets, keyframe=FORMATS[sender.codec].is_keyframe(data))
 
 
 def _stamped(frame: av.VideoFrame, at: float) -> av.VideoFrame:

@@ -159,6 +159,43 @@ async def test_nothing_of_what_is_dropped_leaves() -> None:
     assert sum(p.ssrc == 9 for p in wire.parsed) == 3, "nor anything after the end"
 
 
+async def test_before_a_keyframe_nothing_is_repaired() -> None:
+    wire, pacer = Wire(), Pacer(lambda: None)
+    stream, other = wire.stream(), wire.stream(ssrc=9)
+    pacer.target_bps = 2_000_000
+    for which in (stream, other):
+        pacer.push(which, picture(which, 3))
+    assert await until(lambda: len(wire.packets) == 6)
+    pacer.hold(0.05)
+    asked = {which.ssrc: [p.sequence for p in wire.parsed if p.ssrc == which.ssrc] for which in (stream, other)}
+    for which in (stream, other):
+        pacer.repair(which, asked[which.ssrc])
+    pacer.push(stream, picture(stream, 2), keyframe=True)
+    assert await until(lambda: len(wire.packets) == 11)
+    assert [p.ssrc for p in wire.parsed[6:]] == [9, 9, 9, MAIN, MAIN], "what waited for the other goes on"
+    pacer.repair(stream, [asked[MAIN][-1], wire.parsed[-2].sequence, wire.parsed[-1].sequence])
+    await asyncio.sleep(0.05)
+    assert [p.sequence for p in wire.parsed[11:]] == [wire.parsed[9].sequence, wire.parsed[10].sequence], "of the keyframe itself all"
+    pacer.close()
+
+
+async def test_what_is_held_leaves_later_and_in_order() -> None:
+    wire, pacer = Wire(), Pacer(lambda: None)
+    stream = wire.stream()
+    pacer.target_bps = 4_000_000
+    pacer.hold(0.1)
+    began = time.monotonic()
+    pacer.probe(Probe(1, 1_000_000, 5, 1000))
+    pacer.push(stream, picture(stream, 3))
+    await asyncio.sleep(0.05)
+    assert not wire.packets
+    assert await until(lambda: len(wire.packets) >= 3)
+    assert wire.packets[0][0] - began >= 0.099
+    numbers = [p.sequence for p in wire.parsed[:3]]
+    assert numbers == list(range(numbers[0], numbers[0] + 3))
+    pacer.close()
+
+
 @pytest.mark.parametrize("repairs", [True, False])
 async def test_a_probe_has_its_own_rate_and_is_padded(repairs: bool) -> None:
     wire, pacer, numbers = Wire(), Pacer(lambda: None), TransportNumbers()
