@@ -14,6 +14,7 @@ from typing import Any
 import av
 
 from vidconf.engine.adaptation import Adaptation, Limits
+from vidconf.engine.allocation import RETURN_FACTOR, STAYS
 from vidconf.engine.codecs import CodecError
 from vidconf.engine.codecs.encoders import VideoEncoder, encoder_for
 from vidconf.engine.ladder import Layer, layers
@@ -24,6 +25,8 @@ log = logging.getLogger("vidconf.publication")
 
 KEYFRAME_GAP_S = 0.3
 """Requests closer together are put off, not dropped."""
+SMALLER_BELOW, LARGER_FROM = STAYS, RETURN_FACTOR
+"""Parts of a layer's least rate: what stands for a smaller layer takes on its size below the first, and its own again at the second."""
 MAX_IN_FLIGHT = 3
 """Encoded pictures the loop has not taken yet; more and the encoder leaves some out."""
 
@@ -47,6 +50,13 @@ class LayerEncoder:
         self._keyframe_wanted = False
         self._last_keyframe = float("-inf")
         self._encoder: VideoEncoder | None = None
+        self._crowded = False
+
+    def crowded(self, layer: Layer) -> bool:
+        """Whether its rate is too little for the layer's size."""
+        bound = LARGER_FROM if self._crowded else SMALLER_BELOW
+        self._crowded = self.rate_bps is not None and self.rate_bps < bound * layer.least_bps
+        return self._crowded
 
     @property
     def quantizer(self) -> int | None:
@@ -133,16 +143,17 @@ class PictureEncoder:
         if not any(sending):
             return None
         began = clock()
-        limits = self._limits(frame, steps, sending, senders[0].codec, began)
+        sizes = self._sizes(steps, sending, senders)
+        limits = self._limits(frame, sizes, sending, senders[0].codec, began)
         if began < self._next_due - 0.25 / limits.max_fps:
             self.spared += 1
             return None
         self._next_due = max(self._next_due + 1 / limits.max_fps, began - 1 / limits.max_fps)
         part = math.sqrt(limits.max_pixels / self._largest)
         pictures, larger = [], frame
-        for step, sends in zip(reversed(steps), reversed(sending), strict=True):
+        for (width, height), sends in zip(reversed(sizes), reversed(sending), strict=True):
             if sends:
-                larger = self._shrinker.shrink(larger, _even(part * step.width), _even(part * step.height))
+                larger = self._shrinker.shrink(larger, _even(part * width), _even(part * height))
             pictures.append(larger)
         error = None
         left_out = False
@@ -166,13 +177,21 @@ class PictureEncoder:
         self._adaptation.picture(ended, ended - began, senders[last].quantizer, left_out=left_out)
         return error
 
-    def _limits(self, frame: av.VideoFrame, steps: Sequence[Layer], sending: Sequence[bool], codec: str, now: float) -> Limits:
+    def _sizes(self, steps: Sequence[Layer], sending: Sequence[bool], senders: Sequence[LayerEncoder]) -> list[tuple[int, int]]:
+        """Width and height of each layer: its own, or of the one before it for which it stands (`allocation`)."""
+        sizes = [(step.width, step.height) for step in steps]
+        for k in range(1, len(steps)):
+            if sending[k] and not self._screen and senders[k].crowded(steps[k]) and not sending[k - 1]:
+                sizes[k] = sizes[k - 1]
+        return sizes
+
+    def _limits(self, frame: av.VideoFrame, sizes: Sequence[tuple[int, int]], sending: Sequence[bool], codec: str, now: float) -> Limits:
         """How large the largest layer that is sent may be, and how often."""
         if self._size != (frame.width, frame.height) or self._codec != codec:
             self._size, self._codec = (frame.width, frame.height), codec
             self._adaptation = Adaptation(codec, screen=self._screen)
-        top = steps[max(k for k, sends in enumerate(sending) if sends)]
-        self._largest = top.width * top.height
+        width, height = sizes[max(k for k, sends in enumerate(sending) if sends)]
+        self._largest = width * height
         limits = self._adaptation.decide(now, self._largest, self._fps, alone=sum(sending) == 1)
         told = (round(limits.max_pixels / self._largest, 2), limits.max_fps, limits.hurry)
         if told != self._told:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.engine.allocation import FIRST_WAIT_S, LONGEST_WAIT_S, Allocator, Need, useful_bps
+from vidconf.engine.allocation import FIRST_WAIT_S, LONGEST_WAIT_S, STAYS, Allocator, Need, useful_bps
 from vidconf.engine.ladder import HIGH, LOW, MEDIUM, Layer, layers
 
 CAMERA = layers(1280, 720)
@@ -75,10 +75,27 @@ def test_a_wide_way_carries_everything() -> None:
 def test_layers_go_from_the_top_where_their_least_does_not_fit() -> None:
     rates = share(1_370_000, Need(CAMERA, ALL))[0]
     assert rates == (150_000, 500_000, 720_000)
-    rates = share(1_300_000, Need(CAMERA, ALL))[0]
-    assert rates == (150_000, 700_000, 0), "what is left goes to the largest that is sent"
+    assert share(1_300_000, Need(CAMERA, (True, True, False)))[0] == (150_000, 700_000, 0), "what is left goes to the largest that is sent"
     assert share(200_000, Need(CAMERA, ALL))[0] == (200_000, 0, 0)
     assert share(1, Need(CAMERA, ALL))[0] == (30_000, 0, 0), "the last is never given up"
+
+
+def test_the_largest_stands_for_the_one_before_it_where_both_do_not_fit() -> None:
+    """Who watches it stays where they are: moved to another layer they would wait for the server to notice, and for its keyframe."""
+    assert share(1_300_000, Need(CAMERA, ALL))[0] == (150_000, 0, 1_150_000)
+    assert share(400_000, Need(CAMERA, ALL))[0] == (150_000, 0, 250_000)
+    assert share(290_000, Need(CAMERA, ALL))[0] == (200_000, 0, 0), "nobody is left without the smallest"
+    assert share(900_000, Need(CAMERA, (False, True, True)))[0] == (0, 700_000, 0), "nor without any but the largest"
+    two = layers(640, 360)
+    assert share(250_000, Need(two, (True, True)))[0] == (200_000, 0)
+    assert share(250_000, Need(SCREEN, (True, True), screen=True))[0] == (0, 250_000)
+
+
+def test_a_layer_that_is_sent_bears_a_little_less_than_its_least() -> None:
+    allocator, need = Allocator(), Need(CAMERA, ALL)
+    share(400_000, need, allocator=allocator)
+    assert share(int(150_000 + STAYS * 150_000), need, allocator=allocator)[0] == (150_000, 0, int(STAYS * 150_000))
+    assert share(int(149_000 + STAYS * 150_000), need, allocator=allocator)[0] == (200_000, 0, 0)
 
 
 def test_what_nobody_takes_is_not_sent() -> None:
@@ -106,7 +123,7 @@ def on(rates: tuple[int, ...]) -> tuple[bool, ...]:
 
 def test_a_layer_that_is_sent_stays_a_little_below_where_it_came() -> None:
     allocator, need = Allocator(), Need(CAMERA, ALL)
-    assert on(share(1_300_000, need, allocator=allocator)[0]) == (True, True, False)
+    assert on(share(1_300_000, need, allocator=allocator)[0]) == (True, False, True)
     assert on(share(1_371_000, need, allocator=allocator)[0]) == ALL, "the first time it need not wait"
     assert on(share(1_260_000, need, allocator=allocator)[0]) == ALL
 
@@ -116,7 +133,7 @@ def test_one_that_had_to_go_waits_and_longer_each_time() -> None:
     share(3_000_000, need, allocator=allocator, now=now)
     for _ in range(6):
         now += 0.5
-        assert on(share(900_000, need, allocator=allocator, now=now)[0]) == (True, True, False)
+        assert on(share(900_000, need, allocator=allocator, now=now)[0]) == (True, False, True)
         gone = now
         while on(share(3_000_000, need, allocator=allocator, now=now)[0]) != ALL:
             now += 0.1
@@ -157,11 +174,16 @@ def test_never_more_than_there_is_and_never_what_nobody_takes(needs: list[Need],
             assert len(rates) == len(need.layers)
             taken: list[tuple[Layer, int]] = [(x, r) for x, r, w in zip(need.layers, rates, need.wanted, strict=True) if w]
             assert sum(rate for _, rate in taken) == sum(rates), "nothing for what nobody takes"
-            assert all(rate == 0 or layer.least_bps <= rate <= layer.most_bps for layer, rate in taken)
             ordered = taken[::-1] if need.screen else taken
             assert not ordered or ordered[0][1] > 0
             sent = [rate > 0 for _, rate in ordered]
-            assert sent == sorted(sent, reverse=True), "never one beyond one that is off"
+            if sent == [True, False, True]:
+                assert not need.screen, "the largest stands for the one before it, where a third is there"
+                assert all(STAYS * layer.least_bps <= rate for (layer, _), rate in zip(ordered[:2], (ordered[0][1], ordered[2][1]), strict=True))
+            else:
+                assert sent == sorted(sent, reverse=True), "never one beyond one that is off"
+                assert all(rate == 0 or int(STAYS * layer.least_bps) <= rate for layer, rate in taken)
+            assert all(rate <= layer.most_bps for layer, rate in taken)
             floors += ordered[0][0].least_bps if ordered else 0
             assert sum(rates) <= need.useful_bps
         assert sum(map(sum, found)) <= max(budget, floors)

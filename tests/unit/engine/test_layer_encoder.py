@@ -147,6 +147,26 @@ def test_one_layer_without_bits_becomes_smaller() -> None:
     assert run.senders[1].width == 640, "of several, the largest would go before"
 
 
+def test_the_largest_that_stands_for_another_has_its_size() -> None:
+    run = Run(made("q", "h", "f"))
+    run.encoder = PictureEncoder(FPS, 2_500_000, screen=False)
+    picture = av.VideoFrame(1280, 720, "yuv420p")
+    for plane in picture.planes:
+        plane.update(bytes([90]) * plane.buffer_size)
+    sizes, begins = [], []
+    for rates in ((150_000, 500_000, 720_000), (150_000, 0, 250_000), (150_000, 0, 590_000), (150_000, 0, 721_000), (150_000, 0, 481_000),
+                  (150_000, 0, 479_000), (150_000, 0, 500_000), (150_000, 200_000, 479_000)):  # fmt: skip
+        for sender, rate in zip(run.senders, rates, strict=True):
+            sender.rate_bps = rate
+        run.frames.clear()
+        run.show(picture, 2)
+        largest = [data for rid, data in run.frames if rid == "f"]
+        sizes.append(run.senders[2].height)
+        begins.append([is_keyframe(data) for data in largest])
+    assert sizes == [720, 360, 360, 720, 720, 360, 360, 720], "it changes with some room between, and only where the other is not sent"
+    assert begins == [[height, False] for height in (True, True, False, True, False, True, False, True)]
+
+
 def test_a_screen_never_becomes_smaller() -> None:
     run = Run(made(""), screen=True)
     run.clock.cost_s = 0.03
