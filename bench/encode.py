@@ -1,6 +1,6 @@
 """What it costs to send a picture, and what of it arrives: our engine and the official SDK, the same scene at the same rate, in turns.
 
-    python -m bench.encode [--picture 1280x720] [--bps 1500000] [--seconds 15] [--turns 2] [--simulcast]
+    python -m bench.encode [--picture 1280x720] [--bps 1500000] [--seconds 15] [--turns 2] [--simulcast] [--codec h264]
 
 Each sender is a process of its own and all of it counts: taking pictures, scaling, encoding, packets. Ours reads them from a film
 without compression, the SDK is handed them as bytes made ready beforehand. Who watches is ours, on the relay, through nothing; it
@@ -29,7 +29,7 @@ from bench.network import precedence
 from bench.network.scene import LOOP, Scene, packed
 from bench.network.sender_ours import FPS, input_ended, scene_file
 from bench.network.watch import Child, sfu, token
-from vidconf.engine import api, stamp, video_publication
+from vidconf.engine import api, codec_choice, stamp
 from vidconf.engine.local import LocalEngine
 from vidconf.engine.session import Options
 from vidconf.engine.video_publication import VideoShape
@@ -43,8 +43,8 @@ async def ours(told: argparse.Namespace) -> None:
     width, height = sides(told.picture)
     film = await asyncio.to_thread(scene_file, told.scratch, width, height)
     if not told.simulcast:
-        video_publication.MAX_LAYERS = 1        # type: ignore[misc]
-    engine = LocalEngine(Options(speaker="none", shapes={"camera": VideoShape(width, height, FPS, told.bps)}))
+        codec_choice.MAX_LAYERS = 1     # type: ignore[misc]
+    engine = LocalEngine(Options(speaker="none", shapes={"camera": VideoShape(width, height, FPS, told.bps)}, camera_codec=told.codec))
     await engine.start()
     engine.send(api.Join(told.url, told.token))
     async for event in engine.events():
@@ -68,7 +68,7 @@ async def sdk(told: argparse.Namespace) -> None:
     track = rtc.LocalVideoTrack.create_video_track("scene", source)
     encoding = rtc.VideoEncoding(max_bitrate=told.bps, max_framerate=FPS)
     options = rtc.TrackPublishOptions(
-        source=rtc.TrackSource.SOURCE_CAMERA, simulcast=told.simulcast, video_codec=rtc.VideoCodec.VP8, video_encoding=encoding
+        source=rtc.TrackSource.SOURCE_CAMERA, simulcast=told.simulcast, video_codec=rtc.VideoCodec.Value(told.codec.upper()), video_encoding=encoding
     )
     await room.local_participant.publish_track(track, options)
     print("ready", flush=True)
@@ -137,7 +137,7 @@ async def watch(told: argparse.Namespace) -> None:
 async def turn(server: Any, who: str, told: argparse.Namespace, folder: Path, number: int) -> dict[str, float]:
     """One sender, watched for `seconds` after it has settled."""
     room = f"encode-{who}-{number}"
-    common = ("--picture", told.picture, "--bps", str(told.bps), "--scratch", str(told.scratch), *(["--simulcast"] if told.simulcast else []))
+    common = ("--picture", told.picture, "--bps", str(told.bps), "--codec", told.codec, "--scratch", str(told.scratch), *(["--simulcast"] if told.simulcast else []))
     log = folder / f"{room}.log"
     watcher = await Child.start(log, "bench.encode", "--be", "watch", "--url", server.url, "--token", token(room, "watches"), *common)
     assert await watcher.ready(), watcher.words()
@@ -188,6 +188,7 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--simulcast", action="store_true", help="the SDK sends several sizes; ours those that are taken")
+    parser.add_argument("--codec", default="vp8", choices=codec_choice.CAMERA_CODECS)
     parser.add_argument("--sfu", default="relay", choices=("relay", "livekit"))
     parser.add_argument("--nice", type=int, default=0, help="-10 keeps a busy machine out of the figures; needs the right to it")
     parser.add_argument("--be", choices=("ours", "sdk", "watch"), help=argparse.SUPPRESS)
