@@ -17,10 +17,12 @@ from vidconf.relay.forwarder import Upstream
 from vidconf.relay.layers import Layer, Wish, choose, living
 
 LOOK_S = 0.2
-SILENT_S = 0.8
+QUICK_S, SILENT_S = 0.25, 0.8
 SILENT_FRAMES = 4
-"""A layer that stays silent so long, while the others go on with so many frames, is no longer sent. The others are the clock: a
-shared screen that nobody touches may send one frame a second in all layers."""
+"""A layer that stays silent for so many of its own pictures' time, within these bounds, while the others go on with so many frames, is no
+longer sent. The others are the clock: a shared screen that nobody touches may send one frame a second in all layers."""
+USUAL_S = 1.0
+"""How often a layer's pictures come is counted over so long."""
 RETURNED_LOOKS = 3
 """A dead layer whose packets are seen in so many looks, never silent for long between them, lives; at a keyframe it lives at once."""
 
@@ -28,11 +30,22 @@ RETURNED_LOOKS = 3
 class _Pulse:
     """What `look` remembers of a layer."""
 
-    __slots__ = ("frames", "looks", "others", "size")
+    __slots__ = ("_counted", "_since", "frames", "looks", "others", "silent_s", "size")
 
     def __init__(self) -> None:
         self.frames = self.others = self.looks = 0
         self.size = (0, 0)
+        self.silent_s = SILENT_S
+        """Silent for so long it is missed."""
+        self._since, self._counted = float("-inf"), 0
+
+    def beats(self, frames: int, now: float) -> None:
+        """So many frames have come in all, more than at the last look."""
+        if now - self._since > USUAL_S:
+            known, more = now - self._since < 2 * USUAL_S, frames - self._counted
+            self.silent_s = min(SILENT_S, max(QUICK_S, SILENT_FRAMES * (now - self._since) / more)) if known else SILENT_S
+            self._since, self._counted = now, frames
+        self.frames = frames
 
 
 class Layers:
@@ -142,8 +155,8 @@ class Layers:
         return found
 
     def look(self, now: float) -> None:
-        """Every LOOK_S: which layers are being sent, and how large they are. One that has fallen silent, for want of bandwidth or because nobody took
-        it, leaves its subscribers to the next below."""
+        """Every LOOK_S: which layers are being sent, and how large they are. One that has fallen silent, for want of bandwidth or
+        because nobody took it, leaves its subscribers to the next below."""
         for layer in self.all:
             layer.measure(now)
         if len(self.all) == 1:
@@ -155,12 +168,13 @@ class Layers:
             if layer.seen != pulse.size:
                 pulse.size, changed = layer.seen, True
             if layer.frames != pulse.frames:
-                pulse.frames, pulse.others = layer.frames, others
+                pulse.beats(layer.frames, now)
+                pulse.others = others
                 pulse.looks += 1
                 if not layer.alive and pulse.looks >= RETURNED_LOOKS and not layer.blocked:
                     layer.alive = changed = True
                 continue
-            if now - layer.last_packet_at < SILENT_S:
+            if now - layer.last_packet_at < pulse.silent_s:
                 continue        # it may send fewer pictures than there are looks
             pulse.looks = 0
             if layer.alive and others - pulse.others >= SILENT_FRAMES:

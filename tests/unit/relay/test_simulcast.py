@@ -227,6 +227,23 @@ def test_a_layer_that_falls_silent_and_comes_back(together: bool) -> None:
     assert layers_of(small) == [0]
 
 
+def test_one_of_many_pictures_is_missed_sooner_than_one_of_few() -> None:
+    """Four of its own pictures' time: a camera's is known to be gone after a quarter of a second, a slow screen's not so soon."""
+    for every, leaves_after_s, stays_s in ((1, 0.5, 0.2), (6, 1.0, 0.65)):
+        camera = Publisher(together=False)
+        _, session = camera.subscriber()
+        for k in range(90):
+            camera.encodings[2].sends = k % every == 0
+            camera.frame()
+        assert layer_of(session.sent[-1]) == 2
+        camera.encodings[2].sends = False
+        camera.frames(stays_s)
+        assert layer_of(session.sent[-1]) == 2
+        assert camera.encodings[2].up.alive
+        camera.frames(leaves_after_s - stays_s)
+        assert layer_of(session.sent[-1]) == 1
+
+
 def test_a_layer_that_comes_back_without_a_keyframe_is_asked_for_one() -> None:
     camera = Publisher(together=False)
     _, session = camera.subscriber()
