@@ -64,7 +64,7 @@ def document(settings: Settings, asked: list[Setting] | None = None) -> dict[str
         "settings": [_entry(settings.resolved(setting.key)) for setting in asked or SETTINGS.values()],
         "problems": [
             {"origin": problem.origin, "code": problem.code, "name": problem.name, "text": said(problem), "help": cure(problem)}
-            for problem in settings.problems
+            for problem in problems(settings)
         ],
     }
 
@@ -87,6 +87,13 @@ def _shown(resolved: Resolved) -> Any:
     return list(resolved.value) if isinstance(resolved.value, tuple) else resolved.value
 
 
+def problems(settings: Settings) -> tuple[Problem, ...]:
+    """What was ignored in policies and in the user's file, and what of the network's settings cannot be used as it is set."""
+    from vidconf.client.network_options import network_problems  # a connection's parts, which no other line of this report needs
+
+    return (*settings.problems, *network_problems(settings))
+
+
 def said(problem: Problem) -> str:
     """What was ignored."""
     key = f"policies.problem.{problem.code}"
@@ -95,6 +102,7 @@ def said(problem: Problem) -> str:
 
 
 def cure(problem: Problem) -> str:
+    """What to do about it, "" where nothing is known."""
     key = f"policies.problem.{problem.code}.help"
     return words.text(key) if words.has(key) else ""
 
@@ -158,9 +166,9 @@ def explain(settings: Settings, asked: list[Setting]) -> None:
 
 
 def _tell_problems(settings: Settings, console: Console) -> None:
-    if settings.problems:
+    if ignored := problems(settings):
         console.print(Text(words.text("policies.problems"), "bold yellow"))
-        for problem in settings.problems:
+        for problem in ignored:
             console.print(Text(f"  {said(problem)}"), soft_wrap=True)
             if cure(problem):
                 console.print(Text(f"  → {cure(problem)}", "italic"), soft_wrap=True)

@@ -22,7 +22,8 @@ from vidconf.client.policy_registry import POLICY_KEY, RegistryPolicies
 from vidconf.client.settings import Settings
 from vidconf.client.settings_table import BY_POLICY, SETTINGS
 
-PROBLEMS = ("unreadable", "malformed", "too_large", "unsafe_owner", "unsafe_folder", "unknown_name", "bad_value", "twice", "repeated")
+PROBLEMS = ("unreadable", "malformed", "too_large", "unsafe_owner", "unsafe_folder", "unknown_name", "bad_value", "twice", "repeated",
+            "proxy_missing", "proxy_malformed", "proxy_credentials", "bypass_malformed", "turn_malformed", "ports_odd", "ca_unreadable", "ca_malformed")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +113,19 @@ def test_every_problem_has_words(language: str) -> None:
     for code in PROBLEMS:
         assert words.has(f"policies.problem.{code}")
         assert words.has(f"policies.problem.{code}.help")
+
+
+def test_what_the_network_cannot_use_is_told_too(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = folder / "managed" / "30-network.json"
+    put(file, {"ProxyMode": "manual", "ProxyServer": "http://me:secret@proxy:3128", "TurnURLs": ["http://x"], "ProxyBypass": ["a b"], "UdpPortMin": 9, "CAFile": str(tmp_path / "none.pem")})
+    held = settings(tmp_path, folder)
+    told = {(problem["name"], problem["code"]) for problem in document(held)["problems"] if problem["origin"] == str(file)}
+    assert told == {
+        ("ProxyServer", "proxy_credentials"), ("TurnURLs", "turn_malformed"), ("ProxyBypass", "bypass_malformed"), ("UdpPortMin", "ports_odd"),
+        ("CAFile", "ca_unreadable"),
+    }  # fmt: skip
+    tell(held)
+    assert words.text("policies.problem.ports_odd", file=file, name="UdpPortMin") in capsys.readouterr().out
 
 
 def test_a_problem_of_a_newer_version_is_told_as_such() -> None:
