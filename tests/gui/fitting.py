@@ -47,6 +47,8 @@ def scenes() -> Iterator[tuple[str, ClientState, Callable[[MainWindow, Store], N
     yield "home, loading", states.home(upcoming=(), busy=frozenset({"upcoming"})), None
     yield "home, guest", states.guest_home(**error), None
     yield "home, no server", ClientState(), None
+    yield "home, update", states.home(update=states.UPDATE), None
+    yield "home, guest, update", states.guest_home(update=replace(states.UPDATE, own_doing=True), **error), None
     yield "home, long", states.home(account=replace(states.ORGANISER, name=states.LONG_NAME), server=LONG_HOST, name=states.LONG_NAME), None
     yield "sign in", ClientState(phase="sign_in", server=LONG_HOST, **error), None
     yield "signing in", ClientState(phase="sign_in", busy=frozenset({"sign_in"})), None

@@ -17,6 +17,7 @@ from vidconf.client.state import (
     Reaction,
     TrackView,
     UpcomingMeeting,
+    UpdateView,
 )
 from vidconf.engine.api import Device, Devices
 from vidconf.meeting.models import ChatMessage, Floor, Hand, Meeting, Participant, Permissions, Sources
@@ -51,6 +52,12 @@ def upcoming(now: float = NOW) -> tuple[UpcomingMeeting, ...]:
         UpcomingMeeting("m5", "eeee-eeee-eeee", "Phòng trực kỹ thuật", None, None, "scheduled", True, ""),
         UpcomingMeeting("m6", "ffff-ffff-ffff", "Hội nghị trực tuyến 34 tỉnh, thành phố", now + 86400, 14400, "scheduled", False, link + "ffff-ffff-ffff"),
     )
+
+
+UPDATE = UpdateView(
+    "1.4.0", "https://intranet.example.gov.vn/vidconf",
+    {"vi": "Sửa tiếng vọng ở phòng họp lớn; chia sẻ màn hình rõ hơn khi đường truyền yếu.", "en": "Less echo in large rooms; sharper sharing on weak lines."},
+)  # fmt: skip
 
 
 def home(**fields: Any) -> ClientState:

@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 
 from vidconf import __version__, words
+from vidconf.cli import doctor_updates as updates
 from vidconf.cli.findings import Finding, prepare_stdout, print_findings, print_json, print_summary, worst
 from vidconf.cli.link_argument import given_link
 from vidconf.cli.parts import Part
@@ -28,6 +29,7 @@ DEADLINE_S = 17.5
 MACHINE_S = 6.5
 SECTIONS = (
     ("doctor.section.machine", ("selftest.", "doctor.selftest", "doctor.cpu", "doctor.memory", "doctor.graphics", "doctor.policies")),
+    ("doctor.section.updates", ("doctor.updates",)),
     ("doctor.section.devices", ("doctor.camera", "doctor.microphone", "doctor.speaker", "doctor.sound")),
     ("doctor.section.server", ("doctor.server",)),
     ("doctor.section.media", ("doctor.media",)),
@@ -35,7 +37,7 @@ SECTIONS = (
 SERVER_ORDER = ("address", "proxy", "name", "connect", "tls", "http", "ready", "clock", "control", "meeting")
 MEDIA_ORDER = ("where", "signalling", "udp", "turn")
 ORDER = (
-    "doctor.selftest", "doctor.cpu", "doctor.memory", "doctor.graphics", "doctor.policies", "doctor.camera", "doctor.microphone",
+    "doctor.selftest", "doctor.cpu", "doctor.memory", "doctor.graphics", "doctor.policies", "doctor.updates", "doctor.camera", "doctor.microphone",
     "doctor.speaker", "doctor.sound", *(f"doctor.server.{name}" for name in SERVER_ORDER), "doctor.server",
     *(f"doctor.media.{name}" for name in MEDIA_ORDER),
 )  # fmt: skip
@@ -96,8 +98,11 @@ def _look(settings: Settings, origin: str, code: str, confirm: bool, deadline: f
     machine = Part("doctor", "machine", owes, told=told).wait(time.monotonic() + MACHINE_S)
     network = Part("doctor", "network", ("doctor.server",), told={"origin": origin, "code": code, "confirm": confirm}) if origin else None
     devices = Part("doctor", "devices", ("doctor.camera", "doctor.microphone", "doctor.speaker"), told=chosen)
+    versions, ask = updates.settled(settings)
+    site = Part("doctor", "updates", ("doctor.updates",), told={"url": settings.text("update_url").strip()}) if ask else None
     selftest = SelfTest()
-    found = [*machine, *_short(selftest.wait(deadline)), *_policies(settings), *devices.wait(deadline)]
+    found = [*machine, *_short(selftest.wait(deadline)), *_policies(settings), *versions, *devices.wait(deadline)]
+    found += site.wait(deadline) if site is not None else []
     if network is None:
         found.append(Finding("doctor.server", "warning", "none"))
     else:
@@ -141,6 +146,8 @@ def _run_part(part: str) -> None:
         from vidconf.cli.doctor_network import network
 
         child([network])
+    elif part == "updates":
+        child([updates.updates])
     raise click.UsageError(f"there is no part called {part}")
 
 

@@ -278,6 +278,10 @@ class Actions:
     def dismiss(self, notice_id: int) -> None:
         self._store.dispatch(c.NoticeDismissed(notice_id))
 
+    def put_away_update(self) -> None:
+        """The notice of the newer version is read; the next version has one again."""
+        self._client.updates.put_away()
+
     # ---- settings ----
 
     def change_setting(self, key: str, value: Any) -> None:

@@ -158,7 +158,7 @@ class HomePage(Page):
         if (old is None or old.name != new.name) and not (self.name.hasFocus() and self.name.text()):
             self.name.setText(new.name)
         self._trouble.show_error(new.join_error, new.join_detail)
-        self._update.show_update(new.update)
+        self._update.show_update(None if new.join_error else new.update)  # what went wrong comes first, and needs the room
         self._show_time(new)
         self._show_meetings(new)
 

@@ -47,7 +47,11 @@ class UpdateBar(QFrame):
             about = Text(notes if len(notes) <= NOTES_SHOWN else notes[:NOTES_SHOWN].rsplit(" ", 1)[0] + "…", "small", wrap=True)
             about.setToolTip(plain_tip(notes))
             lines.append(about)
-        page = [button(words.text("home.update.page"), "", "globe", do=lambda: open_page(update.page))] if update.page else []
+        page = (
+            [button(words.text("home.update.page"), "", "globe", do=lambda: open_page(update.page))]
+            if update.page and not update.ready
+            else []
+        )
         gone = tool("dismiss", tip=words.text("notice.dismiss"), do=self.do.put_away_update)
         pack(self._inside, glyph("info!", T["info_text"]), (column(*lines, gap=2), 1), *page, gone, gap=12, margins=(14, 8, 6, 8))
         self.setAccessibleName(f"{what} {how}")

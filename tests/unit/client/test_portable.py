@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.portable_program import made_portable, packed, program, started
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,55 +22,19 @@ from vidconf.client import portable
 from vidconf.client.portable import Portable, PortableError, current_version, find_portable, replace_with, tidy
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the made programs are shell scripts")
-SCRIPT = '#!/bin/sh\ncase "$1" in --version) echo "vidconf, version {version}";; *) cat "$(dirname "$0")/data.txt";; esac\n'
-
-
-def program(version: str) -> dict[str, bytes]:
-    return {"vidconf": SCRIPT.format(version=version).encode(), "data.txt": f"I am {version}".encode(), "app/thuật ngữ.txt": b"x" * 5000}
-
-
-def pack(
-    file: Path, version: str, files: dict[str, bytes] | None = None, *, top: str = "vidconf/", more: dict[str, bytes] | None = None
-) -> Path:
-    """A portable ZIP as the build makes it."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
-        for name, content in {"portable.marker": b"", "current": f"{version}\n".encode(), **(more or {})}.items():
-            made.writestr(top + name, content)
-        for name, content in (program(version) if files is None else files).items():
-            info = zipfile.ZipInfo(f"{top}versions/{version}/{name}")
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = (0o100755 if name == "vidconf" else 0o100644) << 16
-            made.writestr(info, content)
-    return file
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Portable:
     """An unpacked one that runs version 1.0."""
-    root = tmp_path / "vidconf"
-    for name, content in program("1.0.0").items():
-        file = root / "versions/1.0.0" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-    (root / "versions/1.0.0/vidconf").chmod(0o755)
-    (root / "portable.marker").touch()
-    (root / "current").write_text("1.0.0\n")
-    found = find_portable(root / "versions/1.0.0/vidconf")
-    assert found == Portable(root, "1.0.0")
-    return found
-
-
-def start(place: Portable) -> str:
-    """What the launcher does: reads `current`, starts that version."""
-    exe = place.root / "versions" / (place.root / "current").read_text().strip() / "vidconf"
-    return subprocess.run([exe], capture_output=True, text=True, timeout=10, check=True).stdout
+    return made_portable(tmp_path, "1.0.0")
 
 
 def refused(place: Portable, archive: Path, version: str = "1.1.0") -> str:
     """The code; and that nothing has changed: the old version starts, nothing lies about."""
     with pytest.raises(PortableError) as caught:
         replace_with(place, archive, version)
-    assert start(place) == "I am 1.0.0"
+    assert started(place) == "I am 1.0.0"
     assert [entry.name for entry in place.versions.iterdir()] == ["1.0.0"]
     assert sorted(entry.name for entry in place.root.iterdir()) == ["current", "portable.marker", "versions"]
     return caught.value.code
@@ -77,8 +42,8 @@ def refused(place: Portable, archive: Path, version: str = "1.1.0") -> str:
 
 @pytest.mark.parametrize("top", ["vidconf/", ""])
 def test_the_next_start_is_the_new_version_and_the_old_one_goes(place: Portable, tmp_path: Path, top: str) -> None:
-    replace_with(place, pack(tmp_path / "new.zip", "1.1.0", top=top), "1.1")
-    assert start(place) == "I am 1.1.0"
+    replace_with(place, packed(tmp_path / "new.zip", "1.1.0", top=top), "1.1")
+    assert started(place) == "I am 1.1.0"
     assert (place.versions / "1.1.0/app/thuật ngữ.txt").stat().st_size == 5000
     tidy(place)
     assert (place.versions / "1.0.0").is_dir(), "it runs still"
@@ -94,20 +59,20 @@ def test_what_is_installed_is_never_portable(place: Portable, tmp_path: Path) ->
 
 @pytest.mark.parametrize("version", ["1.0", "0.9", "1.0rc1"])
 def test_only_forward(place: Portable, tmp_path: Path, version: str) -> None:
-    assert refused(place, pack(tmp_path / "new.zip", version), version) == "not_newer"
+    assert refused(place, packed(tmp_path / "new.zip", version), version) == "not_newer"
 
 
 @pytest.mark.parametrize(
     "spoil", [lambda raw: b"", lambda raw: b"PK" * 500, lambda raw: raw[: len(raw) // 2], lambda raw: raw[:200] + bytes(300) + raw[500:]]
 )
 def test_a_broken_zip(place: Portable, tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
-    archive = pack(tmp_path / "new.zip", "1.1.0", {**program("1.1.0"), "noise": os.urandom(4000)})
+    archive = packed(tmp_path / "new.zip", "1.1.0", {**program("1.1.0"), "noise": os.urandom(4000)})
     archive.write_bytes(spoil(archive.read_bytes()))
     assert refused(place, archive) == "not_a_zip"
 
 
 def test_a_zip_of_another_version(place: Portable, tmp_path: Path) -> None:
-    assert refused(place, pack(tmp_path / "new.zip", "1.2.0"), "1.1.0") == "not_a_zip"
+    assert refused(place, packed(tmp_path / "new.zip", "1.2.0"), "1.1.0") == "not_a_zip"
     assert refused(place, tmp_path / "not there.zip") == "not_written"
 
 
@@ -119,15 +84,15 @@ def test_a_zip_of_another_version(place: Portable, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_names_that_lead_elsewhere(place: Portable, tmp_path: Path, name: str) -> None:
-    assert refused(place, pack(tmp_path / "new.zip", "1.1.0", {**program("1.1.0"), name: b"evil"})) == "unsafe_name"
-    outside = pack(tmp_path / "new.zip", "1.1.0", more={name: b"evil"})
+    assert refused(place, packed(tmp_path / "new.zip", "1.1.0", {**program("1.1.0"), name: b"evil"})) == "unsafe_name"
+    outside = packed(tmp_path / "new.zip", "1.1.0", more={name: b"evil"})
     assert refused(place, outside) == "unsafe_name", "nor beside the version"
     assert not (tmp_path / "evil").exists()
 
 
 @pytest.mark.parametrize("kind", [0o120777, 0o010644, 0o020644])
 def test_links_and_devices(place: Portable, tmp_path: Path, kind: int) -> None:
-    archive = pack(tmp_path / "new.zip", "1.1.0")
+    archive = packed(tmp_path / "new.zip", "1.1.0")
     with zipfile.ZipFile(archive, "a") as opened:
         info = zipfile.ZipInfo("vidconf/versions/1.1.0/link")
         info.external_attr = kind << 16
@@ -136,11 +101,11 @@ def test_links_and_devices(place: Portable, tmp_path: Path, kind: int) -> None:
 
 
 def test_names_that_are_one_on_windows(place: Portable, tmp_path: Path) -> None:
-    assert refused(place, pack(tmp_path / "new.zip", "1.1.0", {**program("1.1.0"), "DATA.txt": b"other"})) == "unsafe_name"
+    assert refused(place, packed(tmp_path / "new.zip", "1.1.0", {**program("1.1.0"), "DATA.txt": b"other"})) == "unsafe_name"
 
 
 def test_too_much(place: Portable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive = pack(tmp_path / "new.zip", "1.1.0")
+    archive = packed(tmp_path / "new.zip", "1.1.0")
     monkeypatch.setattr(portable, "ENTRIES_LIMIT", 3)
     assert refused(place, archive) == "too_large"
     monkeypatch.undo()
@@ -149,7 +114,7 @@ def test_too_much(place: Portable, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_bomb_that_lies_about_its_size(place: Portable, tmp_path: Path) -> None:
-    archive = pack(tmp_path / "new.zip", "1.1.0", {**program("1.1.0"), "bomb": bytes(5_000_000)})
+    archive = packed(tmp_path / "new.zip", "1.1.0", {**program("1.1.0"), "bomb": bytes(5_000_000)})
     raw = archive.read_bytes()
     size = (5_000_000).to_bytes(4, "little")
     assert raw.count(size) == 2
@@ -158,7 +123,7 @@ def test_a_bomb_that_lies_about_its_size(place: Portable, tmp_path: Path) -> Non
 
 
 def test_no_room(place: Portable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive = pack(tmp_path / "new.zip", "1.1.0")
+    archive = packed(tmp_path / "new.zip", "1.1.0")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
     assert refused(place, archive) == "no_room"
 
@@ -168,7 +133,7 @@ def test_the_disk_is_full_in_the_middle(place: Portable, tmp_path: Path, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "chmod", full)
-    assert refused(place, pack(tmp_path / "new.zip", "1.1.0")) == "no_room"
+    assert refused(place, packed(tmp_path / "new.zip", "1.1.0")) == "no_room"
 
 
 @pytest.mark.parametrize("function", ["mkdtemp", "mkstemp"])
@@ -178,12 +143,12 @@ def test_no_right_to_write(place: Portable, tmp_path: Path, monkeypatch: pytest.
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    archive = pack(tmp_path / "new.zip", "1.1.0")
+    archive = packed(tmp_path / "new.zip", "1.1.0")
     monkeypatch.setattr(portable.tempfile, function, refuse)
     with pytest.raises(PortableError, match="not_written"):
         replace_with(place, archive, "1.1.0")
     monkeypatch.undo()
-    assert start(place) == "I am 1.0.0"
+    assert started(place) == "I am 1.0.0"
     tidy(place)
     assert [entry.name for entry in place.versions.iterdir()] == ["1.0.0"]
 
@@ -192,30 +157,30 @@ def test_no_right_to_write(place: Portable, tmp_path: Path, monkeypatch: pytest.
     "script", ["#!/bin/sh\nexit 3\n", "#!/bin/sh\necho vidconf, version 1.0.0\n", "#!/bin/sh\nkill -SEGV $$\n", "#!/bin/sh\n", "no program"]
 )
 def test_a_version_that_does_not_start_here_is_not_used(place: Portable, tmp_path: Path, script: str) -> None:
-    assert refused(place, pack(tmp_path / "new.zip", "1.1.0", {**program("1.1.0"), "vidconf": script.encode()})) == "does_not_start"
+    assert refused(place, packed(tmp_path / "new.zip", "1.1.0", {**program("1.1.0"), "vidconf": script.encode()})) == "does_not_start"
 
 
 def test_a_version_that_hangs_is_not_used(place: Portable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portable, "TRIAL_S", 0.3)
-    assert refused(place, pack(tmp_path / "new.zip", "1.1.0", {"vidconf": b"#!/bin/sh\nexec sleep 20\n"})) == "does_not_start"
+    assert refused(place, packed(tmp_path / "new.zip", "1.1.0", {"vidconf": b"#!/bin/sh\nexec sleep 20\n"})) == "does_not_start"
 
 
 def test_a_zip_without_the_program(place: Portable, tmp_path: Path) -> None:
-    assert refused(place, pack(tmp_path / "new.zip", "1.1.0", {"data.txt": b"x"})) == "does_not_start"
+    assert refused(place, packed(tmp_path / "new.zip", "1.1.0", {"data.txt": b"x"})) == "does_not_start"
 
 
 def test_who_joins_a_meeting_is_not_disturbed(place: Portable, tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(PortableError, match="stopped"):
-        replace_with(place, pack(tmp_path / "new.zip", "1.1.0"), "1.1.0", stop)
-    assert start(place) == "I am 1.0.0"
+        replace_with(place, packed(tmp_path / "new.zip", "1.1.0"), "1.1.0", stop)
+    assert started(place) == "I am 1.0.0"
 
 
 @pytest.mark.parametrize("after", ["_unpack", "_try", "_rename"])
 def test_the_power_goes_in_the_middle(place: Portable, tmp_path: Path, after: str) -> None:
     """A process of its own is killed after that step; the old version starts, and the next try succeeds."""
-    archive = pack(tmp_path / "new.zip", "1.1.0")
+    archive = packed(tmp_path / "new.zip", "1.1.0")
     code = (
         f"import os, signal\nfrom pathlib import Path\nfrom vidconf.client import portable as p\nstep = p.{after}\n"
         "def last(*a, **k):\n    step(*a, **k)\n    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -224,18 +189,18 @@ def test_the_power_goes_in_the_middle(place: Portable, tmp_path: Path, after: st
     done = subprocess.run([sys.executable, "-c", code], timeout=30, check=False)
     assert done.returncode == -9
     assert len(list(place.versions.iterdir())) == 2, "something was left lying"
-    assert start(place) == "I am 1.0.0"
+    assert started(place) == "I am 1.0.0"
     tidy(place)
     assert [entry.name for entry in place.versions.iterdir()] == ["1.0.0"]
     replace_with(place, archive, "1.1.0")
-    assert start(place) == "I am 1.1.0"
+    assert started(place) == "I am 1.1.0"
 
 
 def test_a_try_that_was_broken_off_is_made_again_without_tidying(place: Portable, tmp_path: Path) -> None:
     (place.versions / "1.1.0").mkdir()
     (place.versions / "1.1.0/rest").touch()
-    replace_with(place, pack(tmp_path / "new.zip", "1.1.0"), "1.1.0")
-    assert start(place) == "I am 1.1.0"
+    replace_with(place, packed(tmp_path / "new.zip", "1.1.0"), "1.1.0")
+    assert started(place) == "I am 1.1.0"
     assert not (place.versions / "1.1.0/rest").exists()
 
 
