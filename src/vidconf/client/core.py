@@ -33,6 +33,7 @@ from vidconf.client.settings import Settings
 from vidconf.client.sounds import Sounds
 from vidconf.client.state import LOCAL_SOURCES, ChosenDevices, ClientState
 from vidconf.client.store import Store
+from vidconf.client.updates import Updates
 from vidconf.engine import api
 from vidconf.meeting import messages as m
 from vidconf.meeting.models import Kind, Meeting
@@ -80,6 +81,7 @@ class Client:
         self.outbox = Outbox(self.store, self.ask)
         self.sounds = Sounds(self.store, settings, engine)
         self.device_memory = DeviceMemory(self.store, settings)
+        self.updates = Updates(self)
         self.entry = Entry(self)
         self.actions = Actions(self)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -102,6 +104,7 @@ class Client:
         self._set_voice()
         self.spawn(self._tick(), "client tick")
         self.spawn(self.entry.start(), "server of last time")
+        self.spawn(self.updates.run(), "updates")
 
     async def close(self) -> None:
         if self._closed:

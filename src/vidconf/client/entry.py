@@ -287,6 +287,9 @@ class Entry:
         if why := why or way_in_closed(state.closed, signed_in=state.account is not None):
             self._failed(why)
             return
+        if needed := self._client.updates.needed():
+            self._failed("version_too_old", {"needed": needed, "own": self._client.updates.own})
+            return
         try:
             name = clean_name(state.name)
         except NameRefused as refused:
