@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vidconf import __version__
 from vidconf.cli.link_argument import conceal, given_link
 from vidconf.engine.codec_choice import CAMERA_CODECS
 
@@ -70,6 +71,7 @@ def command(
         logging.getLogger(noisy).setLevel(logging.ERROR)
     from vidconf.cli.bot_meeting import MeetingError, parse_link
     from vidconf.cli.bot_participant import BotOptions, read_script
+    from vidconf.client.updates import too_old_by_policy
     from vidconf.engine.signalling import SignalError, websocket_url
 
     try:
@@ -80,6 +82,8 @@ def command(
         entries = read_script(script) if script else ()
     except (MeetingError, SignalError, ValueError, OSError) as error:
         raise click.UsageError(str(error)) from error
+    if link and (needed := too_old_by_policy()):
+        raise click.ClickException(f"this is version {__version__}: to join, policy wants {needed} or later")
     base = BotOptions(
         link=link, livekit_url=livekit_url, token=token, name=name, kind=kind, unit=unit, position=position, seconds=seconds,
         screen=screen, speaker=speaker, muted=muted, codec=codec or "", stamp=stamp, subscribe=subscribe, script=entries,

@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from vidconf.client.policy_files import FilePolicies
 from vidconf.client.release import SIZE_LIMIT, TARGET, Release, ReleaseError, is_safe_url, parse_release
 from vidconf.resources import resource
 
@@ -23,6 +23,8 @@ log = logging.getLogger("vidconf.updates")
 
 ROOT_NAME = "update-root.json"
 ROOT_LIMIT = 512_000
+GUARDED = (Path("/etc"), Path("/Library"))
+"""Below these a root counts as a policy does: only where nobody but root could have put it."""
 FILE_LIMIT = 1 << 30
 
 CODES = (
@@ -64,20 +66,20 @@ def read_root(places: Sequence[Path]) -> tuple[bytes, Path]:
     """The trusted root and where it lies. Raises `UpdateError`: `no_root`, or `bad_root` for one that must not be used."""
     for place in places:
         try:
-            held = place.stat()
+            raw = FilePolicies().trusted(place) if any(place.is_relative_to(folder) for folder in GUARDED) else _content(place)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             raise UpdateError("bad_root", f"{place}: {error.strerror}") from error
-        if place.is_relative_to("/etc") and (held.st_uid != 0 or held.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
-            raise UpdateError("bad_root", f"{place} can be written by others than root")
-        if held.st_size > ROOT_LIMIT:
+        if len(raw) > ROOT_LIMIT:
             raise UpdateError("bad_root", f"{place} is too large")
-        try:
-            return place.read_bytes(), place
-        except OSError as error:
-            raise UpdateError("bad_root", f"{place}: {error.strerror}") from error
+        return raw, place
     raise UpdateError("no_root", f"no {ROOT_NAME} in {', '.join(str(place.parent) for place in places)}")
+
+
+def _content(place: Path) -> bytes:
+    with place.open("rb") as file:
+        return file.read(ROOT_LIMIT + 1)
 
 
 # ---- the look ----

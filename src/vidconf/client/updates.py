@@ -24,6 +24,7 @@ from vidconf.client import changes as c
 from vidconf.client.network_options import network_of
 from vidconf.client.portable import Portable, PortableError, find_portable, replace_with, tidy
 from vidconf.client.release import Release, portable_kind
+from vidconf.client.settings import machine_policies
 from vidconf.client.state import ClientState, UpdateView
 from vidconf.client.update_check import Site, UpdateError, memory_of, read_root, root_places
 from vidconf.client.update_memory import Seen, recall, remember, update_folder
@@ -58,6 +59,21 @@ class Place:
     again_s: tuple[float, float] = AGAIN_S
 
 
+def too_old_by_policy(own: str = __version__) -> str:
+    """The version this machine's policy wants for joining, "" when `own` will do: for who joins without settings. Reads policy."""
+    held = machine_policies().read().managed.get("min_version")
+    minimum = _minimum(held.value) if held is not None else ""
+    return minimum if minimum and older(own, minimum) else ""
+
+
+def _minimum(said: str) -> str:
+    try:
+        return str(parse_version(said.strip())) if said.strip() else ""
+    except VersionError:
+        log.warning("MinVersion is no version and is left out: %s", said[:40])
+        return ""
+
+
 def own_place() -> Place:
     return Place(update_folder(), root_places(), find_portable())
 
@@ -78,7 +94,7 @@ class Updates:
 
     def needed(self) -> str:
         """The version one must have to join, "" when this one will do: policy's word, and the update site's."""
-        found = [policy for policy in (self._policy_minimum(),) if policy]
+        found = [policy for policy in (_minimum(self._settings.text("min_version")),) if policy]
         if self._seen.release is not None and self._seen.release.minimum and self._site():
             found.append(self._seen.release.minimum)
         missing = [version for version in found if older(self.own, version)]
@@ -171,14 +187,6 @@ class Updates:
     def _site(self) -> str:
         """The address to ask, "" where nothing is to be asked."""
         return "" if self._settings["update_mode"] == "off" else self._settings.text("update_url").strip()
-
-    def _policy_minimum(self) -> str:
-        said = self._settings.text("min_version").strip()
-        try:
-            return str(parse_version(said)) if said else ""
-        except VersionError:
-            log.warning("MinVersion is no version and is left out: %s", said[:40])
-            return ""
 
     def _is_newer(self, release: Release) -> bool:
         return older(self.own, release.version)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 from fakes.update_site import PASSPHRASE, UpdateSite, dripping, endless, silent, update_site
 
 from vidconf.cli.update_keys import Keys, KeyTrouble
+from vidconf.client import update_check
 from vidconf.client.release import Release
 from vidconf.client.update_check import ROOT_NAME, Site, UpdateError, memory_of, read_root, root_places
 from vidconf.client.update_fetcher import HttpFetcher
@@ -282,11 +284,15 @@ def test_the_first_root_that_is_there_counts(tmp_path: Path) -> None:
     assert read_root((first, second)) == (b"1", first)
 
 
-def test_a_root_anybody_could_have_put_there_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    place = tmp_path / ROOT_NAME
+@pytest.mark.parametrize("spoiled", ["file", "folder"])
+def test_a_root_anybody_could_have_put_there_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spoiled: str) -> None:
+    place = tmp_path / "vidconf" / ROOT_NAME
+    place.parent.mkdir(mode=0o755)
     place.write_bytes(b"{}")
-    monkeypatch.setattr(Path, "is_relative_to", lambda self, other: other == "/etc")
-    place.chmod(0o666)
+    monkeypatch.setattr(update_check, "GUARDED", (tmp_path,))
+    if os.getuid() == 0:
+        assert read_root((place,)) == (b"{}", place)
+    (place if spoiled == "file" else place.parent).chmod(0o777)
     with pytest.raises(UpdateError, match="bad_root"):
         read_root((place,))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import threading
 import time
@@ -14,15 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from fakes.engine import FakeEngine
 from fakes.portable_program import made_portable, packed, started
 from fakes.toy_server import CODE, ToyServer, toy_server, until
 from fakes.update_site import UpdateSite, update_site
 
+from vidconf.cli import bot
+from vidconf.client import updates
 from vidconf.client.changes import Navigate
 from vidconf.client.core import Client
 from vidconf.client.credentials import Credentials
 from vidconf.client.phases import JoinStarted, LinkOpened
+from vidconf.client.policy_files import FilePolicies
 from vidconf.client.portable import Portable
 from vidconf.client.release import portable_kind
 from vidconf.client.settings import Settings
@@ -215,6 +220,17 @@ async def test_a_minimum_that_is_no_version_is_logged_and_keeps_nobody_out(make:
     client = await make(min_version="newest", update_url="")
     assert client.updates.needed() == ""
     assert "MinVersion is no version" in caplog.text
+
+
+def test_a_bot_obeys_policy_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    managed = tmp_path / "policies" / "managed"
+    managed.mkdir(parents=True, mode=0o755)
+    (managed / "10.json").write_text('{"MinVersion": "99.1"}')
+    monkeypatch.setattr(updates, "machine_policies", lambda: FilePolicies(tmp_path / "policies", trusted=(os.getuid(),)))
+    done = CliRunner().invoke(bot.command, [f"https://hop.example.vn/m/{CODE}"])
+    assert (done.exit_code, "99.1.0 or later" in done.output) == (1, True), done.output
+    (managed / "10.json").write_text('{"MinVersion": "newest"}')
+    assert updates.too_old_by_policy() == ""
 
 
 # ---- the portable program ----
