@@ -80,12 +80,13 @@ def find_portable(executable: Path | None = None) -> Portable | None:
 
 
 def current_version(place: Portable) -> str:
-    """What starts next, "" where that cannot be read."""
+    """Name of what starts next, "" where that cannot be read."""
     try:
         with (place.root / POINTER).open(encoding="ascii") as file:
-            return str(parse_version(file.read(60).strip()))
+            name = file.read(60).strip()
     except (OSError, ValueError):
         return ""
+    return name if _is_version(name) else ""
 
 
 def replace_with(place: Portable, archive: Path, version: str, stop: threading.Event | None = None) -> None:
@@ -174,12 +175,17 @@ def _wanted(opened: zipfile.ZipFile, version: str) -> list[tuple[zipfile.ZipInfo
             raise PortableError("unsafe_name", f"{name[:100]} is there twice")
         seen.add(name.casefold())
         parts = name.split("/")
-        start = next((n for n in (0, 1) if parts[n : n + 2] == [VERSIONS, version]), None)
+        start = next((n for n in (0, 1) if parts[n : n + 1] == [VERSIONS] and _same(parts[n + 1 : n + 2], version)), None)
         if start is not None and not info.is_dir():
             found.append((info, "/".join(parts[start + 2 :])))
     if not found:
         raise PortableError("not_a_zip", f"it holds no {VERSIONS}/{version}")
     return found
+
+
+def _same(name: list[str], version: str) -> bool:
+    """1.4 and 1.4.0 are."""
+    return bool(name) and _is_version(name[0]) and parse_version(name[0]) == parse_version(version)
 
 
 def _check_name(name: str) -> None:
@@ -222,7 +228,7 @@ def _try(folder: Path, version: str) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PortableError("does_not_start", str(error)) from error
     said = done.stdout[:400].decode("utf-8", "replace").split()
-    if done.returncode != 0 or not said or not _is_version(said[-1]) or parse_version(said[-1]) != parse_version(version):
+    if done.returncode != 0 or not _same(said[-1:], version):
         raise PortableError("does_not_start", f"it ended with {done.returncode} and said {' '.join(said)!r}")
 
 

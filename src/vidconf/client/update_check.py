@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vidconf.client.policy_files import FilePolicies
+from vidconf.client.portable import find_portable
 from vidconf.client.release import SIZE_LIMIT, TARGET, Release, ReleaseError, is_safe_url, parse_release
 from vidconf.resources import resource
 
@@ -46,8 +47,11 @@ class UpdateError(Exception):
 
 
 def root_places() -> tuple[Path, ...]:
-    """Where the trusted root may lie; the first that is there counts. None of them can be written by a user of a managed PC."""
+    """Where the trusted root may lie; the first that is there counts. Of an installed program none can be written by its user."""
     beside = (Path(sys.executable).parent / ROOT_NAME,) if _is_installed() else ()
+    portable = find_portable()
+    if portable is not None:
+        beside = (portable.root / ROOT_NAME, *beside)
     match sys.platform:
         case "linux":
             managed: tuple[Path, ...] = (Path("/etc/opt/vidconf") / ROOT_NAME,)

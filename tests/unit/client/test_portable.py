@@ -51,6 +51,16 @@ def test_the_next_start_is_the_new_version_and_the_old_one_goes(place: Portable,
     assert [entry.name for entry in place.versions.iterdir()] == ["1.1.0"]
 
 
+def test_a_version_of_two_numbers_is_found_and_kept(tmp_path: Path) -> None:
+    place = made_portable(tmp_path, "1.0")
+    tidy(place)
+    assert started(place) == "I am 1.0"
+    replace_with(place, packed(tmp_path / "new.zip", "1.1"), "1.1")
+    assert started(place) == "I am 1.1"
+    tidy(place)
+    assert (place.versions / "1.0").is_dir()
+
+
 def test_what_is_installed_is_never_portable(place: Portable, tmp_path: Path) -> None:
     assert find_portable(Path(sys.executable)) is None
     (place.root / "portable.marker").unlink()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.portable_program import made_portable
 from fakes.update_site import PASSPHRASE, UpdateSite, dripping, endless, silent, update_site
 
 from vidconf.cli.update_keys import Keys, KeyTrouble
@@ -321,6 +322,13 @@ def test_the_places_are_not_a_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "win32")
     monkeypatch.setattr("sys.executable", "/programs/vidconf/vidconf.exe")
     assert root_places()[0] == Path("/programs/vidconf/update-root.json")
+
+
+def test_a_portable_program_keeps_its_root_beside_its_starter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    place = made_portable(tmp_path, "1.0.0")
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr("sys.executable", str(place.versions / "1.0.0" / "vidconf.exe"))
+    assert root_places()[:2] == (place.root / ROOT_NAME, place.versions / "1.0.0" / ROOT_NAME)
 
 
 def test_tuf_is_quiet_in_the_log(site: UpdateSite, looker: Looker, caplog: pytest.LogCaptureFixture) -> None:
