@@ -291,7 +291,7 @@ def resources(put: Put, told: Mapping[str, Any]) -> None:
     missing: list[str] = []
     for parts in (
         ("fonts", "NotoSans-Regular.ttf"), ("fonts", "NotoSans-Bold.ttf"), ("icons", "vidconf.svg"), ("icons", "mic.svg"),
-        ("web", "link.html"), ("words", "vi.json"), ("words", "en.json"),
+        ("web", "link.html"), ("words", "vi.json"), ("words", "en.json"), ("words", "policies.vi.json"), ("words", "policies.en.json"),
     ):  # fmt: skip
         try:
             if not resource(*parts).stat().st_size:
