@@ -19,6 +19,8 @@ from livekit.protocol import models, rtc
 from unit.rtp.streams import Packet, encoded, packets
 
 from vidconf.client.links import LinkError, parse_link
+from vidconf.client.policy_reading import Policies, known
+from vidconf.client.settings_json import json_object
 from vidconf.protocol.control import WireError
 from vidconf.protocol.frames import parse_client_frame, parse_server_frame
 from vidconf.protocol.livekit import Grants, TokenError, make_token, verify_token
@@ -349,6 +351,23 @@ def links() -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def policy_files() -> tuple[bytes, ...]:
+    said: list[dict[str, object]] = [
+        {"ServerURL": "https://hop.example.gov.vn", "AllowedServers": ["*.gov.vn"], "MuteOnJoin": True, "Dscp": 46, "Language": "vi"},
+        {"UdpPortMin": 50000, "LobbyTimeout": 60.5, "DefaultMicrophone": "Jabra Đà Nẵng", "TurnURLs": []}, {},
+    ]  # fmt: skip
+    return (*(json.dumps(one, ensure_ascii=False).encode() for one in said), b'\xef\xbb\xbf{"Theme": "dark", "Theme": "light"}')
+
+
+def read_policy(content: bytes) -> None:
+    """As an administrator's file or the user's own is read; a value that is none of its setting's costs only itself."""
+    policies = Policies()
+    for name, value in json_object(content)[0].items():
+        setting = known(name)
+        if setting is not None:
+            policies.value(setting, value, "")
+
+
 SOUND = Sound()
 
 PARSERS: tuple[Parser, ...] = (
@@ -371,4 +390,5 @@ PARSERS: tuple[Parser, ...] = (
     Parser("token", refusing_text(TokenError, lambda text: verify_token(text, SECRETS)), tokens, text=True),
     Parser("token's claims", refusing_text(TokenError, read_claims), claims, text=True),
     Parser("link", refusing_text(LinkError, lambda text: parse_link(text, server="https://meet.example")), links, text=True),
+    Parser("policy file", refusing(ValueError, read_policy), policy_files),
 )

@@ -260,7 +260,7 @@ class Settings:
         """Read policy again; tells listeners of what changed. Some milliseconds."""
         before = {key: self[key] for key in SETTINGS}
         self.policies = self._source.read() if self._source is not None else Policies()
-        told, self.problems = self.problems, (*self._user_problems, *self.policies.problems)
+        told, self.problems = set(self.problems), (*self._user_problems, *self.policies.problems)
         for problem in self.problems:
             if problem not in told:  # once, however often it is read
                 log.warning("settings: %s in %s ignored: %s", problem.name or "all", problem.origin, problem.code)

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,14 @@ def test_later_files_win_over_earlier_ones_and_that_is_told(folder: Path) -> Non
     put(folder / "recommended" / "10.json", {"Theme": "system"})
     assert read(folder).recommended["theme"].value == "system", "another level is no repetition"
     assert read(folder).found == [str(folder / "managed" / "90-good.json"), str(later), str(folder / "recommended" / "10.json")]
+
+
+def test_many_names_that_stand_there_twice_take_no_long_time(folder: Path) -> None:
+    names = [f"n{number}" for number in range(20_000)]
+    put(folder / "managed" / "10.json", "{" + ", ".join(f'"{name}": 1' for name in (*names, *names)) + "}")
+    began = time.process_time()
+    assert len(read(folder).problems) == 2 * len(names)
+    assert time.process_time() - began < 2
 
 
 def test_what_is_no_file(folder: Path, tmp_path: Path) -> None:
