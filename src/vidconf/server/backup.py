@@ -124,6 +124,14 @@ def names(folder: Path) -> list[Path]:
     return sorted(found, key=lambda one: one.name, reverse=True)
 
 
+def newest_at(data: Path) -> float:
+    """When the newest backup in the data folder's own folder of backups was written, in Unix seconds; 0 without one."""
+    for one in names(data / FOLDER):
+        with contextlib.suppress(OSError):  # pruned this moment
+            return one.stat().st_mtime
+    return 0.0
+
+
 def read(path: Path) -> Manifest:
     """What the backup says of itself; its database is not looked at. Raises BackupError."""
     with _opened(path) as archive:

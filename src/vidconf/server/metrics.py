@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from vidconf.server import backup
+from vidconf.server.config import Config
 from vidconf.server.control import Control
 from vidconf.server.gate import Door, Passage
 from vidconf.server.media import Media
@@ -26,6 +28,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Measured(Protocol):
     """What of the server is measured (`app.Server`)."""
 
+    config: Config
     rooms: Rooms
     control: Control
     media: Media
@@ -56,6 +59,8 @@ class _Now(Collector):
         yield CounterMetricFamily("vidconf_sfu_calls_failed", "Calls to the SFU that failed and were made again", server.media.calls_failed)
         yield CounterMetricFamily("vidconf_sfu_looks", "Comparisons with the SFU's list", server.media.looks)
         yield CounterMetricFamily("vidconf_relay_starts", "Starts of the relay process", server.relay.starts if server.relay else 0)
+        saved_at = backup.newest_at(server.config.data)
+        yield GaugeMetricFamily("vidconf_backup_newest_seconds", "When the newest backup in the data folder was made, Unix time; 0: none", saved_at)
 
 
 def _labelled(family: Family, values: Mapping[str, float]) -> Family:

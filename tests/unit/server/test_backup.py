@@ -251,9 +251,11 @@ async def test_a_database_that_cannot_be_read_is_kept_beside_the_one_put_back(da
 
 
 def test_only_so_many_of_a_label_are_kept(data: Path) -> None:
+    assert backup.newest_at(data) == 0
     other = backup.create(data, label="before-work")
     made = [backup.create(data, label="nightly", keep=2).path for _ in range(4)]
     assert backup.names(data / backup.FOLDER) == [made[3], made[2], other.path]
+    assert backup.newest_at(data) == made[3].stat().st_mtime
     for wrong in ("", "Nightly", "a b", "../x", "x" * 21):
         with pytest.raises(BackupError, match="label"):
             backup.create(data, label=wrong)

@@ -576,6 +576,7 @@ async def test_metrics_are_for_this_machine_or_a_key(house: House) -> None:
     reply = await house.anybody.get("/metrics")
     assert reply.status == 200
     assert 'vidconf_participants{place="admitted"} 1.0' in reply.body
+    assert "vidconf_backup_newest_seconds 0.0" in reply.body
     for private in (made["id"], made["code"], "Người", "kín"):
         assert private not in reply.body
     outside = {"X-Forwarded-For": "203.0.113.1"}
