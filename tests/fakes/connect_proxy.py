@@ -47,8 +47,8 @@ class ConnectProxy:
         self._tasks.add(task)
         try:
             await self._tunnel(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
-            pass        # whoever asked has gone
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass        # whoever asked has gone, or the proxy goes
         finally:
             self._tasks.discard(task)
             writer.close()

@@ -17,10 +17,12 @@ import click
 
 from vidconf import __version__
 from vidconf.cli.link_argument import conceal, given_link
+from vidconf.cli.network_arguments import network_arguments
 from vidconf.engine.codec_choice import CAMERA_CODECS
 
 if TYPE_CHECKING:
     from vidconf.cli.bot_participant import BotOptions
+    from vidconf.network.options import NetworkOptions
 
 FACES = ("hue", "can-tho", "dak-lak", "quang-ninh", "ca-mau", "dia-chat", "quan-ly-dat-dai")
 VOICES = ("hue", "can-tho", "dak-lak", "quang-ninh", "quan-ly-dat-dai")
@@ -48,10 +50,11 @@ VOICES = ("hue", "can-tho", "dak-lak", "quang-ninh", "quan-ly-dat-dai")
 @click.option("--unit", default="", hidden=True)
 @click.option("--position", default="", hidden=True)
 @click.option("--script", default="", type=click.Path(dir_okay=False), hidden=True)
+@network_arguments
 def command(
     link: str, name: str, count: int, seconds: float | None, camera: str | None, microphone: str | None, speaker: str, muted: bool, screen: str,
     record_audio: str, record_video: str, codec: str | None, stamp: bool, as_json: bool, livekit_url: str, token: str, subscribe: str, kind: str,
-    unit: str, position: str, script: str,
+    unit: str, position: str, script: str, network: NetworkOptions,
 ) -> None:  # fmt: skip
     """Join a meeting by its LINK (`-`: the first line of stdin) as one or more headless participants; at the end report what was
     seen and heard.
@@ -86,7 +89,7 @@ def command(
         raise click.ClickException(f"this is version {__version__}: to join, policy wants {needed} or later")
     base = BotOptions(
         link=link, livekit_url=livekit_url, token=token, name=name, kind=kind, unit=unit, position=position, seconds=seconds,
-        screen=screen, speaker=speaker, muted=muted, codec=codec or "", stamp=stamp, subscribe=subscribe, script=entries,
+        screen=screen, speaker=speaker, muted=muted, codec=codec or "", stamp=stamp, subscribe=subscribe, script=entries, network=network,
     )
     options = [
         dataclasses.replace(

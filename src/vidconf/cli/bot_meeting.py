@@ -9,16 +9,15 @@ import asyncio
 import contextlib
 import json
 import logging
-import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
-import truststore
 
 from vidconf import __version__
-from vidconf.client.links import is_loopback
+from vidconf.network.http import open_session
+from vidconf.network.options import DEFAULTS, NetworkOptions
 
 log = logging.getLogger("vidconf.bot")
 
@@ -54,9 +53,9 @@ def parse_link(link: str) -> tuple[str, str, str]:
 class MeetingSeat:
     """A seat in one meeting. `join`, `events`, `ask`, `close`."""
 
-    def __init__(self, link: str) -> None:
+    def __init__(self, link: str, network: NetworkOptions = DEFAULTS) -> None:
         self.origin, self._code, self._secret = parse_link(link)
-        self._tls: ssl.SSLContext | bool = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if self.origin.startswith("https") else True
+        self._network = network
         self._http: aiohttp.ClientSession | None = None
         self._ws: aiohttp.ClientWebSocketResponse | None = None
         self._token = ""
@@ -69,8 +68,7 @@ class MeetingSeat:
 
     async def join(self, *, name: str, kind: str = "person", unit: str = "", position: str = "") -> None:
         """Take the seat (lobby or room). Raises MeetingError."""
-        proxied = not is_loopback(urlsplit(self.origin).hostname or "")
-        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._tls), trust_env=proxied)
+        self._http = open_session(self._network, self.origin)
         body = {"code": self._code, "name": name, "kind": kind, "unit": unit, "position": position}
         if self._secret:
             ticket = await self._post(f"/api/v1/meetings/by-code/{self._code}/chair", {"secret": self._secret})

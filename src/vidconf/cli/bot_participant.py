@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from vidconf.engine.recording import VideoRecorder
 from vidconf.engine.session import Options
 from vidconf.engine.signalling import token_expiry
 from vidconf.engine.stats import ProcessUsage
+from vidconf.network.options import DEFAULTS, NetworkOptions
 
 log = logging.getLogger("vidconf.bot")
 
@@ -50,6 +51,7 @@ class BotOptions:
     record_video: str = ""
     codec: str = ""
     stamp: bool = False
+    network: NetworkOptions = DEFAULTS
     subscribe: str = "all"
     """`all`, `none`, or `speaker`: only who speaks."""
     script: tuple[dict[str, Any], ...] = ()
@@ -110,6 +112,7 @@ class Bot:
         """Until the time is up, the meeting over, or `stop`. Never raises for what a server or a network does."""
         self._started = time.monotonic()
         await self._engine.start()
+        self._engine.send(api.SetNetwork(**asdict(self.options.network)))
         tasks = [asyncio.create_task(self._follow_engine(), name="bot engine")]
         try:
             if self.options.livekit_url:
@@ -147,7 +150,7 @@ class Bot:
 
     # ---- the meeting
     async def _take_seat(self) -> list[asyncio.Task[None]]:
-        self._seat = MeetingSeat(self.options.link)
+        self._seat = MeetingSeat(self.options.link, self.options.network)
         await self._seat.join(
             name=self.options.name, kind=self.options.kind, unit=self.options.unit, position=self.options.position
         )

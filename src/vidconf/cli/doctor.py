@@ -10,6 +10,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -17,11 +18,13 @@ from rich.console import Console
 
 from vidconf import __version__, words
 from vidconf.cli import doctor_updates as updates
+from vidconf.cli.doctor_options import network_options
 from vidconf.cli.findings import Finding, prepare_stdout, print_findings, print_json, print_summary, worst
 from vidconf.cli.link_argument import given_link
 from vidconf.cli.parts import Part
 from vidconf.cli.selftest import SelfTest, program, system_name
 from vidconf.client.links import LinkError, parse_link
+from vidconf.client.network_options import network_of
 from vidconf.client.settings import Settings
 
 DEADLINE_S = 17.5
@@ -31,14 +34,14 @@ SECTIONS = (
     ("doctor.section.machine", ("selftest.", "doctor.selftest", "doctor.cpu", "doctor.memory", "doctor.graphics", "doctor.policies")),
     ("doctor.section.updates", ("doctor.updates",)),
     ("doctor.section.devices", ("doctor.camera", "doctor.microphone", "doctor.speaker", "doctor.sound")),
-    ("doctor.section.server", ("doctor.server",)),
+    ("doctor.section.server", ("doctor.network", "doctor.server")),
     ("doctor.section.media", ("doctor.media",)),
 )
 SERVER_ORDER = ("address", "proxy", "name", "connect", "tls", "http", "ready", "clock", "control", "meeting")
 MEDIA_ORDER = ("where", "signalling", "udp", "turn")
 ORDER = (
     "doctor.selftest", "doctor.cpu", "doctor.memory", "doctor.graphics", "doctor.policies", "doctor.updates", "doctor.camera", "doctor.microphone",
-    "doctor.speaker", "doctor.sound", *(f"doctor.server.{name}" for name in SERVER_ORDER), "doctor.server",
+    "doctor.speaker", "doctor.sound", "doctor.network", *(f"doctor.server.{name}" for name in SERVER_ORDER), "doctor.server",
     *(f"doctor.media.{name}" for name in MEDIA_ORDER),
 )  # fmt: skip
 
@@ -96,12 +99,13 @@ def _look(settings: Settings, origin: str, code: str, confirm: bool, deadline: f
     # First, and alone: what follows keeps the processor busy itself.
     owes, told = ("doctor.cpu", "doctor.memory", "doctor.graphics"), {"stage_renderer": settings.text("stage_renderer")}
     machine = Part("doctor", "machine", owes, told=told).wait(time.monotonic() + MACHINE_S)
-    network = Part("doctor", "network", ("doctor.server",), told={"origin": origin, "code": code, "confirm": confirm}) if origin else None
+    asked = {"origin": origin, "code": code, "confirm": confirm, "network": asdict(network_of(settings))}
+    network = Part("doctor", "network", ("doctor.server",), told=asked) if origin else None
     devices = Part("doctor", "devices", ("doctor.camera", "doctor.microphone", "doctor.speaker"), told=chosen)
     versions, ask = updates.settled(settings)
     site = Part("doctor", "updates", ("doctor.updates",), told={"url": settings.text("update_url").strip()}) if ask else None
     selftest = SelfTest()
-    found = [*machine, *_short(selftest.wait(deadline)), *_policies(settings), *versions, *devices.wait(deadline)]
+    found = [*machine, *_short(selftest.wait(deadline)), *_policies(settings), *network_options(settings), *versions, *devices.wait(deadline)]
     found += site.wait(deadline) if site is not None else []
     if network is None:
         found.append(Finding("doctor.server", "warning", "none"))

@@ -16,12 +16,10 @@ import ssl
 import sys
 import threading
 import time
-import urllib.request
-from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -30,7 +28,11 @@ from vidconf.cli.findings import Finding
 from vidconf.cli.parts import Put
 from vidconf.cli.proxy_script import proxy_script
 from vidconf.client.links import is_loopback, shown_host
-from vidconf.client.rest import Rest, RestError, tls_context, transport_error
+from vidconf.client.rest import Rest, RestError, transport_error
+from vidconf.network.http import open_session
+from vidconf.network.options import DEFAULTS, NetworkOptions
+from vidconf.network.proxies import Proxy, exempted, system_proxy
+from vidconf.webrtc.tunnel import ProxyRefused, handed_over, through
 
 log = logging.getLogger("vidconf.doctor")
 
@@ -63,23 +65,15 @@ class Target:
         return cls(origin, parts.hostname or "", parts.port or (443 if secure else 80), secure)
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """What stands between, from the environment or the system's settings."""
-
-    host: str
-    port: int
-    credentials: str = ""
-
-
 def network(put: Put, told: Mapping[str, Any]) -> None:
-    """`told`: origin, code ("" without a meeting), confirm (a server never used before)."""
+    """`told`: origin, code ("" without a meeting), confirm (a server never used before), network (fields of NetworkOptions)."""
     over = threading.Event()
 
     async def main() -> None:
         try:
             async with asyncio.timeout(ALL_S):
-                await look(put, str(told["origin"]), str(told["code"]), new=bool(told["confirm"]))
+                said: dict[str, Any] = {name: tuple(held) if isinstance(held, list) else held for name, held in told["network"].items()}
+                await look(put, str(told["origin"]), str(told["code"]), new=bool(told["confirm"]), options=NetworkOptions(**said))
             put(Finding(DONE, "ok", "done"))
         except TimeoutError:
             put(Finding(DONE, "failure", "hung", {"seconds": round(ALL_S)}))
@@ -99,29 +93,29 @@ def network(put: Put, told: Mapping[str, Any]) -> None:
     over.wait()
 
 
-async def look(put: Put, origin: str, code: str, *, new: bool) -> None:
+async def look(put: Put, origin: str, code: str, *, new: bool, options: NetworkOptions = DEFAULTS) -> None:
     target = Target.of(origin)
     new = new and not is_loopback(target.host)
     put(Finding("doctor.server.address", "warning" if new else "ok", "new" if new else "known", {"host": shown_host(origin), "origin": origin}))
-    proxy, strange = proxy_for(target)
+    proxy, strange = proxy_for(target, options)
     if proxy is not None:
         put(Finding("doctor.server.proxy", "ok", "used", {"proxy": f"{proxy.host}:{proxy.port}"}))
     elif strange:
         put(Finding("doctor.server.proxy", "warning", "unsupported", {"proxy": strange}))
-    elif not is_loopback(target.host) and (script := await asyncio.to_thread(proxy_script)):
+    elif options.proxy_mode == "system" and not is_loopback(target.host) and (script := await asyncio.to_thread(proxy_script)):
         put(Finding("doctor.server.proxy", "warning", "script", {"script": script}))
     addresses = await _name(put, target, proxied=proxy is not None)
     if proxy is None and not addresses:
         return
-    reached = await _connect(put, target, addresses) if proxy is None else await _through(put, target, proxy)
+    reached = await _connect(put, target, addresses) if proxy is None else await _through(put, target, proxy, options)
     if not reached:
         return
-    if target.secure and not await _tls(put, target, addresses, proxy):
+    if target.secure and not await _tls(put, target, addresses, proxy, options):
         return
-    rest = Rest(origin)
+    rest = Rest(origin, network=lambda: options)
     try:
         if await _http(put, rest):
-            await _vidconf(put, rest, code)
+            await _vidconf(put, rest, code, options)
     finally:
         await rest.close()
 
@@ -129,22 +123,12 @@ async def look(put: Put, origin: str, code: str, *, new: bool) -> None:
 # ---- name and connection ----------------------------------------------------------------------------------------------
 
 
-def proxy_for(target: Target) -> tuple[Proxy | None, str]:
-    """(the proxy that requests to the server go through, "") or (None, what is set but cannot be used)."""
-    if is_loopback(target.host):
-        return None, ""
-    set_ = urllib.request.getproxies().get("https" if target.secure else "http", "")
-    if not set_ or urllib.request.proxy_bypass(target.host):
-        return None, ""
-    try:
-        parts = urlsplit(set_ if "://" in set_ else f"http://{set_}")
-        host, port = parts.hostname or "", parts.port or 80
-    except ValueError:
-        return None, "?"
-    if parts.scheme != "http" or not host:
-        return None, f"{parts.scheme}://{host}"
-    credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
-    return Proxy(host, port, credentials), ""
+def proxy_for(target: Target, options: NetworkOptions = DEFAULTS) -> tuple[Proxy | None, str]:
+    """(the proxy that requests to the server go through, "") or (None, what the system names but cannot be used)."""
+    scheme = "https" if target.secure else "http"
+    if options.proxy_mode == "system" and not exempted(target.host, target.port, options.proxy_bypass):
+        return system_proxy(target.host, scheme)
+    return options.proxy_to(target.host, target.port, scheme), ""
 
 
 async def _name(put: Put, target: Target, *, proxied: bool) -> list[str]:
@@ -205,76 +189,50 @@ async def _connect(put: Put, target: Target, addresses: list[str]) -> bool:
     return True
 
 
-async def _through(put: Put, target: Target, proxy: Proxy) -> bool:
+async def _through(put: Put, target: Target, proxy: Proxy, options: NetworkOptions) -> bool:
     """The proxy answers and lets us through."""
     began = time.perf_counter()
     detail: dict[str, Any] = {"proxy": f"{proxy.host}:{proxy.port}", "host": target.host, "port": target.port}
     try:
         async with asyncio.timeout(CONNECT_S):
             if target.secure:
-                _, writer = await _tunnel(target, proxy)
+                transport, _ = await through(proxy, target.host, target.port, options)
+                transport.abort()
             else:
                 _, writer = await asyncio.open_connection(proxy.host, proxy.port)
-    except _ProxyRefused as refused:
+                writer.close()
+    except ssl.SSLCertVerificationError as error:
+        put(Finding("doctor.server.connect", "failure", "proxy_untrusted", {**detail, "reason": error.verify_message}))
+        return False
+    except ProxyRefused as refused:
         result = "proxy_wants_name" if refused.status == 407 else "proxy_refuses"
         put(Finding("doctor.server.connect", "failure", result, {**detail, "status": refused.status}))
         return False
     except (OSError, TimeoutError) as error:
         put(Finding("doctor.server.connect", "failure", "proxy_silent", {**detail, "reason": str(error) or type(error).__name__}))
         return False
-    writer.close()
     put(Finding("doctor.server.connect", "ok", "through_proxy", {**detail, "ms": _ms(began)}))
     return True
-
-
-class _ProxyRefused(Exception):
-    def __init__(self, status: int) -> None:
-        super().__init__(str(status))
-        self.status = status
-
-
-async def _tunnel(target: Target, proxy: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to the server by the proxy's CONNECT. Raises OSError, _ProxyRefused."""
-    reader, writer = await asyncio.open_connection(proxy.host, proxy.port, limit=65536)
-    name = f"[{target.host}]" if ":" in target.host else target.host
-    lines = [f"CONNECT {name}:{target.port} HTTP/1.1", f"Host: {name}:{target.port}"]
-    if proxy.credentials:
-        lines.append(f"Proxy-Authorization: Basic {b64encode(proxy.credentials.encode()).decode()}")
-    try:
-        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace"))
-        head = await reader.readuntil(b"\r\n\r\n")
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-        writer.transport.abort()
-        raise ConnectionError("the proxy speaks no HTTP") from error
-    except BaseException:  # given up, or the connection broke
-        writer.transport.abort()
-        raise
-    words = head.split(b"\r\n", 1)[0].split()
-    status = int(words[1]) if len(words) > 1 and words[1].isdigit() and len(words[1]) < 4 else 0
-    if status // 100 != 2:
-        writer.close()
-        raise _ProxyRefused(status)
-    return reader, writer
 
 
 # ---- certificate -------------------------------------------------------------------------------------------------------
 
 
-async def _tls(put: Put, target: Target, addresses: list[str], proxy: Proxy | None) -> bool:
-    """The certificate, judged as the program judges it: by the operating system's store."""
+async def _tls(put: Put, target: Target, addresses: list[str], proxy: Proxy | None, options: NetworkOptions) -> bool:
+    """The certificate, judged as the program judges it: by the operating system's store, and the agency's own authority if one is set."""
     code = "doctor.server.tls"
     try:
         async with asyncio.timeout(TLS_S):
-            version, raw = await _handshake(target, addresses, proxy, tls_context())
+            version, raw = await _handshake(target, addresses, proxy, options)
     except ssl.SSLCertVerificationError as error:
         result = {10: "expired", 9: "not_yet_valid", 62: "wrong_name", 64: "wrong_name"}.get(error.verify_code, "untrusted")
-        detail = {"host": target.host, "reason": error.verify_message, **await _stranger(target, addresses, proxy)}
+        detail = {"host": target.host, "reason": error.verify_message, **await _stranger(target, addresses, proxy, options)}
         put(Finding(code, "failure", result, detail))
         return False
     except TimeoutError:
         put(Finding(code, "failure", "timeout", {"host": target.host}))
         return False
-    except (OSError, _ProxyRefused) as error:
+    except OSError as error:
         put(Finding(code, "failure", "tls_failed", {"host": target.host, "reason": str(error) or type(error).__name__}))
         return False
     detail = {"version": version, **_certificate(raw)}
@@ -284,18 +242,28 @@ async def _tls(put: Put, target: Target, addresses: list[str], proxy: Proxy | No
     return True
 
 
-async def _handshake(target: Target, addresses: list[str], proxy: Proxy | None, context: ssl.SSLContext) -> tuple[str, bytes]:
-    """(TLS version, certificate). Raises OSError and its kin."""
+async def _handshake(
+    target: Target, addresses: list[str], proxy: Proxy | None, options: NetworkOptions, tls: ssl.SSLContext | None = None
+) -> tuple[str, bytes]:
+    """(TLS version, certificate), judged by `tls` instead of the options' context if there is one. Raises OSError and its kin."""
+    context = tls or options.ssl_context()
+    transport: asyncio.WriteTransport
     if proxy is not None:
-        _, writer = await _tunnel(target, proxy)
+        carried, rest = await through(proxy, target.host, target.port, options)
+        transport, _ = await handed_over(carried, rest, asyncio.Protocol, context, target.host)
     else:
         _, writer = await _first(addresses, target.port)
+        try:
+            await writer.start_tls(context, server_hostname=target.host)
+        except BaseException:
+            writer.transport.abort()
+            raise
+        transport = writer.transport
     try:
-        await writer.start_tls(context, server_hostname=target.host)
-        held = writer.get_extra_info("ssl_object")
+        held = transport.get_extra_info("ssl_object")
         return str(held.version() or ""), held.getpeercert(binary_form=True) or b""
     finally:
-        writer.transport.abort()
+        transport.abort()
 
 
 async def _first(addresses: list[str], port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -310,14 +278,14 @@ async def _first(addresses: list[str], port: int) -> tuple[asyncio.StreamReader,
     raise problem
 
 
-async def _stranger(target: Target, addresses: list[str], proxy: Proxy | None) -> dict[str, Any]:
+async def _stranger(target: Target, addresses: list[str], proxy: Proxy | None, options: NetworkOptions) -> dict[str, Any]:
     """Who issued a certificate that is not trusted: often the agency's own authority, or a box that reads along. Only looked at."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         async with asyncio.timeout(1.5):
-            return _certificate((await _handshake(target, addresses, proxy, context))[1])
-    except (OSError, TimeoutError, _ProxyRefused) as error:
+            return _certificate((await _handshake(target, addresses, proxy, options, context))[1])
+    except (OSError, TimeoutError) as error:
         log.info("the certificate could not be looked at: %s", error)
         return _certificate(b"")
 
@@ -350,10 +318,10 @@ def _called(name: Any) -> str:
 # ---- what answers there -----------------------------------------------------------------------------------------------
 
 
-async def _get(rest: Rest, path: str, url: str = "") -> tuple[int, str]:
+async def _get(http: aiohttp.ClientSession, url: str) -> tuple[int, str]:
     """(status, beginning of the body). Raises RestError."""
     try:
-        async with asyncio.timeout(HTTP_S), rest.http().get(url or rest.origin + path, allow_redirects=False) as response:
+        async with asyncio.timeout(HTTP_S), http.get(url, allow_redirects=False) as response:
             return response.status, (await response.content.read(TEXT_BYTES)).decode("utf-8", "replace")
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         raise transport_error(error) from error
@@ -366,7 +334,7 @@ async def _http(put: Put, rest: Rest) -> bool:
     try:
         while len(took) < 1 + ASKED and sum(took) < ENOUGH_MS:
             began = time.perf_counter()
-            status, body = await _get(rest, "/healthz")
+            status, body = await _get(rest.http(), f"{rest.origin}/healthz")
             took.append(_ms(began))
             if status != 200 or not body.startswith("ok"):
                 result = "server_restarting" if status in (502, 503, 504) else "not_vidconf"
@@ -382,9 +350,9 @@ async def _http(put: Put, rest: Rest) -> bool:
     return True
 
 
-async def _vidconf(put: Put, rest: Rest, code: str) -> None:
+async def _vidconf(put: Put, rest: Rest, code: str, options: NetworkOptions) -> None:
     """What is left can be asked at once, and a fault in one question takes no other's answer with it."""
-    questions = [_ready(put, rest), _control(put, rest), _media(put, rest), *([_meeting(put, rest, code)] if code else [])]
+    questions = [_ready(put, rest), _control(put, rest), _media(put, rest, options), *([_meeting(put, rest, code)] if code else [])]
     for outcome in await asyncio.gather(*questions, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome
@@ -392,7 +360,7 @@ async def _vidconf(put: Put, rest: Rest, code: str) -> None:
 
 async def _ready(put: Put, rest: Rest) -> None:
     try:
-        status, body = await _get(rest, "/readyz")
+        status, body = await _get(rest.http(), f"{rest.origin}/readyz")
     except RestError as error:
         put(Finding("doctor.server.ready", "warning", error.code, error.detail))
         return
@@ -446,7 +414,7 @@ async def _control(put: Put, rest: Rest) -> None:
 # ---- media and the clock -------------------------------------------------------------------------------------------------
 
 
-async def _media(put: Put, rest: Rest) -> None:
+async def _media(put: Put, rest: Rest, options: NetworkOptions) -> None:
     asked = time.time()
     began = time.perf_counter()
     try:
@@ -470,7 +438,7 @@ async def _media(put: Put, rest: Rest) -> None:
         put(Finding("doctor.media.where", "failure", "media_unavailable"))
         return
     put(Finding("doctor.media.where", "ok", "external" if where.get("media") == "external" else "relay"))
-    await asyncio.gather(_signalling(put, rest, where.get("url")), _packets(put, where))
+    await asyncio.gather(_signalling(put, where.get("url"), options), _packets(put, where, options))
 
 
 def _clock(offset_s: float, doubt_s: float) -> Finding:
@@ -481,7 +449,7 @@ def _clock(offset_s: float, doubt_s: float) -> Finding:
     return Finding("doctor.server.clock", "warning", "behind" if offset_s > 0 else "ahead", detail)
 
 
-async def _signalling(put: Put, rest: Rest, url: Any) -> None:
+async def _signalling(put: Put, url: Any, options: NetworkOptions) -> None:
     """The way to the media server's door: asked without a token it must say 401, which no other page does."""
     code = "doctor.media.signalling"
     try:
@@ -495,7 +463,8 @@ async def _signalling(put: Put, rest: Rest, url: Any) -> None:
     base = f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}{parts.path.rstrip('/')}"
     detail = {"host": parts.netloc.rpartition("@")[2]}
     try:
-        status, _ = await _get(rest, "", f"{base}/rtc/validate")
+        async with open_session(options, base) as http:
+            status, _ = await _get(http, f"{base}/rtc/validate")
     except RestError as error:
         put(Finding(code, "failure", error.code, {**error.detail, **detail}))
         return
@@ -507,26 +476,35 @@ async def _signalling(put: Put, rest: Rest, url: Any) -> None:
         put(Finding(code, "failure", "not_passed_on", {**detail, "status": status}))
 
 
-async def _packets(put: Put, where: Mapping[str, Any]) -> None:
-    """UDP to the media port, TCP where that does not get through, and the TURN servers."""
+async def _packets(put: Put, where: Mapping[str, Any], options: NetworkOptions) -> None:
+    """UDP to the media port, TCP where that does not get through, and the TURN servers; of these what the options leave."""
     udp, servers = where.get("udp"), where.get("ice_servers")
     told = [_address(entry) for entry in (udp if isinstance(udp, list) else ())[: doctor_media.ADDRESSES]]
     addresses = [address for address in told if address is not None]
     urls = [url[:200] for url in (servers if isinstance(servers, list) else ())[: doctor_media.TURN_URLS] if isinstance(url, str)]
-    turning = asyncio.gather(*(doctor_media.turn(url) for url in urls))
-    if addresses:
-        found = await doctor_media.udp(addresses)
+    urls = list(options.turn_urls) or urls
+    if options.ice_transport == "relay_tls":
+        urls = [url for url in urls if url.startswith("turns:")]
+    elif options.relayed_only:
+        urls = [url for url in urls if url.startswith("turn")]
+    turning = asyncio.gather(*(doctor_media.turn(url, options) for url in urls[: doctor_media.TURN_URLS]))
+    if options.relayed_only:
+        found = Finding("doctor.media.udp", "ok", "not_used")
+    elif addresses:
+        found = await doctor_media.udp(addresses, options)
     else:
         found = Finding("doctor.media.udp", "warning", "unmeasured", {})
     turned = await turning
     if found.result in ("blocked", "nobody"):
         streams = where.get("tcp")
         there = [_address(entry) for entry in (streams if isinstance(streams, list) else ())[: doctor_media.ADDRESSES]]
-        if await doctor_media.tcp([address for address in there if address is not None]):
+        if await doctor_media.tcp([address for address in there if address is not None], options):
             found = Finding(found.code, "warning", "tcp_instead", found.detail)
         elif any(one.status == "ok" and one.detail["transport"] != "udp" for one in turned):
             found = Finding(found.code, "warning", "turn_instead", found.detail)
     put(found)
+    if options.relayed_only and not any(one.status == "ok" for one in turned):
+        turned = [replace(one, status="failure") for one in turned] or [Finding("doctor.media.turn", "failure", "none")]
     for one in turned:
         put(one)
 

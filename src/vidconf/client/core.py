@@ -13,7 +13,7 @@ import logging
 import ssl
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from vidconf.client import changes as c
@@ -27,6 +27,7 @@ from vidconf.client.credentials import Credentials
 from vidconf.client.devices import DeviceMemory
 from vidconf.client.entry import Entry
 from vidconf.client.media_link import MediaLink
+from vidconf.client.network_options import NETWORK, network_of
 from vidconf.client.outbox import Outbox
 from vidconf.client.rest import Rest
 from vidconf.client.settings import Settings
@@ -67,6 +68,7 @@ class Client:
     ) -> None:  # fmt: skip
         self.engine, self.settings, self.credentials, self.tls = engine, settings, credentials, tls
         self.identity = identity or Identity()
+        self.network = network_of(settings)
         self._lobby_timeout_s, self._reconnect = lobby_timeout_s, reconnect
         chosen = ChosenDevices(settings.text("microphone"), settings.text("camera"), settings.text("speaker"))
         names = settings.mapping("device_names")
@@ -102,6 +104,7 @@ class Client:
         if self.store.state.chosen.speaker != "default":
             self.engine.send(api.SelectSpeaker(self.store.state.chosen.speaker))
         self._set_voice()
+        self._set_network()
         self.spawn(self._tick(), "client tick")
         self.spawn(self.entry.start(), "server of last time")
         self.spawn(self.updates.run(), "updates")
@@ -153,6 +156,9 @@ class Client:
             self._set_voice()
         if key in CLOSING:
             self._close_parts()
+        if key in NETWORK:
+            self.network = network_of(self.settings)
+            self._set_network()
         self._save_soon()
 
     def _close_parts(self) -> None:
@@ -167,6 +173,9 @@ class Client:
 
     def _set_voice(self) -> None:
         self.engine.send(api.SetVoice(**{key: self.settings.on(key) for key in VOICE}))
+
+    def _set_network(self) -> None:
+        self.engine.send(api.SetNetwork(**asdict(self.network)))
 
     def _save_soon(self) -> None:
         if not self._closed and (self._saving is None or self._saving.done()):

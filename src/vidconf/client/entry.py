@@ -50,7 +50,7 @@ class Entry:
 
     def rest(self, origin: str) -> Rest:
         if origin not in self._rests:
-            self._rests[origin] = Rest(origin, tls=self._client.tls)
+            self._rests[origin] = Rest(origin, tls=self._client.tls, network=lambda: self._client.network)
         return self._rests[origin]
 
     def _sign_in(self, origin: str) -> SignIn:

@@ -212,7 +212,9 @@ class MediaLink:
                     self._tell_user("warn", "engine_crashed")
             case api.StateChanged(state="closed", reason=reason) if reason != "left":
                 log.info("media closed: %s", reason)
-                if reason in ("unreachable", "ice_lost", "untrusted_certificate", "bad_url"):
+                if reason == "no_turn":
+                    self._tell_user("error", "media_no_turn", {}, "error")
+                elif reason in ("unreachable", "ice_lost", "untrusted_certificate", "bad_url"):
                     self._tell_user("error", "media_unreachable", {"reason": reason}, "error")
                 self._again()
             case api.TokenNeeded():

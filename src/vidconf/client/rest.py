@@ -1,7 +1,7 @@
 """The server's REST wire, as a client asks it. The loop's thread; one `Rest` a server.
 
 Everything that goes wrong is a `RestError` with one of `CODES`: what happened, in words a window has (`error.<code>` and
-`error.<code>.help`). Certificates are judged by the operating system's store (truststore), where agencies put their own roots.
+`error.<code>.help`). Which proxy is gone through and which certificates are believed is said in `network.options`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import json
 import logging
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
-import truststore
 
 from vidconf import __version__
-from vidconf.client.links import is_loopback
 from vidconf.client.state import JoinLink, MeetingPreview, UpcomingMeeting
+from vidconf.network.http import open_session
+from vidconf.network.options import DEFAULTS, NetworkOptions
 
 log = logging.getLogger("vidconf.rest")
 
@@ -89,42 +89,44 @@ class SignedIn:
 
 def tls_context() -> ssl.SSLContext:
     """Verifies by the operating system's certificate store."""
-    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return DEFAULTS.ssl_context()
 
 
 class Rest:
-    """REST of the server at `origin`. `clock_offset_s`: its clock minus ours, by the `Date` of its last answer."""
+    """REST of the server at `origin`. `clock_offset_s`: its clock minus ours, by the `Date` of its last answer. `network`: says the
+    options as they are now; `tls`: instead of theirs."""
 
-    def __init__(self, origin: str, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, origin: str, *, tls: ssl.SSLContext | None = None, network: Callable[[], NetworkOptions] = lambda: DEFAULTS) -> None:
         self.origin = origin
         self.clock_offset_s = 0.0
-        self._tls = tls
+        self._tls, self._network = tls, network
+        self._options = DEFAULTS
         self._session: aiohttp.ClientSession | None = None
+        self._former: list[aiohttp.ClientSession] = []
+        """Of other options: whatever lives on one goes on, new requests have the newest."""
         self._closed = False
 
     def http(self) -> aiohttp.ClientSession:
         """The connection pool, also for the control WebSocket. Raises `RestError` after `close`."""
         if self._closed:
             raise RestError("unreachable")
+        options = self._network()
+        if self._session is not None and options != self._options:
+            self._former.append(self._session)
+            self._session = None
         if self._session is None or self._session.closed:
-            host = self.origin.partition("://")[2].rpartition(":")[0] or self.origin.partition("://")[2]
-            local = is_loopback(host) or is_loopback(self.origin.partition("://")[2])
-            context: ssl.SSLContext | bool = True
-            if self.origin.startswith("https"):
-                context = self._tls = self._tls or tls_context()
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=context, limit=16),
-                timeout=aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=CONNECT_S),
+            self._options = options
+            self._session = open_session(
+                options, self.origin, tls=self._tls, limit=16, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=CONNECT_S),
                 headers={"User-Agent": f"vidconf/{__version__}"},
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=not local,  # an agency's proxy, but never for this very machine
-            )
+            )  # fmt: skip
         return self._session
 
     async def close(self) -> None:
         self._closed = True
-        if self._session is not None:
-            await self._session.close()
+        for session in (*self._former, self._session):
+            if session is not None:
+                await session.close()
 
     # ---- meetings ----
 

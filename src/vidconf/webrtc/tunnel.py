@@ -55,7 +55,7 @@ async def dial(
         except OSError as error:
             log.info("not through the proxy (%s): directly", error)
         else:
-            return await _handed_over(transport, rest, make, tls, host)
+            return await handed_over(transport, rest, make, tls, host)
     return await _over(await _connected(host, port, network), make, tls, host)
 
 
@@ -72,7 +72,7 @@ async def through(proxy: Proxy, host: str, port: int, network: NetworkOptions = 
         raise
 
 
-async def _handed_over(
+async def handed_over(
     transport: asyncio.Transport, rest: bytes, make: Callable[[], P], tls: ssl.SSLContext | None, name: str
 ) -> tuple[asyncio.Transport, P]:
     """What the proxy let through, to the protocol that it is for."""
@@ -116,7 +116,10 @@ class _Greeting(asyncio.Protocol):
         if not end and len(self._held) <= MAX_HEAD:
             return
         words = head.split(b"\r\n", 1)[0].split()
-        status = int(words[1]) if end and len(words) > 1 and words[1].isdigit() and len(words[1]) < 4 else 0
+        if not end:
+            self.passed.set_exception(ConnectionAbortedError("the proxy speaks no HTTP"))
+            return
+        status = int(words[1]) if len(words) > 1 and words[1].isdigit() and len(words[1]) < 4 else 0
         if status // 100 != 2:
             self.passed.set_exception(ProxyRefused(status))
             return
@@ -126,7 +129,7 @@ class _Greeting(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.passed.done():
-            self.passed.set_exception(ProxyRefused(0))
+            self.passed.set_exception(exc or ConnectionResetError("the proxy closed the connection"))
 
 
 async def _over(sock: socket.socket, make: Callable[[], P], tls: ssl.SSLContext | None, name: str) -> tuple[asyncio.Transport, P]:

@@ -21,6 +21,7 @@ from fakes.strangers import Authority, Proxy, says
 from vidconf.cli import doctor_media, doctor_network
 from vidconf.cli.doctor_network import Target, look, network, proxy_for
 from vidconf.cli.findings import Finding
+from vidconf.network.options import NetworkOptions
 from vidconf.webrtc.ice_lite import Port
 
 CODE = "kx7m-2pqa-9tdf"
@@ -455,7 +456,7 @@ async def test_addresses_that_are_none_are_not_asked(udp: Any) -> None:
 async def test_so_many_addresses_and_no_more_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int]] = []
 
-    async def measured(addresses: list[tuple[str, int]]) -> Finding:
+    async def measured(addresses: list[tuple[str, int]], options: NetworkOptions) -> Finding:
         asked.extend(addresses)
         return Finding("doctor.media.udp", "ok", "through")
 
@@ -508,7 +509,7 @@ async def test_a_script_that_chooses_proxies_is_said_to_be_of_no_use(monkeypatch
 
 
 def told_of(origin: str) -> dict[str, Any]:
-    return {"origin": origin, "code": "", "confirm": False}
+    return {"origin": origin, "code": "", "confirm": False, "network": {}}
 
 
 async def in_a_thread(work: Callable[[], None]) -> None:
