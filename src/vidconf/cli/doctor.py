@@ -106,7 +106,7 @@ def _look(settings: Settings, origin: str, code: str, confirm: bool, deadline: f
     site = Part("doctor", "updates", ("doctor.updates",), told={"url": settings.text("update_url").strip()}) if ask else None
     selftest = SelfTest()
     found = [*machine, *_short(selftest.wait(deadline)), *_policies(settings), *network_options(settings), *versions, *devices.wait(deadline)]
-    found += site.wait(deadline) if site is not None else []
+    found += updates.softened(site.wait(deadline)) if site is not None else []
     if network is None:
         found.append(Finding("doctor.server", "warning", "none"))
     else:

@@ -11,7 +11,7 @@ import pytest
 from fakes.update_site import UpdateSite, update_site
 
 from vidconf import words
-from vidconf.cli.doctor_updates import settled, updates
+from vidconf.cli.doctor_updates import settled, softened, updates
 from vidconf.cli.findings import Finding
 from vidconf.client.settings import Settings
 from vidconf.client.update_check import CODES
@@ -83,6 +83,11 @@ def test_what_is_wrong_is_said_with_what_to_do(doctor: Doctor, tmp_path: Path) -
     rootless = doctor.finds(roots=[str(tmp_path / "none" / "update-root.json")])
     assert rootless.result == "no_root"
     assert str(tmp_path / "none") in rootless.help()
+
+
+def test_a_look_that_hangs_keeps_nobody_from_a_meeting() -> None:
+    found = [Finding("doctor.updates", "failure", "hung", {"seconds": 11}), Finding("doctor.updates", "failure", "too_old", {})]
+    assert [one.status for one in softened(found)] == ["warning", "failure"]
 
 
 @pytest.mark.parametrize("language", words.LANGUAGES)
