@@ -28,7 +28,7 @@ System = Literal["linux", "windows", "macos"]
 TEXT_LIMIT = 400_000
 UNKNOWN = "unknown"
 _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?")
-_LICENCE_FILE = re.compile(r"(^|/)(licen[cs]e|copying|copyright|notice)[^/]*$", re.IGNORECASE)
+_LICENCE_FILE = re.compile(r"[^/]*(licen[cs]e|copying|copyright|notice)[^/]*(?<!\.py)(?<!\.pyc)", re.IGNORECASE)
 _CLASSIFIERS = {"MIT License": "MIT", "BSD License": "BSD-3-Clause", "Apache Software License": "Apache-2.0", "Python Software Foundation License": "PSF-2.0",
                 "ISC License (ISCL)": "ISC", "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0"}  # fmt: skip
 _SPELLINGS = {
@@ -94,10 +94,26 @@ def bundled(on: System | None = None) -> tuple[Component, ...]:
 
 def packages() -> tuple[Component, ...]:
     """The Python packages that vidconf needs, and theirs, as far as they are installed; all there are where nobody says what it needs."""
-    held = {normal(one.name): one for one in metadata.distributions() if one.name}
-    roots = _needed_by_vidconf(held)
-    names = _reached(roots, held) if roots is not None else set(held)
-    return tuple(_component(held[name]) for name in sorted(names) if name != "vidconf")
+    held = {normal(name): one for one in metadata.distributions() if (name := one.name)}
+    told = _Told(held)
+    roots = _needed_by_vidconf(told)
+    names = _reached(roots, told) if roots is not None else set(held)
+    return tuple(_component(held[name], told[name]) for name in sorted(names) if name != "vidconf")
+
+
+class _Told(dict[str, metadata.PackageMetadata]):
+    """What packages say of themselves, by name: read once, and only of those that are asked about."""
+
+    def __init__(self, held: dict[str, metadata.Distribution]) -> None:
+        super().__init__()
+        self.held = held
+
+    def __missing__(self, name: str) -> metadata.PackageMetadata:
+        self[name] = told = self.held[name].metadata
+        return told
+
+    def requires(self, name: str) -> list[str]:
+        return [str(line) for line in self[name].get_all("Requires-Dist") or []]
 
 
 def normal(name: str) -> str:
@@ -105,30 +121,30 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _needed_by_vidconf(held: dict[str, metadata.Distribution]) -> list[str] | None:
+def _needed_by_vidconf(told: _Told) -> list[str] | None:
     """What vidconf asks for: by its own metadata, or in a checkout by pyproject.toml. None: neither is here."""
-    if "vidconf" in held:
-        return [line for line in held["vidconf"].requires or [] if _extra(line) in ("", "server")]
+    if "vidconf" in told.held:
+        return [line for line in told.requires("vidconf") if _extra(line) in ("", "server")]
     project = Path(__file__).resolve().parents[2] / "pyproject.toml"
     try:
-        told = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
-        return [*told["dependencies"], *told["optional-dependencies"]["server"]]
+        said = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+        return [*said["dependencies"], *said["optional-dependencies"]["server"]]
     except (OSError, KeyError, tomllib.TOMLDecodeError):
         return None
 
 
-def _reached(roots: Iterable[str], held: dict[str, metadata.Distribution]) -> set[str]:
+def _reached(roots: Iterable[str], told: _Told) -> set[str]:
     """Names of installed packages that `roots` lead to. Markers are not weighed: what does not fit this machine is not installed."""
     names: set[str] = set()
     seen: set[tuple[str, str]] = set()
     waiting = [one for line in roots for one in _wants(line)]
     while waiting:
         name, extra = waiting.pop()
-        if (name, extra) in seen or name not in held:
+        if (name, extra) in seen or name not in told.held:
             continue
         seen.add((name, extra))
         names.add(name)
-        waiting += [one for line in held[name].requires or [] if _extra(line) == extra for one in _wants(line)]
+        waiting += [one for line in told.requires(name) if _extra(line) == extra for one in _wants(line)]
     return names
 
 
@@ -150,28 +166,32 @@ def _extra(line: str) -> str:
     return normal(match[1]) if match else ""
 
 
-def _component(one: metadata.Distribution) -> Component:
-    licence = _licence(one)
-    own = [file for file in one.files or () if ".dist-info/" in file.as_posix() and _LICENCE_FILE.search(file.as_posix())]
-    there = tuple(path for path in (Path(str(one.locate_file(file))) for file in own) if path.is_file())
-    if not there:
-        there = _standing_in(licence)
-    return Component(one.name, one.version, licence, home=_home(one), sources=there)
+def _component(one: metadata.Distribution, told: metadata.PackageMetadata) -> Component:
+    licence = _licence(told)
+    return Component(told["Name"], told["Version"], licence, home=_home(told), sources=_licence_files(one) or _standing_in(licence))
 
 
-def _licence(one: metadata.Distribution) -> str:
-    plain = _told(one, "License-Expression") or _told(one, "License")
+def _licence_files(one: metadata.Distribution) -> tuple[Path, ...]:
+    """In its `dist-info`. Looked for there, since some have no list of their files, and Qt's is very long."""
+    folder = getattr(one, "_path", None)  # importlib has no public name for it
+    if not isinstance(folder, Path) or not folder.is_dir():
+        return ()
+    return tuple(sorted(file for file in folder.rglob("*") if _LICENCE_FILE.fullmatch(file.name) and file.is_file()))
+
+
+def _licence(told: metadata.PackageMetadata) -> str:
+    plain = _first(told, "License-Expression") or _first(told, "License")
     if plain and "\n" not in plain and len(plain) <= 120:
         return _SPELLINGS.get(plain, plain)
-    for classifier in one.metadata.get_all("Classifier") or []:
+    for classifier in told.get_all("Classifier") or []:
         kind, _, name = str(classifier).rpartition(" :: ")
         if kind.startswith("License"):
             return _CLASSIFIERS.get(name, name)
     return UNKNOWN
 
 
-def _told(one: metadata.Distribution, name: str) -> str:
-    return str((one.metadata.get_all(name) or [""])[0]).strip()
+def _first(told: metadata.PackageMetadata, name: str) -> str:
+    return str((told.get_all(name) or [""])[0]).strip()
 
 
 def _standing_in(licence: str) -> tuple[Path, ...]:
@@ -181,14 +201,14 @@ def _standing_in(licence: str) -> tuple[Path, ...]:
     return (_text(first), _text("GPL-3.0")) if first == "LGPL-3.0" else (_text(first),)
 
 
-def _home(one: metadata.Distribution) -> str:
+def _home(told: metadata.PackageMetadata) -> str:
     """Where its source is, as it says itself."""
     urls: dict[str, str] = {}
-    for line in one.metadata.get_all("Project-URL") or []:
+    for line in told.get_all("Project-URL") or []:
         label, _, url = line.partition(",")
         urls[re.sub(r"[^a-z]", "", label.lower())] = url.strip()
-    told = next((urls[label] for label in ("source", "sourcecode", "repository", "github", "homepage", "home") if urls.get(label)), "")
-    return told or _told(one, "Home-page") or next(iter(urls.values()), "")
+    named = next((urls[label] for label in ("source", "sourcecode", "repository", "github", "homepage", "home") if urls.get(label)), "")
+    return named or _first(told, "Home-page") or next(iter(urls.values()), "")
 
 
 def _text(name: str) -> Path:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from gui import states
 from gui.meeting_room import cut_texts, in_sight, nameless, outside
@@ -69,6 +70,11 @@ def scenes() -> Iterator[tuple[str, ClientState, Callable[[MainWindow, Store], N
         yield what, states.home(), lambda window, store, what=what: window._on_asked(what, None)  # type: ignore[misc]
     yield "created", states.home(), created
     yield "create, trouble", states.home(), create_fails
+    yield "licences", states.home(), lambda window, store: window._on_asked("licences", None)
+    yield "about, with logs", states.home(), about_with_logs
+    for closed, state in (("guest_join", states.prejoin()), ("password_login", states.guest_home()), ("chat", states.in_meeting("p1"))):
+        yield f"closed, {closed}", replace(state, closed=frozenset({closed, "screen_share"})), None
+    yield "closed, every way in", replace(states.prejoin(), closed=frozenset({"guest_join", "password_login"})), None
     for group in ("look", "devices", "window", "keyboard", "server"):
         yield f"settings, {group}", states.home(devices=states.DEVICES), lambda window, store, group=group: window.open_settings(group)  # type: ignore[misc]
     yield "leave", states.in_meeting("p1"), lambda window, store: window.ask_leave(closing=True)
@@ -77,6 +83,11 @@ def scenes() -> Iterator[tuple[str, ClientState, Callable[[MainWindow, Store], N
     yield "share, with sound", states.in_meeting("p1"), lambda window, store: share(window, store, "")
     yield "share, Wayland", states.in_meeting("p1"), lambda window, store: share(window, store, "no_sound_server", "wayland")
     yield "notices", states.home(), notices
+
+
+def about_with_logs(window: MainWindow, store: Store) -> None:
+    window.log_folder = Path("logs")
+    window._on_asked("about", None)
 
 
 def created(window: MainWindow, store: Store) -> None:

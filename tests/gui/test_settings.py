@@ -299,7 +299,7 @@ def test_all_are_put_back(keyboard: SettingsSheet, actions: RecordingActions) ->
 
 def test_every_setting_a_user_may_change_is_somewhere() -> None:
     """But for what only administrators set."""
-    administrators = {"autostart", "lobby_timeout_s", "log_level", "stage_renderer"}
+    administrators = {"lobby_timeout_s", "log_level", "stage_renderer"}
     for key, setting in SETTINGS.items():
         if setting.hidden or key in administrators:
             continue

@@ -162,3 +162,11 @@ def test_who_has_gone_before_the_answer(first: tuple[SingleInstance, list[str]],
     qtbot.waitUntil(lambda: first[1] == ["abcd-efgh"], timeout=2000)
 
 
+
+
+def test_whether_one_runs_is_asked_without_a_word(first: tuple[SingleInstance, list[str]], name: str, qtbot: QtBot) -> None:
+    asking = process(HAND_OVER.replace("import hand_over", "import runs_already").replace("hand_over(sys.argv[1], sys.argv[2])", "runs_already(sys.argv[2])"), "", name)
+    assert code_of(asking, qtbot) == 0
+    assert first[1] == [], "the window does not come forward"
+    nobody = process(HAND_OVER.replace("import hand_over", "import runs_already").replace("hand_over(sys.argv[1], sys.argv[2])", "runs_already(sys.argv[2])"), "", name + "x")
+    assert code_of(nobody, qtbot) == 3

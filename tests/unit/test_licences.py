@@ -83,7 +83,8 @@ def test_a_package_that_says_little(tmp_path: Path) -> None:
         folder = tmp_path / "thing-1.0.dist-info"
         folder.mkdir(exist_ok=True)
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n{told}\n", encoding="utf-8")
-        return licences._component(metadata.PathDistribution(folder))
+        one = metadata.PathDistribution(folder)
+        return licences._component(one, one.metadata)
 
     assert made("").licence == "unknown"
     assert made("").text() == ""
@@ -96,7 +97,7 @@ def test_a_package_that_says_little(tmp_path: Path) -> None:
 
 def test_where_nothing_says_what_is_needed_all_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a folder of packages without vidconf's own metadata."""
-    monkeypatch.setattr(licences, "_needed_by_vidconf", lambda held: None)
+    monkeypatch.setattr(licences, "_needed_by_vidconf", lambda told: None)
     assert {"pytest", "aiohttp"} <= {normal(one.name) for one in packages()}
 
 

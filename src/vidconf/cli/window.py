@@ -13,8 +13,9 @@ import click
 @click.option("--server", default=None, metavar="URL", help="The server to use for codes and signing in, this time.")
 @click.option("--language", default=None, type=click.Choice(["vi", "en"]))
 @click.option("--theme", default=None, type=click.Choice(["system", "light", "dark"]))
+@click.option("--background", is_flag=True, help="Start without a window, in the tray, as at login.")
 @click.option("--log-level", default=None, type=click.Choice(["debug", "info", "warning", "error"]))
-def command(link: str, **said: str | None) -> None:
+def command(link: str, background: bool, **said: str | None) -> None:
     """The window. With a LINK (`-`: the first line of stdin) it goes straight to its pre-join page; a second start hands the link
     to the window that runs."""
     from vidconf.cli.link_argument import given_link
@@ -27,6 +28,6 @@ def command(link: str, **said: str | None) -> None:
     except ImportError as error:
         raise click.ClickException(f"Qt cannot be loaded ({error}). `vidconf selftest` says what is missing.") from None
     try:
-        sys.exit(run(link, told))
+        sys.exit(run(link, told, background=background))
     except SettingError as error:
         raise click.UsageError(f"--{error.key}: not understood") from None

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,10 @@ def engine_command() -> list[str]:
 class EngineHost:
     """`api.Engine` in a process of its own."""
 
-    def __init__(self, command: Sequence[str] | None = None, *, speaker: str = "default") -> None:
+    def __init__(self, command: Sequence[str] | None = None, *, speaker: str = "default", logs: Mapping[str, Any] | None = None) -> None:
+        """`logs`: where and how its process writes its log, as `vidconf engine` takes it; None: to stderr alone."""
         self._command = list(command or engine_command())
-        self._speaker = speaker
+        self._speaker, self._logs = speaker, dict(logs or {})
         self._queue = EventQueue()
         self._keeper: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -223,7 +224,7 @@ class EngineHost:
             server = await asyncio.start_unix_server(greet, str(folder / "engine"), limit=api.MAX_MESSAGE)
             where = {"path": str(folder / "engine")}
         try:
-            self._process = await self._spawn({**where, "secret": secret, "speaker": self._speaker})
+            self._process = await self._spawn({**where, "secret": secret, "speaker": self._speaker, "logs": self._logs})
             ended = asyncio.create_task(self._process.wait())
             either: set[asyncio.Future[Any]] = {arrived, ended}
             await asyncio.wait(either, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)

@@ -12,35 +12,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import logging.handlers
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 
-import platformdirs
-from PySide6.QtCore import QMessageLogContext, QObject, QSocketNotifier, QtMsgType, qInstallMessageHandler
+from PySide6.QtCore import QObject, QSocketNotifier
 from PySide6.QtWidgets import QApplication
 
 from vidconf import __version__, words
+from vidconf.client.autostart import system_autostart
 from vidconf.client.changes import Told
 from vidconf.client.core import Client, Identity
+from vidconf.client.crash_files import CrashReports
 from vidconf.client.credentials import Credentials
+from vidconf.client.log_files import log_plan, start_logging
 from vidconf.client.settings import Settings
 from vidconf.engine import api
 from vidconf.gui import shortcuts, theme
 from vidconf.gui.bridge import ActionTasks, make_loop
+from vidconf.gui.faults import hear_qt, tell_of_faults
 from vidconf.gui.icons import program_icon
 from vidconf.gui.main_window import MainWindow
-from vidconf.gui.single_instance import SingleInstance, hand_over
+from vidconf.gui.single_instance import SingleInstance, hand_over, runs_already
 from vidconf.gui.tray import Tray
+from vidconf.gui.upkeep import Upkeep
 
 log = logging.getLogger("vidconf.window")
-
-LOG_BYTES, LOG_FILES = 2_000_000, 4
 
 
 def make_application(arguments: list[str] | None = None) -> QApplication:
@@ -62,8 +61,9 @@ class Shell(QObject):
 
     def __init__(
         self, app: QApplication, settings: Settings, engine: api.Engine, credentials: Credentials | None = None, *,
-        instance: SingleInstance | None = None, tray: bool = True, identity: Identity | None = None,
+        instance: SingleInstance | None = None, tray: bool = True, identity: Identity | None = None, upkeep: Upkeep | None = None,
     ) -> None:  # fmt: skip
+        """`upkeep`: what is kept in step with the settings outside the window; None: nothing is (the demo, tests)."""
         super().__init__()
         self.settings, self._app, self._instance = settings, app, instance
         self.over = asyncio.Event()
@@ -86,13 +86,22 @@ class Shell(QObject):
         self._unsubscribe = settings.subscribe(self._on_setting)
         app.styleHints().colorSchemeChanged.connect(self._on_scheme)
         self._closed = False
+        self._upkeep = upkeep
+        if upkeep is not None:
+            upkeep.follow(self.client)
+            self.window.log_folder = upkeep.plan.folder
 
-    async def start(self, link: str = "") -> None:
-        """Show the window, then begin to work."""
-        self.window.come_forward()
+    async def start(self, link: str = "", *, hidden: bool = False) -> None:
+        """Show the window, then begin to work. `hidden`: only in the tray, and where there is none, minimised."""
+        if not hidden or link:
+            self.window.come_forward()
+        elif self.tray is None:
+            self.window.showMinimized()
         if self.tray is not None:
             self.tray.start()
         await self.client.start()
+        if self._upkeep is not None:
+            self._upkeep.start()
         if link:
             await self.client.actions.open_link(link)
 
@@ -103,6 +112,8 @@ class Shell(QObject):
         self._closed = True
         self._app.styleHints().colorSchemeChanged.disconnect(self._on_scheme)
         self._unsubscribe()
+        if self._upkeep is not None:
+            self._upkeep.let_go()
         self.settings.remember("window", self.window.size_to_keep())
         self.window.sharing.let_go()
         self.window.hide()
@@ -207,81 +218,43 @@ class _Signals(QObject):
         self._far.close()
 
 
-_LEVELS = {
-    QtMsgType.QtDebugMsg: logging.DEBUG, QtMsgType.QtInfoMsg: logging.INFO, QtMsgType.QtWarningMsg: logging.WARNING,
-    QtMsgType.QtCriticalMsg: logging.ERROR, QtMsgType.QtFatalMsg: logging.CRITICAL,
-}  # fmt: skip
-
-
-def _on_qt_message(kind: QtMsgType, context: QMessageLogContext, message: str) -> None:
-    logging.getLogger("vidconf.qt").log(_LEVELS.get(kind, logging.WARNING), "%s", message)
-
-
-def log_file() -> Path:
-    """Where the window writes its log, for the help desk."""
-    return Path(platformdirs.user_log_dir("vidconf", appauthor=False)) / "vidconf.log"
-
-
-def start_logging(level: str) -> None:
-    """To stderr, and to a few files of bounded size."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)] if sys.stderr is not None else []
-    try:
-        log_file().parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.handlers.RotatingFileHandler(log_file(), maxBytes=LOG_BYTES, backupCount=LOG_FILES - 1, encoding="utf-8"))
-    except OSError as error:
-        print(f"no log file: {error}", file=sys.stderr)
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=handlers)
-    for noisy in ("qasync", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    qInstallMessageHandler(_on_qt_message)
-
-
-def run(link: str = "", command_line: dict[str, object] | None = None) -> int:
-    """Until the user quits. The exit code; 0 also when a window that runs already took the link."""
+def run(link: str = "", command_line: dict[str, object] | None = None, *, background: bool = False) -> int:
+    """Until the user quits. `background`: in the tray only, until somebody asks for the window. The exit code; 0 also when a window that
+    runs already took the link."""
     settings = Settings.of_user(command_line)
-    start_logging(settings.text("log_level"))
-    app = make_application()
-    if hand_over(link):
-        log.info("the window that runs already shows it")
-        return 0
-    instance = SingleInstance()
-    instance.listen()
-    loop = make_loop(app)
+    plan = log_plan(settings)
+    files = start_logging("window", plan.folder, plan.level, plan.days)
+    reports = CrashReports(plan.folder, "window", on=plan.crash_reports)
+    reports.listen()
+    hear_qt(reports)
     try:
-        return loop.run_until_complete(_live(app, settings, instance, link))
+        app = make_application()
+        if runs_already() if background and not link else hand_over(link):
+            log.info("the window that runs already shows it")
+            return 0
+        instance = SingleInstance()
+        instance.listen()
+        loop = make_loop(app)
+        try:
+            return loop.run_until_complete(_live(app, settings, instance, link, Upkeep(plan, files, reports, system_autostart()), background))
+        finally:
+            loop.close()
     finally:
-        loop.close()
+        reports.close()
 
 
-async def _live(app: QApplication, settings: Settings, instance: SingleInstance, link: str) -> int:
+async def _live(app: QApplication, settings: Settings, instance: SingleInstance, link: str, upkeep: Upkeep, background: bool) -> int:
     from vidconf.engine.host import EngineHost
 
-    shell = Shell(app, settings, EngineHost(speaker=settings.text("speaker")), instance=instance)
+    engine = EngineHost(speaker=settings.text("speaker"), logs=upkeep.plan.for_engine())
+    shell = Shell(app, settings, engine, instance=instance, upkeep=upkeep)
     signals = _Signals(shell.over.set)
-    _tell_of_faults(shell)
+    tell_of_faults(upkeep.reports, shell.tell_fault)
     app.commitDataRequest.connect(lambda _: shell.over.set())  # the desktop session ends
     try:
-        await shell.start(link)
+        await shell.start(link, hidden=background)
         await shell.over.wait()
     finally:
         await shell.close()
         signals.close()
     return 0
-
-
-def _tell_of_faults(shell: Shell) -> None:
-    """What nobody caught, in a slot or a task, is logged and told; the window goes on."""
-
-    def on_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        log.error("not caught", exc_info=(kind, error, trace))
-        if issubclass(kind, Exception):
-            shell.tell_fault()
-
-    def on_loose_end(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-        error = context.get("exception")
-        log.error("not caught: %s", context.get("message"), exc_info=error if isinstance(error, BaseException) else None)
-        if isinstance(error, Exception) and not isinstance(error, ConnectionError):
-            shell.tell_fault()
-
-    sys.excepthook = on_exception
-    asyncio.get_running_loop().set_exception_handler(on_loose_end)

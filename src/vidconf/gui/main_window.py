@@ -7,10 +7,11 @@ Pages are made when they are needed and made anew when language or theme change.
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QEvent, QRect, Qt, QTimer, Signal
-from PySide6.QtGui import QCloseEvent, QGuiApplication, QHideEvent, QKeyEvent, QResizeEvent, QShowEvent
+from PySide6.QtCore import QEvent, QRect, Qt, QTimer, QUrl, Signal
+from PySide6.QtGui import QCloseEvent, QDesktopServices, QGuiApplication, QHideEvent, QKeyEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from vidconf import words
@@ -24,6 +25,7 @@ from vidconf.gui.ended import EndedPage
 from vidconf.gui.focus_ring import FocusRing
 from vidconf.gui.home import HomePage
 from vidconf.gui.icons import program_icon
+from vidconf.gui.licences_sheet import LicencesSheet
 from vidconf.gui.lobby import LobbyPage
 from vidconf.gui.notices import Notices
 from vidconf.gui.own_sources import wanted_on
@@ -64,6 +66,8 @@ class MainWindow(QWidget):
         self.page: QWidget | None = None
         self.stays_in_tray = False
         """Whether closing on home only hides: a tray is there, and the setting says so."""
+        self.log_folder: Path | None = None
+        """Where the program's logs lie, for who wants to look; None: nowhere."""
         self._kind = ""
         self._sheet: Sheet | None = None
         self._quit_after = False
@@ -210,7 +214,11 @@ class MainWindow(QWidget):
             case "statistics":
                 self.open_statistics()
             case "about":
-                self.open_sheet(AboutSheet(self))
+                self.open_about()
+            case "licences":
+                self.open_sheet(LicencesSheet(self))
+            case "log_folder":
+                self.open_log_folder()
             case "create":
                 self.open_sheet(CreateSheet(self, self.store, self.do, self.copy_link))
             case "copy_link":
@@ -237,6 +245,16 @@ class MainWindow(QWidget):
         sheet = ShortcutsSheet(self)
         sheet.change.connect(lambda: self.open_settings("keyboard"))
         self.open_sheet(sheet)
+
+    def open_about(self) -> None:
+        sheet = AboutSheet(self, logs=self.log_folder is not None)
+        sheet.asked.connect(lambda what: self._on_asked(what, None))
+        self.open_sheet(sheet)
+
+    def open_log_folder(self) -> None:
+        """In the system's own file manager."""
+        if self.log_folder is None or not QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.log_folder))):
+            self.store.dispatch(Told("warn", "log_folder_unopened", {"folder": str(self.log_folder or "")}, Page.now()))
 
     def open_share(self) -> None:
         sheet = ShareSheet(self, self.store, self.do)

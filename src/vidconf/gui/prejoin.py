@@ -162,13 +162,14 @@ class PrejoinPage(Page):
     def _show_name(self, old: ClientState | None, new: ClientState) -> None:
         fixed = new.account is not None
         if old is None or (old.account, old.name, old.closed) != (new.account, new.name, new.closed):
-            first = self._way(new) == "guest_join_closed"
+            way = self._way(new)
+            told = "prejoin.sign_in_first" if way == "guest_join_closed" else "prejoin.name.fixed" if fixed else "prejoin.name.guest"
             if not self.name.hasFocus() or fixed:
                 self.name.setText(new.name)
                 self.name.setCursorPosition(0)
             self.name.setReadOnly(fixed)
             mark(self.name, locked="true" if fixed else "", wrong="")
-            self._name_help.setText(words.text("prejoin.sign_in_first" if first else "prejoin.name.fixed" if fixed else "prejoin.name.guest"))
+            self._name_help.setText(words.text(told) if way != "no_way_in" else "")
 
     def _show_sources(self, state: ClientState) -> None:
         microphone, camera = state.sources["microphone"], state.sources["camera"]

@@ -69,7 +69,11 @@ class ShortcutsSheet(Sheet):
 
 
 class AboutSheet(Sheet):
-    def __init__(self, window: QWidget) -> None:
+    """`asked`: `licences` or `log_folder`. `logs`: whether there is such a folder."""
+
+    asked = Signal(str)
+
+    def __init__(self, window: QWidget, *, logs: bool = False) -> None:
         super().__init__(window, words.text("about.title"), width=560, symbol="people_community!")
         self.put(
             stack(Text(words.text("app.name"), "title"), Text(words.text("about.version", version=__version__), "muted"), gap=0),
@@ -77,9 +81,19 @@ class AboutSheet(Sheet):
             cell(glyph("lock_closed", T["muted"]), (Text(words.text("about.privacy"), wrap=True), 1)),
             cell(glyph("info", T["muted"]), (Text(words.text("about.licence"), wrap=True), 1)),
             Text(words.text("about.fonts"), "small", wrap=True),
+            row(*self._further(logs), None, gap=6),
         )  # fmt: skip
         self._close = button(words.text("common.close"), "accent", do=self.accept)
         self.answers(button(words.text("about.copy"), "quiet", "copy", do=self._copy), None, self._close)
+
+    def _further(self, logs: bool) -> list[QWidget]:
+        licences = button(words.text("about.licences"), "", "list", do=lambda: self._ask("licences"))
+        folder = [button(words.text("about.logs"), "", "open", do=lambda: self._ask("log_folder"))] if logs else []
+        return [licences, *folder]
+
+    def _ask(self, what: str) -> None:
+        self.accept()
+        self.asked.emit(what)
 
     def _copy(self) -> None:
         told = f"vidconf {__version__}, Qt {qVersion()}, Python {platform.python_version()}, {platform.platform()}"

@@ -47,6 +47,15 @@ def hand_over(link: str, name: str = "") -> bool:
     return DONE in heard
 
 
+def runs_already(name: str = "") -> bool:
+    """Whether a window of this user runs; it is not asked for anything. Blocks for at most 2 s."""
+    socket = QLocalSocket()
+    socket.connectToServer(name or instance_name())
+    there = socket.waitForConnected(WAIT_MS)
+    socket.disconnectFromServer()
+    return there
+
+
 class SingleInstance(QObject):
     """The first start listens; `handed(link)` comes for each later one."""
 

@@ -184,6 +184,9 @@ def style_sheet(t: dict[str, str]) -> str:
         border-radius: {RADIUS}px; min-height: {TARGET - 2}px; padding: 0 10px;
         selection-background-color: {t['accent']}; selection-color: {t['on_accent']}; }}
     QPlainTextEdit {{ padding: 4px 6px; }}
+    QListWidget {{ background: {t['surface']}; border: 1px solid {t['edge']}; border-radius: {RADIUS}px; padding: 4px; }}
+    QListWidget::item {{ min-height: 28px; padding: 2px 6px; border-radius: 6px; color: {t['text']}; }}
+    QListWidget::item:selected {{ background: {t['accent_soft']}; color: {t['text']}; }}
     QLineEdit[locked="true"], QComboBox:disabled, QLineEdit:disabled, QDateTimeEdit:disabled {{ background: {t['sunken']};
         border-color: {t['line']}; color: {t['muted']}; }}
     QLineEdit[wrong="true"] {{ border: 2px solid {t['danger_text']}; }}
