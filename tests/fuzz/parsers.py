@@ -20,6 +20,7 @@ from unit.rtp.streams import Packet, encoded, packets
 
 from vidconf.client.links import LinkError, parse_link
 from vidconf.client.policy_reading import Policies, known
+from vidconf.client.release import Release, ReleaseError, parse_release
 from vidconf.client.settings_json import json_object
 from vidconf.protocol.control import WireError
 from vidconf.protocol.frames import parse_client_frame, parse_server_frame
@@ -351,6 +352,15 @@ def links() -> tuple[str, ...]:
     )  # fmt: skip
 
 
+@functools.cache
+def releases() -> tuple[bytes, ...]:
+    full = Release(
+        "1.4.0", "1.2rc1", "https://intranet.example.gov.vn/vidconf", {"vi": "Sửa lỗi", "en": "Fixes"}, {"windows-portable": "vidconf-1.4.0.zip"}
+    )  # fmt: skip
+    return tuple(json.dumps(release.as_json(), ensure_ascii=False).encode() for release in (full, Release("2.0")))
+
+
+
 def policy_files() -> tuple[bytes, ...]:
     said: list[dict[str, object]] = [
         {"ServerURL": "https://hop.example.gov.vn", "AllowedServers": ["*.gov.vn"], "MuteOnJoin": True, "Dscp": 46, "Language": "vi"},
@@ -391,4 +401,5 @@ PARSERS: tuple[Parser, ...] = (
     Parser("token's claims", refusing_text(TokenError, read_claims), claims, text=True),
     Parser("link", refusing_text(LinkError, lambda text: parse_link(text, server="https://meet.example")), links, text=True),
     Parser("policy file", refusing(ValueError, read_policy), policy_files),
+    Parser("newest version", refusing(ReleaseError, parse_release), releases),
 )

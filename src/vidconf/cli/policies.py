@@ -88,10 +88,11 @@ def _shown(resolved: Resolved) -> Any:
 
 
 def problems(settings: Settings) -> tuple[Problem, ...]:
-    """What was ignored in policies and in the user's file, and what of the network's settings cannot be used as it is set."""
+    """What was ignored in policies and in the user's file, and what of the network's and the updates' settings cannot be used as it is set."""
     from vidconf.client.network_options import network_problems  # a connection's parts, which no other line of this report needs
+    from vidconf.client.update_check import update_problems
 
-    return (*settings.problems, *network_problems(settings))
+    return (*settings.problems, *network_problems(settings), *update_problems(settings))
 
 
 def said(problem: Problem) -> str:

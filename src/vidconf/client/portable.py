@@ -30,7 +30,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidconf.client.versions import VersionError, parse_version
+from vidconf.client.versions import is_version, parse_version
 
 log = logging.getLogger("vidconf.updates")
 
@@ -86,7 +86,7 @@ def current_version(place: Portable) -> str:
             name = file.read(60).strip()
     except (OSError, ValueError):
         return ""
-    return name if _is_version(name) else ""
+    return name if is_version(name) else ""
 
 
 def replace_with(place: Portable, archive: Path, version: str, stop: threading.Event | None = None) -> None:
@@ -122,7 +122,7 @@ def tidy(place: Portable) -> None:
         return  # who knows what a person is mending there
     with contextlib.suppress(OSError):
         for entry in place.versions.iterdir():
-            if entry.name not in keep and (entry.name.startswith(HALF) or _is_version(entry.name)):
+            if entry.name not in keep and (entry.name.startswith(HALF) or is_version(entry.name)):
                 shutil.rmtree(entry, ignore_errors=True)
 
 
@@ -131,15 +131,7 @@ def tidy(place: Portable) -> None:
 
 def _newer(version: str, place: Portable) -> bool:
     held = current_version(place) or place.running
-    return not _is_version(held) or parse_version(held) < parse_version(version)
-
-
-def _is_version(name: str) -> bool:
-    try:
-        parse_version(name)
-    except VersionError:
-        return False
-    return True
+    return not is_version(held) or parse_version(held) < parse_version(version)
 
 
 def _unpack(archive: Path, version: str, into: Path, stop: threading.Event) -> None:
@@ -185,7 +177,7 @@ def _wanted(opened: zipfile.ZipFile, version: str) -> list[tuple[zipfile.ZipInfo
 
 def _same(name: list[str], version: str) -> bool:
     """1.4 and 1.4.0 are."""
-    return bool(name) and _is_version(name[0]) and parse_version(name[0]) == parse_version(version)
+    return bool(name) and is_version(name[0]) and parse_version(name[0]) == parse_version(version)
 
 
 def _check_name(name: str) -> None:

@@ -14,10 +14,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from vidconf.client.policy_files import FilePolicies
+from vidconf.client.policy_reading import Problem
 from vidconf.client.portable import find_portable
 from vidconf.client.release import SIZE_LIMIT, TARGET, Release, ReleaseError, is_safe_url, parse_release
+from vidconf.client.settings import Settings
+from vidconf.client.versions import is_version
 from vidconf.resources import resource
 
 log = logging.getLogger("vidconf.updates")
@@ -79,6 +83,28 @@ def read_root(places: Sequence[Path]) -> tuple[bytes, Path]:
             raise UpdateError("bad_root", f"{place} is too large")
         return raw, place
     raise UpdateError("no_root", f"no {ROOT_NAME} in {', '.join(str(place.parent) for place in places)}")
+
+
+def update_problems(settings: Settings, places: Sequence[Path] | None = None) -> tuple[Problem, ...]:
+    """What of the updates' settings has no effect as it is set: `minimum_odd`, `update_url_unsafe`, `update_root_missing`,
+    `update_root_unusable`. `places`: of the root; None: this machine's."""
+    found: list[Problem] = []
+
+    def problem(key: str, code: str) -> None:
+        resolved = settings.resolved(key)
+        found.append(Problem(resolved.origin or resolved.source, code, resolved.setting.policy))
+
+    minimum, url = settings.text("min_version").strip(), settings.text("update_url").strip()
+    if minimum and not is_version(minimum):
+        problem("min_version", "minimum_odd")
+    if url and settings["update_mode"] != "off":
+        if not is_safe_url(url):
+            problem("update_url", "update_url_unsafe")
+        try:
+            read_root(root_places() if places is None else places)
+        except UpdateError as error:
+            problem("update_url", "update_root_missing" if error.code == "no_root" else "update_root_unusable")
+    return tuple(found)
 
 
 def _content(place: Path) -> bytes:
@@ -148,11 +174,12 @@ class Site:
             raise UpdateError("too_large", f"{name}: {info.length} bytes")
         return Path(self._updater.find_cached_target(info) or self._updater.download_target(info))
 
-    def forget_files(self) -> None:
-        """Let go what was fetched; what guards against rollback stays. Raises `UpdateError`."""
+    def forget_files(self, but: str = "") -> None:
+        """Let go what was fetched, but for the target `but`; what guards against rollback stays. Raises `UpdateError`."""
         with _explained():
             for file in self._files.iterdir():
-                file.unlink()
+                if file.name != quote(but, ""):  # TUF's name for it
+                    file.unlink()
 
 
 @contextlib.contextmanager

@@ -163,7 +163,7 @@ class Updates:
         return True
 
     async def _replace(self, portable: Portable, place: Place, release: Release, network: NetworkOptions) -> bool:
-        """The portable program's next version; whether it is ready, or there is none."""
+        """The portable program's next version; whether asking again soon would change nothing."""
         name = release.files.get(portable_kind())
         if name is None:
             log.info("version %s has no %s: it has to be fetched by hand", release.version, portable_kind())
@@ -177,7 +177,7 @@ class Updates:
                 if stop.is_set():
                     continue  # a meeting came between; after it, then
                 log.warning("version %s was not brought in: %s", release.version, error)
-                return False
+                return isinstance(error, PortableError)  # this PC or this ZIP is the reason: in an hour it would be no other
             self._ready = release.version
             self._show()
             return True
@@ -270,6 +270,7 @@ def fetch_and_replace(
         site = Site(url, root, memory_of(place.folder, url), fetcher)
         if site.release() != release:
             raise UpdateError("bad_release", "it has changed meanwhile")
+        site.forget_files(name)  # an older version's, never brought in
         fetcher.more_time(FETCH_S)
         replace_with(portable, site.file(name), release.version, stop)
         site.forget_files()

@@ -42,6 +42,10 @@ def parse_version(text: str) -> Version:
     return Version((padded[0], padded[1], padded[2], padded[3]), (found[2], int(found[3])) if found[2] else _RELEASED)
 
 
+def is_version(text: str) -> bool:
+    return _GRAMMAR.fullmatch(text) is not None
+
+
 def older(one: str, other: str) -> bool:
     """Whether `one` comes before `other`. Raises `VersionError`."""
     return parse_version(one) < parse_version(other)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import zipfile
 from collections.abc import Callable
@@ -246,6 +248,25 @@ def test_tidying_leaves_alone_what_is_not_its_own(place: Portable) -> None:
     (place.versions / "my notes").mkdir()
     tidy(place)
     assert (place.versions / "my notes").is_dir()
+
+
+@pytest.fixture(scope="module")
+def good_zip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return packed(tmp_path_factory.mktemp("zip") / "new.zip", "1.1.0").read_bytes()
+
+
+@given(spoils=st.lists(st.tuples(st.integers(0, 5000), st.binary(max_size=4)), min_size=1, max_size=6))
+def test_a_spoilt_zip_is_refused_or_lies_where_it_should(good_zip: bytes, spoils: list[tuple[int, bytes]]) -> None:
+    raw = bytearray(good_zip)
+    for at, piece in spoils:
+        raw[at % len(raw) : at % len(raw) + len(piece)] = piece
+    with tempfile.TemporaryDirectory() as folder:
+        archive, into = Path(folder) / "new.zip", Path(folder) / "into"
+        archive.write_bytes(raw)
+        into.mkdir()
+        with contextlib.suppress(PortableError):
+            portable._unpack(archive, "1.1.0", into, threading.Event())
+        assert sorted(entry.name for entry in Path(folder).iterdir()) == ["into", "new.zip"]
 
 
 @given(st.text(max_size=20))

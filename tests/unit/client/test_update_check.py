@@ -16,10 +16,12 @@ import pytest
 from fakes.portable_program import made_portable
 from fakes.update_site import PASSPHRASE, UpdateSite, dripping, endless, silent, update_site
 
+from vidconf.cli import policies
 from vidconf.cli.update_keys import Keys, KeyTrouble
 from vidconf.client import update_check
 from vidconf.client.release import Release
-from vidconf.client.update_check import ROOT_NAME, Site, UpdateError, memory_of, read_root, root_places
+from vidconf.client.settings import Settings
+from vidconf.client.update_check import ROOT_NAME, Site, UpdateError, memory_of, read_root, root_places, update_problems
 from vidconf.client.update_fetcher import HttpFetcher
 from vidconf.network.options import NetworkOptions
 
@@ -329,6 +331,31 @@ def test_a_portable_program_keeps_its_root_beside_its_starter(monkeypatch: pytes
     monkeypatch.setattr("sys.platform", "win32")
     monkeypatch.setattr("sys.executable", str(place.versions / "1.0.0" / "vidconf.exe"))
     assert root_places()[:2] == (place.root / ROOT_NAME, place.versions / "1.0.0" / ROOT_NAME)
+
+
+@pytest.mark.parametrize(
+    ("values", "root", "codes"),
+    [
+        ({}, None, []),
+        ({"min_version": "1.4"}, None, []),
+        ({"min_version": "newest"}, None, ["minimum_odd"]),
+        ({"update_url": "https://x.example.vn"}, b"{}", []),
+        ({"update_url": "https://x.example.vn"}, None, ["update_root_missing"]),
+        ({"update_url": "https://x.example.vn", "update_mode": "off"}, None, []),
+        ({"update_url": "http://x.example.vn"}, b" " * 600_000, ["update_url_unsafe", "update_root_unusable"]),
+    ],
+)  # fmt: skip
+def test_settings_without_effect_are_named(tmp_path: Path, values: dict[str, str], root: bytes | None, codes: list[str]) -> None:
+    settings = Settings()
+    for key, value in values.items():
+        settings.set(key, value)
+    if root is not None:
+        (tmp_path / ROOT_NAME).write_bytes(root)
+    found = update_problems(settings, (tmp_path / ROOT_NAME,))
+    assert [problem.code for problem in found] == codes
+    for problem in found:
+        assert policies.cure(problem)
+        assert problem.name in policies.said(problem)
 
 
 def test_tuf_is_quiet_in_the_log(site: UpdateSite, looker: Looker, caplog: pytest.LogCaptureFixture) -> None:
