@@ -21,6 +21,7 @@ from vidconf.cli.findings import prepare_stdout
 if TYPE_CHECKING:
     from vidconf.cli.update_keys import Keys
     from vidconf.cli.update_repository import UpdateRepository
+    from vidconf.client.release import Release
 
 PASSPHRASE = "VIDCONF_UPDATES_PASSPHRASE"
 SOON_DAYS = {"root": 60, "targets": 60, "snapshot": 3, "timestamp": 2}
@@ -96,7 +97,7 @@ def publish(
     with _told(as_json) as report:
         repository = _repository(folder)
         release = repository.publish(Release(version, minimum, page, notes), offered, _opened(key_folders, passphrase_file))
-        report |= {"published": release.as_json(), "days_left": repository.days_left()}
+        report |= {"published": _offered(release), "days_left": repository.days_left()}
 
 
 @command.command("refresh")
@@ -183,7 +184,7 @@ def _seen(site: str, root_file: Path | None, files: bool) -> dict[str, Any]:
         finally:
             if isinstance(fetcher, HttpFetcher):
                 fetcher.close()
-    return {"site": site, "root": str(place), "offers": release.as_json(), "checked_bytes": checked, "days_left": days, "soon": _soon(days)}
+    return {"site": site, "root": str(place), "offers": _offered(release), "checked_bytes": checked, "days_left": days, "soon": _soon(days)}
 
 
 def _remembered_days(memory: Path) -> dict[str, int]:
@@ -194,6 +195,10 @@ def _remembered_days(memory: Path) -> dict[str, int]:
     roots = sorted((memory / "root_history").iterdir(), key=lambda file: int(file.name.partition(".")[0]))
     files = {"root": roots[-1], **{role: memory / f"{role}.json" for role in ("targets", "snapshot", "timestamp")}}
     return {role: (Metadata.from_bytes(file.read_bytes()).signed.expires - datetime.now(UTC)).days for role, file in files.items()}
+
+
+def _offered(release: Release) -> dict[str, Any]:
+    return {name: value for name, value in release.as_json().items() if name != "format"}
 
 
 def _soon(days: Mapping[str, int]) -> list[str]:
@@ -279,9 +284,12 @@ def _told(as_json: bool) -> Iterator[dict[str, Any]]:
         print(json.dumps({"ok": True, **report}, ensure_ascii=False))
         return
     for name, value in report.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {one}" for key, one in value.items())
-        elif isinstance(value, list):
-            value = ", ".join(map(str, value))
         if value:
-            print(f"{name.replace('_', ' ')}: {value}")
+            print(f"{name.replace('_', ' ')}: {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """A part of a report on one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(one)}" for key, one in value.items())
+    return ", ".join(map(_shown, value)) if isinstance(value, list) else str(value)
