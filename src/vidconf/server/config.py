@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import os
 import ssl
 import tomllib
 from dataclasses import dataclass, field, fields, replace
@@ -22,7 +23,10 @@ class ConfigError(ValueError):
 
 
 def default_data() -> Path:
-    """Where the server keeps its database when `--data` is not given."""
+    """Where the server keeps its database when `--data` is not given: `VIDCONF_DATA` (packages set it), else the user's own folder."""
+    told = os.environ.get("VIDCONF_DATA", "")
+    if told:
+        return Path(told)
     return Path(platformdirs.user_data_dir("vidconf-server", appauthor=False))
 
 
