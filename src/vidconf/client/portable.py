@@ -26,7 +26,7 @@ import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,6 +161,8 @@ def _wanted(opened: zipfile.ZipFile, version: str) -> list[tuple[zipfile.ZipInfo
         name = info.filename
         _check_name(name.removesuffix("/"))
         kind = stat.S_IFMT(info.external_attr >> 16)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise PortableError("not_a_zip", f"{name[:100]} is packed in another way")
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise PortableError("unsafe_name", f"{name[:100]} is no file")
         if name.casefold() in seen:
@@ -191,8 +193,8 @@ def _check_name(name: str) -> None:
 def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     written = 0
-    with opened.open(entry) as source, place.open("xb") as target:
-        while piece := source.read(PIECE):
+    with place.open("xb") as target:
+        for piece in _pieces(opened, entry):
             written += len(piece)
             if written > entry.file_size:
                 raise PortableError("too_large", f"{entry.filename[:100]} is larger than it says")
@@ -201,6 +203,15 @@ def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, place: Path) -> None
         raise PortableError("not_a_zip", f"{entry.filename[:100]} is cut off")
     if (entry.external_attr >> 16) & 0o111:
         place.chmod(0o755)
+
+
+def _pieces(opened: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+    try:
+        with opened.open(entry) as source:
+            while piece := source.read(PIECE):
+                yield piece
+    except OSError as error:  # it says it begins before its beginning
+        raise PortableError("not_a_zip", f"{entry.filename[:100]}: {error}") from error
 
 
 def _try(folder: Path, version: str) -> None:
