@@ -136,8 +136,8 @@ class ProbePlan:
         if not self._asked or bps < ANSWERED_WELL * self._asked:
             return []
         self._every_s = RECOVER_EVERY_S
-        self._asked = 0.0
-        return self._ask([FURTHER * bps], limit_bps, now, PROBE_S) if bps < limit_bps else []
+        asked, self._asked = self._asked, 0.0
+        return self._ask([FURTHER * bps], limit_bps, now, PROBE_S) if bps < limit_bps and asked < USABLE * limit_bps else []
 
     def wanted(self) -> None:
         """Much more would be of use from now on: whether it is there is asked next, all of it at once."""

@@ -159,3 +159,14 @@ def test_who_sends_little_is_what_limits_until_much_is_sent_again() -> None:
         now += 0.01
         application.sent(1000, now)
     assert not application.limited, "four fifths of the target is no little"
+
+
+def test_where_all_that_is_of_use_was_asked_for_nothing_more_is() -> None:
+    """Answers come a little below what was asked: that is no reason to ask the same again, twelve times a second."""
+    plan = ProbePlan()
+    (first,) = plan.due(400_000, 400_000, 10.0, idle=False, steady_s=0.0, held_back=False)
+    assert first.bps == 400_000
+    assert plan.answered(392_000, 400_000, 10.1) == []
+    plan = ProbePlan()
+    plan.due(400_000, 4_000_000, 10.0, idle=False, steady_s=0.0, held_back=False)
+    assert [probe.bps for probe in plan.answered(2_390_000, 4_000_000, 10.1)] == [4_000_000], "more is of use still"
