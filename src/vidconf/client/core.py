@@ -48,6 +48,9 @@ POLICY_S = 60.0
 VOICE = ("echo_cancellation", "noise_suppression", "gain_control", "dtx")
 """Settings that are fields of `api.SetVoice`."""
 
+LIMITS = ("max_video_height", "max_kbps")
+"""Settings that are the fields of `api.SetLimits`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -105,6 +108,7 @@ class Client:
             self.engine.send(api.SelectSpeaker(self.store.state.chosen.speaker))
         self._set_voice()
         self._set_network()
+        self._set_limits()
         self.spawn(self._tick(), "client tick")
         self.spawn(self.entry.start(), "server of last time")
         self.spawn(self.updates.run(), "updates")
@@ -154,6 +158,8 @@ class Client:
     def _setting_changed(self, key: str) -> None:
         if key in VOICE:
             self._set_voice()
+        if key in LIMITS:
+            self._set_limits()
         if key in CLOSING:
             self._close_parts()
         if key in NETWORK:
@@ -173,6 +179,9 @@ class Client:
 
     def _set_voice(self) -> None:
         self.engine.send(api.SetVoice(**{key: self.settings.on(key) for key in VOICE}))
+
+    def _set_limits(self) -> None:
+        self.engine.send(api.SetLimits(int(self.settings["max_video_height"]), int(self.settings["max_kbps"])))
 
     def _set_network(self) -> None:
         self.engine.send(api.SetNetwork(**asdict(self.network)))

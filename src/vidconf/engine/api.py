@@ -130,6 +130,15 @@ class SetNetwork(NetworkOptions):
 
 
 @dataclass(frozen=True, slots=True)
+class SetLimits:
+    """What administrators let this client send and ask for, from now on; 0: no limit. `max_height`: lines of a camera's picture, sent or
+    asked for (a track that is sent in one size comes in that); `max_kbps`: kilobits a second of all pictures sent together."""
+
+    max_height: int = 0
+    max_kbps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """Write exactly what the loudspeaker plays to a WAV (48 kHz, 16 bit, mono), in real time, until `path` is None."""
 
@@ -393,7 +402,7 @@ class Failed:
 
 
 Command = (
-    Join | Leave | OpenSource | CloseSource | MuteSource | WatchTrack | Subscribe | SetVolume | SelectSpeaker | SetVoice | SetNetwork | Record | PlaySound | ListDevices | ListScreens | Quit
+    Join | Leave | OpenSource | CloseSource | MuteSource | WatchTrack | Subscribe | SetVolume | SelectSpeaker | SetVoice | SetNetwork | SetLimits | Record | PlaySound | ListDevices | ListScreens | Quit
 )
 EngineEvent = (
     StateChanged

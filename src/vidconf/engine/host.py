@@ -62,6 +62,7 @@ class EngineHost:
         self._select: api.SelectSpeaker | None = None
         self._voice: api.SetVoice | None = None
         self._network: api.SetNetwork | None = None
+        self._limits: api.SetLimits | None = None
         self._watching_devices = False
         self._previews: dict[str, api.WatchTrack] = {}
         self._tracks: set[str] = set()
@@ -86,7 +87,7 @@ class EngineHost:
             return
         self._remember(command)
         if self._writer is None:
-            if len(self._early) < 1000 and not isinstance(command, (api.OpenSource, api.CloseSource, api.MuteSource, api.SelectSpeaker, api.SetVoice, api.SetNetwork)):
+            if len(self._early) < 1000 and not isinstance(command, (api.OpenSource, api.CloseSource, api.MuteSource, api.SelectSpeaker, api.SetVoice, api.SetNetwork, api.SetLimits)):
                 self._early.append(command)
             return
         self._write(command)
@@ -131,6 +132,8 @@ class EngineHost:
                 self._voice = command
             case api.SetNetwork():
                 self._network = command
+            case api.SetLimits():
+                self._limits = command
             case api.ListDevices():
                 self._watching_devices = True
             case api.WatchTrack(track) if track.startswith("local:"):
@@ -263,6 +266,8 @@ class EngineHost:
             self._write(self._voice)
         if self._network is not None:
             self._write(self._network)
+        if self._limits is not None:
+            self._write(self._limits)
         for preview in self._previews.values():
             self._write(preview)
         for opened in self._wanted.values():

@@ -34,6 +34,8 @@ log = logging.getLogger("vidconf.transport")
 CONNECT_TIMEOUT_S = 10.0
 PUBLISH_TIMEOUT_S = 10.0
 OPENING_S = 2.0
+AIM = 0.95
+"""Part of what pictures may take that encoders are told: what they make is a few per cent more or less."""
 SOUND_BPS = 64_000
 """Kept for each sound whose packets the target covers, with what it sends twice (RED) and the packets around it."""
 NAMES = {"opus": "opus", "vp8": "VP8", "vp9": "VP9", "h264": "H264"}
@@ -84,6 +86,7 @@ class Publishing:
         self._resting: set[str] = set()
         """Sections (by mid) that the server knows to be idle: only those can be used for another track."""
         self._allocator = Allocator()
+        self._most_bps = 0
         self._changed = asyncio.Event()
         self._changed.set()
 
@@ -302,22 +305,30 @@ class Publishing:
         self._owner.publication_refused(published.publication, code)
 
     # ---- the rate
+    def limit(self, pictures_bps: int) -> int:
+        """All pictures together may take no more from now on (0: no limit). What that is with the sound that is numbered like them."""
+        self._most_bps = int(AIM * pictures_bps)
+        return pictures_bps + self._sound_bps() if pictures_bps else 0
+
     def useful_bps(self, *, watched: bool = True) -> int:
         """The most that would make a difference to what is sent now, sound included; 0 where nothing is. Not `watched`: if everybody
         took the largest of everything."""
         needs = list(self._needs().values())
         if not watched:
             needs = [dataclasses.replace(need, wanted=(True,) * len(need.layers)) for need in needs]
-        return useful_bps(needs) + self._sound_bps() if needs else 0
+        return self._limited(useful_bps(needs)) + self._sound_bps() if needs else 0
 
     def share(self, budget_bps: int | None, now: float) -> None:
         """Tell each layer what it may use of what the way carries; None: as much as is of use."""
         needs = self._needs()
         if budget_bps is None:
             budget_bps = useful_bps(list(needs.values())) + self._sound_bps()
-        for publication, rates in self._allocator.share(budget_bps - self._sound_bps(), needs, now).items():
+        for publication, rates in self._allocator.share(self._limited(budget_bps - self._sound_bps()), needs, now).items():
             assert isinstance(publication, VideoPublication)
             publication.set_rates(rates)
+
+    def _limited(self, pictures_bps: int) -> int:
+        return min(pictures_bps, self._most_bps) if self._most_bps else pictures_bps
 
     def _needs(self) -> dict[Hashable, Need]:
         videos = (p for p in self._published if isinstance(p, VideoPublication))

@@ -74,6 +74,7 @@ class Room:
         self._wanted: dict[str, bool] = {}
         """Identity -> whether its tracks are taken, where that was said."""
         self._permission: tuple[bool, tuple[int, ...]] | None = None
+        self._height_limit = 0
 
     @property
     def _connection(self) -> Connection | None:
@@ -86,6 +87,15 @@ class Room:
         if subscription is not None:
             subscription.watch(command)
             self._say_wants(subscription)
+
+    def limit_height(self, height: int) -> None:
+        """Cameras are asked for with no more lines than this; 0: with any number."""
+        self._height_limit = height
+        for subscription in self._subscriptions.values():
+            if subscription.video is not None and subscription.source == "camera":
+                subscription.video.size.limit(height)
+                if subscription.video.watching is not None:
+                    self._say_wants(subscription)
 
     def subscribe(self, identity: str, wanted: bool) -> None:
         """Whether the tracks of `identity` are taken: those that are here, and those to come."""
@@ -226,6 +236,7 @@ class Room:
         subscription = self.subscription(track.sid, kind)
         if subscription.video is not None:
             subscription.video.size.set_layers([layer.height for layer in track.layers])
+            subscription.video.size.limit(self._height_limit if track.source == models.TrackSource.CAMERA else 0)
         if subscription.announced:
             if subscription.muted != track.muted:
                 subscription.set_muted(track.muted)

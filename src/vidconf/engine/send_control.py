@@ -65,9 +65,11 @@ class SendControl:
         """What of it the encoders may make: repairs and headers are taken off as they have lately been."""
         return int(self._share * self.rate.target_bps)
 
-    def allow(self, useful_bps: int, most_bps: int) -> None:
-        """No more than `useful_bps` is of use to all encoders together now, and never more than `most_bps`, whoever watches."""
-        self.rate.ceiling_bps = max(FLOOR_BPS, int(ROOM * most_bps))
+    def allow(self, useful_bps: int, most_bps: int, *, limit_bps: int = 0) -> None:
+        """No more than `useful_bps` is of use to all encoders together now, and never more than `most_bps`, whoever watches. All told,
+        probes and repairs included, no more than `limit_bps` may leave (0: no such limit)."""
+        ceiling = min(int(ROOM * most_bps), limit_bps or int(ROOM * most_bps))
+        self.rate.ceiling_bps = max(FLOOR_BPS, ceiling)
         self.rate.want(max(FLOOR_BPS, ROOM * useful_bps))
 
     def on_feedback(self, feedback: TransportFeedback, now: float) -> None:

@@ -24,7 +24,7 @@ from vidconf.engine.room import PastTrack, Room
 from vidconf.engine.stay import Stay
 from vidconf.engine.subscription import Subscription
 from vidconf.engine.transport import Connection
-from vidconf.engine.video_publication import VideoPublication, VideoShape
+from vidconf.engine.video_publication import SHAPES, VideoPublication, VideoShape
 from vidconf.network.options import DEFAULTS, NetworkOptions
 
 log = logging.getLogger("vidconf.session")
@@ -58,6 +58,7 @@ class Session:
         self._watched: dict[str, api.WatchTrack] = {}
         self._voice = api.SetVoice()
         self.network: NetworkOptions = DEFAULTS
+        self.limits = api.SetLimits()
         self.stay = Stay(self, adaptive=not self.options.decode_unwatched)
         self.room = Room(self, decode_unwatched=self.options.decode_unwatched)
         self.malformed = 0
@@ -126,6 +127,8 @@ class Session:
                 self._set_voice(command)
             case api.SetNetwork():
                 self.network = command
+            case api.SetLimits():
+                self._set_limits(command)
             case api.Record(path):
                 self._record(path)
             case api.PlaySound(sound):
@@ -168,7 +171,7 @@ class Session:
             )
         else:
             publication = VideoPublication(
-                self, source, device, muted=muted, stamped=stamped, shape=self.options.shapes.get(source), codec=self.options.camera_codec,
+                self, source, device, muted=muted, stamped=stamped, shape=self._shape(source), codec=self.options.camera_codec,
                 on_ring=lambda name: self._post(self._preview_opened, source, name),
             )
         self.publications[source] = publication
@@ -177,6 +180,19 @@ class Session:
         publication.start()
         if self._connection is not None:
             self._connection.publishing.changed()
+
+    def _shape(self, source: str) -> VideoShape:
+        shape = self.options.shapes.get(source) or SHAPES[source]
+        return shape.within(self.limits.max_height) if source == "camera" else shape
+
+    def _set_limits(self, limits: api.SetLimits) -> None:
+        self.limits = limits
+        camera = self.publications.get("camera")
+        if isinstance(camera, VideoPublication):
+            camera.reshape(self._shape("camera"))
+        self.room.limit_height(limits.max_height)
+        if self._connection is not None:
+            self._connection.limits_changed()
 
     def switch_device(self, source: str, device: str) -> None:
         """The same source from another device; whether it is muted is not asked and not changed."""

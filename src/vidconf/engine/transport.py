@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from livekit.protocol import models, rtc
 
+from vidconf.engine.api import SetLimits
 from vidconf.engine.outgoing import OutgoingStream
 from vidconf.engine.publication import Publication
 from vidconf.engine.publishing import Publishing
@@ -49,6 +50,7 @@ class Owner(Protocol):
 
     publications: dict[str, Publication]
     network: NetworkOptions
+    limits: SetLimits
 
     def subscription(self, sid: str, kind: str) -> Subscription:
         """The subscription of a track; made when it is new."""
@@ -384,12 +386,17 @@ class Connection:
         """What may send just now: padding, too, must not show what is muted."""
         return [stream for stream, publication in self.publishing.streams.values() if not publication.muted and not publication.closed]
 
+    def limits_changed(self) -> None:
+        """From the session."""
+        self._share_rate()
+
     def _share_rate(self) -> None:
         """What the way carries, shared among the layers that are sent; where nobody reports about them each has what it can use."""
+        limit_bps = self.publishing.limit(1000 * self.owner.limits.max_kbps)
         useful_bps = self.publishing.useful_bps()
         if not useful_bps:
             return
-        self.send_control.allow(useful_bps, self.publishing.useful_bps(watched=False))
+        self.send_control.allow(useful_bps, self.publishing.useful_bps(watched=False), limit_bps=limit_bps)
         self.publishing.share(self.send_control.media_bps if self.send_control.governs else None, time.monotonic())
 
     @property

@@ -46,6 +46,12 @@ class VideoShape:
     fps: int
     max_bps: int
 
+    def within(self, height: int) -> VideoShape:
+        """The same in no more than `height` lines, even; 0: as it is."""
+        if not height or height >= self.height:
+            return self
+        return dataclasses.replace(self, width=max(2, self.width * height // self.height & ~1), height=max(2, height & ~1))
+
 
 SHAPES: dict[str, VideoShape] = {
     "camera": VideoShape(1280, 720, 30, 2_500_000),
@@ -198,6 +204,17 @@ class VideoPublication(Publication):
             self._want(self.senders)
             self._let_go()
             self.owner.publication_changed(self)
+
+    def reshape(self, shape: VideoShape) -> None:
+        """Other limits from now on: a device that is open is opened anew."""
+        if shape == self.shape:
+            return
+        self.shape = shape
+        if not self.shown:
+            self.width, self.height = shape.width, shape.height
+        if self._capture is not None:
+            self._stop_capture()
+            self._start_capture()
 
     # ---- capture
     def _start_capture(self) -> None:

@@ -20,11 +20,18 @@ class WantedSize:
 
     def __init__(self) -> None:
         self._layers: tuple[int, ...] = ()
+        self._limit = 0
         self._asked: Size | None = None
         self._smaller_since: float | None = None
 
     def set_layers(self, heights: Sequence[int]) -> None:
         self._layers = tuple(sorted({h for h in heights if h > 0}))
+
+    def limit(self, height: int) -> None:
+        """Ask for no layer higher than this, where there is a lower one; 0: for any."""
+        if height != self._limit:
+            self._limit = height
+            self.forget()
 
     def forget(self) -> None:
         """Nothing is shown, or another server asks: the next size counts at once."""
@@ -32,6 +39,7 @@ class WantedSize:
 
     def settled(self, size: Size, now: float) -> Size:
         """What to ask for when the picture is shown in `size` device pixels at `now` (monotonic seconds)."""
+        size = self._limited(size)
         asked = self._asked
         step = 1 if asked is None else self._step(asked, size)
         if step > 0 or (step < 0 and self._smaller_since is not None and now - self._smaller_since >= SMALLER_FOR_S):
@@ -43,6 +51,13 @@ class WantedSize:
         elif self._smaller_since is None:
             self._smaller_since = now
         return asked
+
+    def _limited(self, size: Size) -> Size:
+        if not self._limit:
+            return size
+        fitting = [height for height in self._layers if height <= self._limit] or list(self._layers[:1]) or [self._limit]
+        most = fitting[-1]
+        return size if size[1] <= most else (max(1, size[0] * most // size[1]), most)
 
     def _step(self, asked: Size, size: Size) -> int:
         """1: a larger layer is needed than that of `asked`; -1: a smaller one would do; 0: the same."""

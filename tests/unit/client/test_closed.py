@@ -116,7 +116,9 @@ def test_which_way_in_is_left() -> None:
 # ---- servers ----
 
 
-@pytest.mark.parametrize("link", ["https://other.example.vn/m/abcd-efgh", "vidconf://hop.example.vn:8443/m/abcd-efgh", "http://127.0.0.1:9/m/abcd-efgh"])
+@pytest.mark.parametrize(
+    "link", ["https://other.example.vn/m/abcd-efgh", "vidconf://hop.example.vn:8443/m/abcd-efgh", "http://127.0.0.1:9/m/abcd-efgh"]
+)
 async def test_a_link_to_another_server_is_refused(make: Make, office: Office, link: str) -> None:
     office.rule(ServerURL="https://hop.example.vn", ServerURLLocked=True)
     client = await make()
@@ -279,3 +281,19 @@ async def test_what_was_typed_before_it_was_closed_stays_here(make: Make, office
     client.actions.set_microphone(True)
     await until(lambda: any(isinstance(one, m.SetSource) and one.state == "on" for one in toy.received))
     assert all(message.text != "một" for message in toy.state.chat)
+
+
+# ---- how much ----
+
+
+async def test_the_engine_is_told_what_it_may_send_at_the_start_and_when_policy_changes(make: Make, office: Office) -> None:
+    office.rule(MaxVideoHeight=360)
+    client = await make()
+    engine = client.engine
+    assert isinstance(engine, FakeEngine)
+    told = lambda: [one for one in engine.sent if isinstance(one, api.SetLimits)]  # noqa: E731
+    assert told() == [api.SetLimits(360, 0)]
+    office.rule(MaxVideoHeight=360, MaxKbps=800)
+    assert told()[-1] == api.SetLimits(360, 800)
+    office.rule()
+    assert told()[-1] == api.SetLimits(0, 0)
