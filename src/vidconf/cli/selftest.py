@@ -19,7 +19,7 @@ from vidconf.cli.parts import Part
 
 DEADLINE_S = 60.0
 SECTIONS = (
-    ("selftest.section.program", ("program", "packages", "numpy", "uvloop", "server", "sqlite", "resources")),
+    ("selftest.section.program", ("program", "packages", "numpy", "uvloop", "server", "sqlite", "resources", "licences")),
     ("selftest.section.media", ("opus", "vp8", "ring", "voice")),
     ("selftest.section.window", ("qt", "input_method")),
     ("selftest.section.security", ("tls", "keyring")),
@@ -126,7 +126,7 @@ def _run_part(part: str) -> None:
         "packages": [checks.packages],
         "media": [checks.media],
         "window": [checks.window],
-        "system": [checks.sqlite, checks.resources, checks.tls, checks.keyring],
+        "system": [checks.sqlite, checks.resources, checks.components, checks.tls, checks.keyring],
     }.get(part)
     if found is None:
         raise click.UsageError(f"there is no part called {part}")

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidconf import words
+from vidconf import licences, words
 from vidconf.cli.findings import Finding, Status
 from vidconf.cli.parts import Put
 from vidconf.resources import resource
@@ -27,7 +27,7 @@ CLIENT_PACKAGES = (
     ("PySide6-Essentials", "PySide6.QtWidgets"), ("qasync", ""), ("aiohttp", "aiohttp"), ("msgspec", "msgspec"), ("aiortc", "aiortc"),
     ("aioice", "aioice"), ("pylibsrtp", "pylibsrtp"), ("av", "av"),
     ("livekit-protocol", "livekit.protocol.rtc"), ("keyring", "keyring"), ("truststore", "truststore"), ("platformdirs", "platformdirs"),
-    ("click", "click"), ("rich", "rich.console"), ("psutil", "psutil"),
+    ("click", "click"), ("rich", "rich.console"), ("psutil", "psutil"), ("tuf", "tuf.ngclient"), ("securesystemslib", "securesystemslib.signer"),
     *(() if sys.platform == "linux" else (("sounddevice", "sounddevice"),)),
 )  # fmt: skip
 """(distribution, module to import). qasync is looked for only: it settles for a Qt binding when it is imported."""
@@ -307,6 +307,16 @@ def resources(put: Put, told: Mapping[str, Any]) -> None:
         return
     icons = len(list(resource("icons").glob("*.svg")))
     put(Finding("selftest.resources", "ok", "all", {"words": len(vi), "icons": icons}))
+
+
+def components(put: Put, told: Mapping[str, Any]) -> None:
+    """Whether the licences of all that ships can be shown: packaging likes to leave metadata out."""
+    found = licences.components()
+    without = [one.name for one in found if not one.text()]
+    if without or not any(one.name == "PySide6_Essentials" for one in found):
+        put(Finding("selftest.licences", "warning", "missing", {"missing": without or ["*.dist-info"]}))
+    else:
+        put(Finding("selftest.licences", "ok", "all", {"count": len(found)}))
 
 
 def sqlite(put: Put, told: Mapping[str, Any]) -> None:

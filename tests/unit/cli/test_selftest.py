@@ -18,6 +18,7 @@ import pytest
 from fakes.strangers import Authority
 from packaging.requirements import Requirement
 
+from vidconf import licences
 from vidconf.cli import selftest, selftest_checks
 from vidconf.cli.findings import Finding
 from vidconf.cli.selftest import ORDER, program
@@ -372,3 +373,15 @@ def test_which_pythons_fit(version: tuple[int, int, int], status: str, monkeypat
     monkeypatch.setattr(selftest, "system_name", lambda: "a system")
     monkeypatch.setattr(selftest.sys, "version_info", version)
     assert program().status == status
+
+
+def test_licences_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    (finding,) = findings_of(selftest_checks.components)
+    assert (finding.status, finding.result) == ("ok", "all")
+    bare = licences.Component("thing", "1.0", "MIT")
+    monkeypatch.setattr(licences, "components", lambda: (bare,))
+    (finding,) = findings_of(selftest_checks.components)
+    assert (finding.status, finding.detail) == ("warning", {"missing": ["thing"]})
+    monkeypatch.setattr(licences, "components", lambda: ())
+    (finding,) = findings_of(selftest_checks.components)
+    assert (finding.status, finding.detail) == ("warning", {"missing": ["*.dist-info"]})
