@@ -32,6 +32,9 @@ LONG = opus.CLOCK_HZ * 6 // 100
 
 BAND_S = 0.02
 """So much more than the target is let be: a pitch period at most, and the beat of two clocks."""
+QUIET_BAND_S, QUIET_LEFT_S = 0.008, 0.004
+"""A smaller surplus, from the first on, goes where nobody speaks, however long that takes, but for the second: what would have to be
+stretched again soon is not worth taking out."""
 LOOKS, FIRST_LOOKS = 10, 3
 """The least delay of so many decisions counts, one block made late says nothing; of fewer where it is far too long."""
 PATIENCE_S, SHORT_PATIENCE_S = 30.0, 1.5
@@ -375,6 +378,9 @@ class AudioJitterBuffer:
         if surplus_s < -0.001:
             patient = surplus_s > -LACK_S and now - self._unequal_since < SHORT_PATIENCE_S
             return Play((self._use(number, packet, now, ahead),), stretch=int(-surplus_s * opus.CLOCK_HZ) + NEAR, patient=patient)
+        if surplus_s >= QUIET_BAND_S:
+            self._unequal_since = None
+            return self._squeeze(number, packet, now, ahead, surplus_s - QUIET_LEFT_S, patient=True)
         self._look_anew()
         return Play((self._use(number, packet, now, ahead),))
 

@@ -101,6 +101,20 @@ def test_a_clean_network_plays_everything_once_with_little_delay(speaking: bool)
     assert 0.02 < heard.buffer.mean_delay_s <= 0.06
 
 
+@pytest.mark.parametrize("speaking", [False, True])
+def test_a_small_surplus_goes_in_the_next_pause_and_only_there(speaking: bool) -> None:
+    """The first packets come 9 ms later than the others: less than a period too late is let be while somebody speaks."""
+    heard = listen(sent(1500, lambda k: 0.019 if k < 40 else 0.01), 30.0, Listener(speaking))
+    delays = [d for d in heard.delays[-200:] if d is not None]
+    assert heard.buffer.expanded == heard.count(Conceal) == 0
+    if speaking:
+        assert heard.buffer.accelerated == 0
+        assert min(delays) == pytest.approx(0.061, abs=0.001)
+    else:
+        assert heard.buffer.accelerated == 2 * PERIOD
+        assert max(delays) == pytest.approx(0.061 - 2 * PERIOD / 48_000, abs=0.001)
+
+
 def test_jitter_raises_the_delay_and_hides_itself() -> None:
     rnd, last, arrivals = random.Random(4), 0.0, []
     for k in range(2000):
