@@ -30,6 +30,8 @@ from vidconf.client.settings import Settings
 from vidconf.gui.app import Shell
 from vidconf.gui.bridge import make_loop
 from vidconf.gui.faults import tell_of_faults
+from vidconf.gui.prejoin import PrejoinPage
+from vidconf.gui.tray import Tray
 from vidconf.gui.upkeep import Upkeep
 
 Run = Callable[[Callable[..., Coroutine[Any, Any, None]]], None]
@@ -73,10 +75,10 @@ def house(tmp_path: Path) -> House:
 
 
 @asynccontextmanager
-async def living(upkeep: Upkeep, settings: Settings, **start: Any) -> AsyncIterator[Shell]:
+async def living(upkeep: Upkeep, settings: Settings, *, tray: bool = False, **start: Any) -> AsyncIterator[Shell]:
     app = QApplication.instance()
     assert isinstance(app, QApplication)
-    shell = Shell(app, settings, FakeEngine(), Credentials(None), tray=False, upkeep=upkeep)
+    shell = Shell(app, settings, FakeEngine(), Credentials(None), tray=tray, upkeep=upkeep)
     await shell.start(**start)
     try:
         yield shell
@@ -194,6 +196,26 @@ def test_a_mistake_in_a_task_is_told_and_reported_where_reports_are_on(run: Run,
     run(work)
     assert len(logged_errors) == 1
     logged_errors.clear()
+
+
+def test_in_the_tray_nothing_is_on_the_screen_until_it_is_wanted(run: Run, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A desktop with a tray, which Qt's offscreen platform is not."""
+    monkeypatch.setattr(Tray, "available", staticmethod(lambda: True))
+    monkeypatch.setattr(Tray, "start", lambda self: None)  # it has no place to show an icon
+
+    async def work() -> None:
+        async with living(house.upkeep(), house.settings, tray=True, hidden=True) as shell:
+            assert shell.tray is not None
+            assert not shell.window.isVisible()
+            shell.tray.show_wanted.emit()
+            assert shell.window.isVisible()
+            shell.window.close()
+            assert not shell.window.isVisible(), "and back"
+            shell._on_handed("https://hop.example.vn/m/abcd-efgh")
+            assert shell.window.isVisible()
+            await until(lambda: isinstance(shell.window.page, PrejoinPage))
+
+    run(work)
 
 
 def test_in_the_background_the_window_waits_until_it_is_wanted(run: Run, house: House) -> None:

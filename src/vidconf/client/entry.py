@@ -285,10 +285,10 @@ class Entry:
             return
         why = "" if self.may_use(link.origin) else "link_not_allowed"
         if why := why or way_in_closed(state.closed, signed_in=state.account is not None):
-            self._failed(why)
+            self._not_begun(why)
             return
         if needed := self._client.updates.needed():
-            self._failed("version_too_old", {"needed": needed, "own": self._client.updates.own})
+            self._not_begun("version_too_old", {"needed": needed, "own": self._client.updates.own})
             return
         try:
             name = clean_name(state.name)
@@ -317,6 +317,12 @@ class Entry:
                 trouble = self._client.connection.last_error if self._client.connection is not None else None
                 await self._client.disconnect()
                 self._failed(trouble.code if trouble else "timeout", trouble.detail if trouble else {})
+
+    def _not_begun(self, code: str, detail: dict[str, Any] | None = None) -> None:
+        """A join that is refused before the server is asked. The page of the end has no place for an error: pre-join has."""
+        if self._store.state.phase == "ended":
+            self._store.dispatch(c.Navigate(phases.JoinStarted()))
+        self._failed(code, detail)
 
     async def _take_seat(self, link: JoinLink, name: str, intent: int) -> None:
         """Raises `RestError`."""

@@ -215,6 +215,16 @@ async def test_with_both_closed_it_says_so(make: Make, office: Office, toy: ToyS
     assert (state(client).phase, state(client).join_error) == ("prejoin", "no_way_in")
 
 
+async def test_after_the_end_one_is_led_to_where_one_signs_in(make: Make, office: Office, toy: ToyServer) -> None:
+    """The page of the end has no place for an error."""
+    client = await make()
+    await enter(toy, client)
+    await client.actions.leave()
+    office.rule(GuestJoin=False)
+    await client.actions.join()
+    assert (state(client).phase, state(client).join_error) == ("prejoin", "guest_join_closed")
+
+
 # ---- sharing, chat ----
 
 
