@@ -107,6 +107,7 @@ def test_an_engine_that_crashes_is_started_again_and_leaves_a_report(desktop: De
     said = report.read_text(encoding="utf-8")
     assert f"vidconf {vidconf.__version__}, engine" in said
     assert "Segmentation fault" in said
+    until(lambda: [child for child in psutil.Process(window.pid).children() if (desktop.logs / f"vidconf-fault-engine-{child.pid}.txt").exists()])
     window.send_signal(signal.SIGTERM)
     assert window.wait(30) == 0
     assert "no log can be written in" in desktop.log()

@@ -12,7 +12,7 @@ from vidconf.engine import api
 from vidconf.engine.video_publication import VideoPublication
 
 PICTURE = "lavfi:testsrc2=size=1280x720:rate=20"
-MEASURED_S = 3.0
+MEASURED_S = 2.5
 
 
 def seen(watcher: Ours) -> tuple[int, int]:
@@ -35,7 +35,7 @@ async def test_height_and_rate_hold_at_both_ends_and_are_lifted_again(sfu: Any, 
         ours.engine.send(api.OpenSource("camera", PICTURE))
         ours.join()
         assert await until(lambda: watcher.report().get(("ours", "camera"), {}).get("frames", 0) > 20, 15)
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.5)
         before = octets(ours)
         await asyncio.sleep(MEASURED_S)
         kbps = (octets(ours) - before) * 8 / MEASURED_S / 1000

@@ -103,7 +103,9 @@ class EngineHost:
         if self._writer is not None:
             self._write(api.Quit())
         process = self._process
-        if process is not None:
+        if process is not None and self._writer is None:
+            _kill(process)  # it has not come yet: nothing of it is open, and nobody can ask it
+        elif process is not None:
             try:
                 async with asyncio.timeout(QUIT_S):
                     await process.wait()

@@ -189,3 +189,15 @@ async def test_garbage_lines_cost_nothing() -> None:
     await heard.wait(api.Stats)
     assert engine.starts == 1
     await engine.close()
+
+
+async def test_one_that_is_still_starting_is_not_waited_for() -> None:
+    """Who quits at once need not wait until the engine has come, only to be told to go."""
+    slow = EngineHost([sys.executable, "-c", "import sys, time; sys.stdin.read(1); time.sleep(60)"])
+    await slow.start()
+    async with asyncio.timeout(10):
+        while slow.pid is None:
+            await asyncio.sleep(0.01)
+    began = time.monotonic()
+    await slow.close()
+    assert time.monotonic() - began < 2
