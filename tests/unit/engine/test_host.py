@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from fakes.toy_server import until
 
 from vidconf.engine import api
 from vidconf.engine.frame_ring import RingReader
@@ -195,9 +196,7 @@ async def test_one_that_is_still_starting_is_not_waited_for() -> None:
     """Who quits at once need not wait until the engine has come, only to be told to go."""
     slow = EngineHost([sys.executable, "-c", "import sys, time; sys.stdin.read(1); time.sleep(60)"])
     await slow.start()
-    async with asyncio.timeout(10):
-        while slow.pid is None:
-            await asyncio.sleep(0.01)
+    await until(lambda: slow.pid is not None)
     began = time.monotonic()
     await slow.close()
     assert time.monotonic() - began < 2
