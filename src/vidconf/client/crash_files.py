@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import IO
 
 from vidconf import __version__
-from vidconf.client.log_files import Part
+from vidconf.client.log_files import Part, open_own
 
 log = logging.getLogger("vidconf.crash")
 
@@ -100,7 +100,7 @@ class CrashReports:
         )
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            handle = open_own(file, os.O_EXCL)
             with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as out:
                 out.write(text)
         except OSError as error:
@@ -132,7 +132,7 @@ class CrashReports:
         """The interpreter itself writes where it was, into a file that has to be open before."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(self._fault_path(), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            handle = open_own(self._fault_path(), os.O_TRUNC)
         except OSError as error:
             log.warning("crashes below Python leave no report: %s", error.strerror or error)
             return
@@ -160,6 +160,9 @@ class CrashReports:
             return
         for file in left:
             try:
+                if file.is_symlink():
+                    file.unlink()  # no process of ours makes such
+                    continue
                 if _lives(file):
                     continue
                 at, text = file.stat().st_mtime, file.read_text(encoding="utf-8", errors="replace")[:200_000]

@@ -8,9 +8,11 @@ Standard library and platformdirs only, so that the engine's process starts with
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -120,7 +122,7 @@ class DayFiles(logging.Handler):
         self._shut()
         day = self._today()
         path = self.folder / f"{self._name}-{day}.log"
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        handle = open_own(path, os.O_APPEND)
         self._file = os.fdopen(handle, "a", encoding="utf-8", errors="backslashreplace", newline="\n")
         self._written = os.fstat(handle).st_size
         if day != self._day:
@@ -140,6 +142,18 @@ class DayFiles(logging.Handler):
         finally:
             self.release()
         super().close()
+
+
+def open_own(path: Path, how: int) -> int:
+    """Open a file of this user's alone for writing, made if need be (`how`: O_APPEND, O_EXCL, …). Raises OSError, also for what others
+    may have laid out in a folder they can write to: links, pipes, files of theirs."""
+    unix = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | unix | how, 0o600)
+    held = os.fstat(handle)
+    if not stat.S_ISREG(held.st_mode) or (sys.platform != "win32" and held.st_uid != os.geteuid()):
+        os.close(handle)
+        raise PermissionError(errno.EPERM, "not a file of this user's", str(path))
+    return handle
 
 
 def remove_old(folder: Path, days: int, now: float) -> None:

@@ -200,3 +200,15 @@ def test_a_ring_of_causes_ends() -> None:
     one, two = ValueError("1"), KeyError("2")
     one.__cause__, two.__cause__ = two, one
     assert places(one).count("came from") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links of Unix")
+def test_no_report_is_written_through_a_link(tmp_path: Path) -> None:
+    own = tmp_path / "own-file"
+    own.write_text("one's own words")
+    (tmp_path / f"vidconf-fault-window-{os.getpid()}.txt").symlink_to(own)
+    reports = CrashReports(tmp_path, "window", on=True)
+    assert reports.take(mistake(), "task") is not None
+    reports.close()
+    assert own.read_text() == "one's own words"
+    assert not any("own words" in text for text in reports_in(tmp_path))

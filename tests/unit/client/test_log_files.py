@@ -216,3 +216,27 @@ def test_a_folder_that_cannot_be_is_told_and_the_users_own_taken(tmp_path: Path,
 def test_nothing_asked_nothing_refused() -> None:
     assert re.search("vidconf", str(own_folder()))
     assert log_plan(Settings()).refused == ""
+
+
+# ---- a folder that others can write to ----
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and pipes of Unix")
+def test_what_another_user_laid_out_in_a_shared_folder_is_not_written_to(tmp_path: Path, clock: Clock) -> None:
+    name = tmp_path / "vidconf-2026-11-27.log"
+    own = tmp_path / "own-file"
+    own.write_text("mine")
+    name.symlink_to(own)
+    with pytest.raises(OSError):
+        DayFiles(tmp_path, "vidconf", 14, clock=clock)
+    assert own.read_text() == "mine"
+    name.unlink()
+    os.mkfifo(name)
+    with pytest.raises(OSError):
+        DayFiles(tmp_path, "vidconf", 14, clock=clock)
+    name.unlink()
+    if os.getuid() == 0:
+        name.write_text("")
+        os.chown(name, 4711, 4711)
+        with pytest.raises(OSError):
+            DayFiles(tmp_path, "vidconf", 14, clock=clock)
