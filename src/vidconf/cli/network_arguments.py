@@ -17,8 +17,12 @@ from vidconf.client.settings_table import SETTINGS, SettingError
 
 _OPTIONS = (
     click.option("--proxy", default=None, metavar="URL", help="http://host:port for this run, `none` for none. Default: as the system."),
-    click.option("--ice-transport", type=click.Choice(SETTINGS["ice_transport"].choices), default=None, help="How media may go. Default: all."),
-    click.option("--turn-url", "turn_urls", multiple=True, metavar="URL", help="A TURN server instead of those the server names. Repeatable."),
+    click.option(
+        "--ice-transport", type=click.Choice(SETTINGS["ice_transport"].choices), default=None, help="How media may go. Default: all."
+    ),
+    click.option(
+        "--turn-url", "turn_urls", multiple=True, metavar="URL", help="A TURN server instead of those the server names. Repeatable."
+    ),
     click.option("--udp-ports", default=None, metavar="MIN-MAX", help="Local ports of media over UDP. Default: any."),
     click.option("--dscp", type=click.IntRange(0, 63), default=None, help="Mark of media's packets. Default: none."),
     click.option("--ca-file", default=None, metavar="FILE", help="Authorities believed beside the system's."),

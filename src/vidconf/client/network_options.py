@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any
 
 from vidconf.client.policy_reading import Problem
 from vidconf.client.settings import Settings
@@ -43,7 +42,7 @@ def network_of(settings: Settings) -> NetworkOptions:
         turn_urls=tuple(url for url in settings.items("turn_urls") if read_url(url)),
         udp_port_min=low,
         udp_port_max=high,
-        dscp=int(settings["dscp"]),
+        dscp=settings["dscp"],
         ca_file=settings.text("ca_file"),
         tls_min=settings["tls_min"],
     )
@@ -63,7 +62,7 @@ def network_problems(settings: Settings) -> tuple[Problem, ...]:
 
 def _problems(settings: Settings) -> Iterator[Problem]:
     if settings["proxy_mode"] == "manual" and (code := _proxy_code(settings.text("proxy_server"))):
-        yield _problem(settings, "proxy_server", code)
+        yield _problem(settings, "proxy_server", code, by="proxy_mode" if code == "proxy_missing" else "")
     if not all(map(is_exemption, settings.items("proxy_bypass"))):
         yield _problem(settings, "proxy_bypass", "bypass_malformed")
     if not all(map(read_url, settings.items("turn_urls"))):
@@ -72,9 +71,10 @@ def _problems(settings: Settings) -> Iterator[Problem]:
         yield _problem(settings, "udp_port_min" if settings["udp_port_min"] else "udp_port_max", "ports_odd")
 
 
-def _problem(settings: Settings, key: str, code: str) -> Problem:
-    resolved = settings.resolved(key)
-    return Problem(resolved.origin or resolved.source, code, resolved.setting.policy)
+def _problem(settings: Settings, key: str, code: str, *, by: str = "") -> Problem:
+    """Of the setting `key`; where it stands, or where that stands which asks for it (`by`)."""
+    where = settings.resolved(by or key)
+    return Problem(where.origin or where.source, code, settings.resolved(key).setting.policy)
 
 
 def _proxy_code(server: str) -> str:
@@ -87,12 +87,8 @@ def _proxy_code(server: str) -> str:
 
 def _ports(settings: Settings) -> tuple[int, int]:
     """(0, 0) for none, and for what is no range."""
-    low, high = _whole(settings["udp_port_min"]), _whole(settings["udp_port_max"])
+    low, high = settings["udp_port_min"], settings["udp_port_max"]
     return (low, high) if 0 < low <= high else (0, 0)
-
-
-def _whole(value: Any) -> int:
-    return int(value) if value == int(value) else 0
 
 
 __all__ = ["NETWORK", "NetworkOptions", "network_of", "network_problems", "open_session"]

@@ -44,28 +44,40 @@ async def open_datagram(
     """A UDP socket at the address `local` ("": any), for `remote` alone if one is given; at a port of the options' range, marked.
     Raises OSError: EADDRINUSE when no port of the range is free."""
     loop = asyncio.get_running_loop()
-    if not network.udp_ports:
-        transport, protocol = await loop.create_datagram_endpoint(make, local_addr=(local, 0) if local else None, remote_addr=remote)
+    if network.udp_ports:
+        transport, protocol = await loop.create_datagram_endpoint(make, sock=await _bound(network.udp_ports, local, remote))
     else:
-        family, known = socket.AF_UNSPEC, remote
-        if remote is not None:
-            family, _, _, _, address = (await loop.getaddrinfo(*remote, type=socket.SOCK_DGRAM))[0]
-            known = (str(address[0]), int(address[1]))
-        here = local or ("::" if family == socket.AF_INET6 else "0.0.0.0")
-        problem = OSError(errno.EADDRINUSE, "no port of the range is free")
-        for port in _ports(network.udp_ports):
-            try:
-                transport, protocol = await loop.create_datagram_endpoint(make, local_addr=(here, port), remote_addr=known)
-                break
-            except OSError as error:
-                if error.errno not in _TAKEN:
-                    raise
-        else:
-            raise problem
+        transport, protocol = await loop.create_datagram_endpoint(make, local_addr=(local, 0) if local else None, remote_addr=remote)
     sock = transport.get_extra_info("socket")
     if sock is not None:
         mark(sock, network.dscp)
     return transport, protocol
+
+
+async def _bound(allowed: range, local: str, remote: tuple[str, int] | None) -> socket.socket:
+    """Tried here and not by the loop: uvloop 0.22 does not say why an address could not be bound. Raises OSError."""
+    family, known = socket.AF_INET6 if ":" in local else socket.AF_INET, None
+    if remote is not None:
+        family, _, _, _, address = (await asyncio.get_running_loop().getaddrinfo(*remote, type=socket.SOCK_DGRAM))[0]
+        known = address[:2]
+    here = local or ("::" if family == socket.AF_INET6 else "0.0.0.0")
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        for port in _ports(allowed):
+            try:
+                sock.bind((here, port))
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise
+                continue
+            if known is not None:
+                sock.connect(known)
+            return sock
+        raise OSError(errno.EADDRINUSE, "no port of the range is free")
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _ports(allowed: range) -> Iterator[int]:

@@ -16,10 +16,12 @@ from aiortc.rtcsctptransport import DataChunk
 from pylibsrtp import Error as SrtpError
 from pylibsrtp import Policy, Session
 
+from vidconf.network.options import NetworkOptions
 from vidconf.rtp.packets import build_rtp, parse_rtp
 from vidconf.rtp.rtcp import Pli
 from vidconf.webrtc import peer as peer_module
 from vidconf.webrtc import seams
+from vidconf.webrtc.addresses import is_loopback, local_addresses
 from vidconf.webrtc.description import DescriptionError, Section
 from vidconf.webrtc.ice_agent import Agent
 from vidconf.webrtc.peer import Peer
@@ -216,6 +218,35 @@ async def test_hostile_descriptions_and_candidates(pair: Pair) -> None:
     for _ in range(500):
         await pair.subscriber.add_candidate("candidate:1 1 udp 1 127.0.0.1 9 typ host")
     assert pair.subscriber._candidates <= 64
+
+
+async def described(network: NetworkOptions) -> list[str]:
+    """All that a peer that offers and one that answers say to the server."""
+    said: list[str] = []
+    offering, answering = (Peer(name, [], lambda data, now: None, lambda data, now: None, network=network) for name in ("publisher", "subscriber"))
+    offering.sections.append(Section("video", "1", "cid", 3333))
+
+    async def send(sdp: str, offer_id: int) -> None:
+        said.append(sdp)
+        await answering.answer(sdp, said.append)
+        offering.accept(said[-1], offer_id)
+
+    await offering.offer(send)
+    assert len(said) == 2
+    for peer in (offering, answering):
+        assert bool(peer.agent._protocols) is not network.relayed_only, "nor is a socket open for it"
+        await peer.close()
+    return said
+
+
+@pytest.mark.parametrize("transport", ["relay", "relay_tls"])
+async def test_where_all_goes_by_turn_no_address_is_told(transport: Any) -> None:
+    mine = [address for address in local_addresses("::") if not is_loopback(address)]
+    assert mine
+    assert any(address in sdp for sdp in await described(NetworkOptions()) for address in mine), "else they are"
+    for sdp in await described(NetworkOptions(ice_transport=transport)):
+        assert "a=candidate" not in sdp
+        assert not [address for address in mine if address in sdp]
 
 
 class TestSeams:
