@@ -34,7 +34,7 @@ def finishing(version: str) -> list[str]:
     rule = f'name="{product.FIREWALL_RULE}"'
     add = f'{netsh} add rule {rule} dir=in action=allow protocol=UDP program="[INSTALLDIR]{product.WINDOW}" profile=domain,private'
     delete = f"{netsh} delete rule {rule}"
-    close = '"[System64Folder]taskkill.exe" /F /T ' + " ".join(f"/IM {name}" for name in product.CLOSED_PROGRAMS)
+    close = '"[System64Folder]taskkill.exe" /F ' + " ".join(f"/IM {name}" for name in product.CLOSED_PROGRAMS)
     conditions = [(wxs.property_component(each.name), each.accepted) for each in product.PROPERTIES]
     conditions += [("cRun", 'AUTOSTART="1"'), ("cDesktop", 'DESKTOPSHORTCUT="1"')]
     return [

@@ -81,7 +81,7 @@ def _under_wine(report: Report, told: argparse.Namespace, folder: Path) -> None:
     with Screen() as screen:
         machine = Machine(folder, screen)
         try:
-            machine.wine.prepare()
+            machine.boot()
             life.install(report, machine, files)
             life.policies(report, machine)
             machine.make_copy()

@@ -115,7 +115,7 @@ def upgrade(report: Report, machine: Machine, files: Files) -> None:
             running += [_hold(machine, name) for name in (product.WINDOW, product.CONSOLE)]
             must(all(process.poll() is None for process in running), "the program did not stay open")
             done = machine.msiexec("/i", files.higher)
-            must(done.code == 0, f"exit {done.code} {done.err}")
+            must(done.code == 0, f"exit {done.code} (194: a restart is needed) {done.err}")
             ends = time.monotonic() + CLOSED_S
             while any(process.poll() is None for process in running) and time.monotonic() < ends:
                 time.sleep(0.2)
@@ -145,7 +145,7 @@ def upgrade(report: Report, machine: Machine, files: Files) -> None:
         before = hashlib.sha256(damaged.read_bytes()).hexdigest()
         damaged.unlink()
         machine.wine.checked(["reg", "delete", rf"{SCHEME}\shell\open\command", "/f"])
-        done = machine.msiexec("/fomus", code_of(files.higher))
+        done = machine.msiexec("/i", files.higher, "REINSTALL=ALL", "REINSTALLMODE=omus")  # Windows: /fomus, which Wine's msiexec lacks
         must(done.code == 0, f"exit {done.code} {done.err}")
         must(damaged.is_file() and hashlib.sha256(damaged.read_bytes()).hexdigest() == before, "the file is not back")
         must(machine.value(rf"{SCHEME}\shell\open\command") is not None, "the registry is not back")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from winbuild import launcher, product, trim
 from winbuild.running import RunError, run
-from winbuild.wine import Ran, Wine, windows_path
+from winbuild.wine import Ran, Wine, end, windows_path
 
 from wincheck.report import Broken
 
@@ -61,9 +61,18 @@ class Machine:
         self.wine = Wine(folder / "prefix", {"DISPLAY": screen.display, "WINEDLLOVERRIDES": OVERRIDES, "HOME": str(home)})
         self.installed = self.wine.drive_c.joinpath(*INSTALLED)
         self.copy = folder / "copy"
+        self._waiting: subprocess.Popen[str] | None = None
+
+    def boot(self) -> None:
+        """Make the prefix; from here on one program waits in it, or Wine would start and stop anew around each. Raises `RunError`."""
+        self.wine.prepare()
+        self._waiting = self.wine.start(["cmd"])
 
     def close(self) -> None:
         self.wine.close()
+        if self._waiting is not None:
+            end(self._waiting)
+            self._waiting.communicate()
 
     def msiexec(self, *words: str | Path, seconds: float = 300) -> Ran:
         """Silent and without a restart."""

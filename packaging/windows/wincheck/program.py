@@ -55,7 +55,7 @@ def window(report: Report, machine: Machine) -> None:
             must("– vidconf" in seen, f"no window after {took:.0f} s; exit {process.poll()}")
             told.append(f"{took:.1f} s from the start")
         finally:
-            machine.wine.run(["taskkill", "/F", "/T", "/IM", product.WINDOW])
+            machine.wine.run(["taskkill", "/F", "/IM", product.WINDOW])
             end(process)
             process.communicate()
 

@@ -127,7 +127,7 @@ def test_the_actions_that_sql_writes() -> None:
             actions[match[1]] = (int(match[2]), match[3], match[4])
     rule = 'name="Vidconf (UDP)"'
     netsh = '"[System64Folder]netsh.exe" advfirewall firewall'
-    assert actions["CloseRunning"] == (98, "INSTALLDIR", '"[System64Folder]taskkill.exe" /F /T /IM vidconf.exe /IM vidconf-cli.exe')
+    assert actions["CloseRunning"] == (98, "INSTALLDIR", '"[System64Folder]taskkill.exe" /F /IM vidconf.exe /IM vidconf-cli.exe')
     assert actions["RuleAdd"] == (
         3170, "INSTALLDIR",
         f'{netsh} add rule {rule} dir=in action=allow protocol=UDP program="[INSTALLDIR]vidconf.exe" profile=domain,private',
