@@ -137,7 +137,9 @@ def _run(options: list[BotOptions]) -> tuple[list[dict[str, Any]], bool]:
 
     sys.setswitchinterval(0.0005)
     if sys.platform == "win32":
-        return asyncio.run(main())
+        # as the engine: the proactor stops reading after an ICMP unreachable
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            return runner.run(main())
     import uvloop
 
     return uvloop.run(main())
