@@ -73,6 +73,11 @@ def _address(text: str | None) -> str:
     return text
 
 
+def has_signature(msi: Path) -> bool:
+    """Whether somebody signed it, rightly or not. Raises `RunError`."""
+    return any("DigitalSignature" in name for name in run(["msiinfo", "streams", msi]).splitlines())
+
+
 def write(source: Path, target: Path, written: dict[str, str], epoch: int) -> str:
     """The copy; returns its product code. Raises `RunError`, `AgencyError`."""
     properties = {row["Property"]: row["Value"] for row in tables.table(source, "Property")}
@@ -81,7 +86,7 @@ def write(source: Path, target: Path, written: dict[str, str], epoch: int) -> st
     version = properties["ProductVersion"]
     told = properties["ProductCode"] + "".join(f"\0{name}\0{value}" for name, value in sorted(written.items()))
     target.parent.mkdir(parents=True, exist_ok=True)
-    if any(name == "\x05DigitalSignature" for name in run(["msiinfo", "streams", source]).splitlines()):
+    if has_signature(source):
         run(["osslsigncode", "remove-signature", "-in", source, "-out", target])
     else:
         shutil.copy(source, target)

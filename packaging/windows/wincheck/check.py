@@ -12,7 +12,7 @@ from pathlib import Path
 from winbuild import build, payload, product
 from winbuild.running import RunError
 
-from wincheck import contents, life, program
+from wincheck import contents, life, program, signed
 from wincheck.machine import Machine, Screen
 from wincheck.report import Report, must
 
@@ -84,6 +84,7 @@ def _under_wine(report: Report, told: argparse.Namespace, folder: Path) -> None:
             machine.boot()
             life.install(report, machine, files)
             life.policies(report, machine)
+            signed.check(report, machine, msi)
             machine.make_copy()
             program.imports(report, machine)
             program.window(report, machine)
