@@ -55,20 +55,28 @@ def finishing(version: str) -> list[str]:
 
 
 def _remembering() -> list[str]:
-    """wixl would place these by chance, some behind the end of the installation."""
+    """wixl would place these by chance, some behind the end of the installation. In both sequences: a double click runs one before
+    the other, and each searches."""
     found: list[str] = []
     for at, each in enumerate(product.PROPERTIES):
         told = f"TOLD{each.name}"
         found += _action(f"Save{each.name}", SET_PROPERTY, f"[{each.name}]", each.name, SAVE + at, told)
         found += _action(f"Rest{each.name}", SET_PROPERTY, f"[{told}]", told, REST + at, each.name)
+        found += [
+            _place("InstallUISequence", *row) for row in ((f"Save{each.name}", each.name, SAVE + at), (f"Rest{each.name}", told, REST + at))
+        ]
     return found
 
 
 def _action(name: str, kind: int, line: str, condition: str, place: int, source: str = "INSTALLDIR") -> tuple[str, str]:
     return (
         f"INSERT INTO `CustomAction` (`Action`,`Type`,`Source`,`Target`) VALUES ('{name}',{kind},'{source}','{line}')",
-        f"INSERT INTO `InstallExecuteSequence` (`Action`,`Condition`,`Sequence`) VALUES ('{name}','{condition}',{place})",
+        _place("InstallExecuteSequence", name, condition, place),
     )
+
+
+def _place(sequence: str, name: str, condition: str, place: int) -> str:
+    return f"INSERT INTO `{sequence}` (`Action`,`Condition`,`Sequence`) VALUES ('{name}','{condition}',{place})"
 
 
 def names(msi: Path) -> list[str]:

@@ -75,6 +75,11 @@ def check(report: Report, msi: Path) -> None:
         places = {row["Action"]: int(row["Sequence"]) for row in tables.table(msi, "InstallExecuteSequence")}
         there = sorted(ORDER, key=lambda name: places[name])
         must(tuple(there) == ORDER, " ".join(there))
+        shown = {row["Action"]: int(row["Sequence"]) for row in tables.table(msi, "InstallUISequence")}
+        for each in product.PROPERTIES:
+            for row in (places, shown):
+                around = row[f"Save{each.name}"] < row["AppSearch"] < row[f"Rest{each.name}"] < row["LaunchConditions"]
+                must(around, f"{each.name} on the command line would lose against the registry")
 
 
 def files(msi: Path) -> list[str]:

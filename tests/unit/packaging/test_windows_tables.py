@@ -101,15 +101,24 @@ def test_nothing_wixl_would_choke_on_or_silently_drop() -> None:
 REMEMBERED = ["SERVERURL", "ALLOWEDSERVERS", "LANGUAGE", "AUTOSTART", "UPDATEMODE", "UPDATEURL", "DESKTOPSHORTCUT", "FIREWALL"]
 
 
+def placed(sequence: str) -> dict[str, tuple[str, int]]:
+    """Condition and place by action, as the SQL writes them."""
+    matches = (
+        re.fullmatch(rf"INSERT INTO `{sequence}` \(.*\) VALUES \('(\w+)','(.*)',(\d+)\)", statement)
+        for statement in tables.finishing("1.2.3")
+    )
+    return {match[1]: (match[2], int(match[3])) for match in matches if match}
+
+
 def test_the_sequence_that_sql_writes() -> None:
-    inserted = {}
-    for statement in tables.finishing("1.2.3"):
-        match = re.fullmatch(r"INSERT INTO `InstallExecuteSequence` \(.*\) VALUES \('(\w+)','(.*)',(\d+)\)", statement)
-        if match:
-            inserted[match[1]] = (match[2], int(match[3]))
-    assert inserted == {
+    remembering = {
         **{f"Save{name}": (name, 5 + at) for at, name in enumerate(REMEMBERED)},
         **{f"Rest{name}": (f"TOLD{name}", 51 + at) for at, name in enumerate(REMEMBERED)},
+    }
+    assert placed("InstallUISequence") == remembering
+    inserted = placed("InstallExecuteSequence")
+    assert inserted == {
+        **remembering,
         "CloseRunning": ("Installed OR WIX_UPGRADE_DETECTED", 1401),
         "RuleDrop": ('REMOVE="ALL"', 3499),
         "RuleClear": ("NOT REMOVE", 5101),
@@ -117,6 +126,7 @@ def test_the_sequence_that_sql_writes() -> None:
     }
     places = [place for _, place in inserted.values()]
     assert len(places) == len(set(places))
+    assert max(places[: 2 * len(REMEMBERED)]) < 100, "behind LaunchConditions"
 
 
 def test_the_actions_that_sql_writes() -> None:
