@@ -29,6 +29,9 @@ REPAIRS, REPAIRS_BURST_S = 0.2, 0.25
 """Part of the target that repairs may take in the long run, and for how long of it at once. A queue that has run over loses so much that
 asking for all of it again would keep the way full, and no new picture would leave for seconds (libwebrtc: RateLimiter, of the whole
 target)."""
+SOON_S = 0.5
+"""After a `hold`. At other times repairs of what was before a keyframe are of use: without them fewer pictures were shown where one in
+twenty packets is lost."""
 PROBE_PATIENCE_S = 1.0
 """A probe that finds nothing to send for so long is given up."""
 START_BPS = 1_000_000
@@ -90,8 +93,8 @@ class Pacer:
         self._run()
 
     def push(self, stream: OutgoingStream, packets: Sequence[bytearray], *, keyframe: bool = False) -> None:
-        """The packets of a picture; what may not leave yet waits. Who gets a keyframe has no use for what came before it: it is not
-        repaired any more."""
+        """The packets of a picture; what may not leave yet waits. Soon after a `hold` what was before a keyframe is not repaired any
+        more: hardly anything of it arrived, and who gets the keyframe has no use for it."""
         if self.closed:
             return
         if self.backlog_s > MAX_BACKLOG_S:
@@ -101,7 +104,7 @@ class Pacer:
             self._overflowed()
             return
         self._dropped.discard(stream.ssrc)
-        if keyframe and packets:
+        if keyframe and packets and time.monotonic() < self.held_until + SOON_S:
             stream.begin_anew(packets[0])
             self._repairs = deque(item for item in self._repairs if item[0] is not stream)
             self._asked = {(s.ssrc, number) for s, number in self._repairs}

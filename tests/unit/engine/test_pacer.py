@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vidconf.engine.outgoing import OutgoingStream, TransportNumbers
-from vidconf.engine.pacer import MAX_REPAIRS, Pacer
+from vidconf.engine.pacer import MAX_REPAIRS, SOON_S, Pacer
 from vidconf.engine.send_control import FLOOR_BPS, ROOM, START_BPS, SendControl
 from vidconf.rtp.packets import RtpPacket, parse_rtp
 from vidconf.rtp.probing import Probe
@@ -159,7 +159,7 @@ async def test_nothing_of_what_is_dropped_leaves() -> None:
     assert sum(p.ssrc == 9 for p in wire.parsed) == 3, "nor anything after the end"
 
 
-async def test_before_a_keyframe_nothing_is_repaired() -> None:
+async def test_before_a_keyframe_that_follows_a_hold_nothing_is_repaired() -> None:
     wire, pacer = Wire(), Pacer(lambda: None)
     stream, other = wire.stream(), wire.stream(ssrc=9)
     pacer.target_bps = 2_000_000
@@ -176,6 +176,10 @@ async def test_before_a_keyframe_nothing_is_repaired() -> None:
     pacer.repair(stream, [asked[MAIN][-1], wire.parsed[-2].sequence, wire.parsed[-1].sequence])
     await asyncio.sleep(0.05)
     assert [p.sequence for p in wire.parsed[11:]] == [wire.parsed[9].sequence, wire.parsed[10].sequence], "of the keyframe itself all"
+    pacer.held_until -= SOON_S
+    pacer.push(other, picture(other, 2, 40), keyframe=True)
+    pacer.repair(other, [asked[9][0]])
+    assert await until(lambda: [p.sequence for p in wire.parsed[14:] if p.ssrc == 9].count(asked[9][0]) == 1), "at other times all is"
     pacer.close()
 
 
