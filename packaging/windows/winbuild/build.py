@@ -12,8 +12,8 @@ import tomllib
 from pathlib import Path
 
 from winbuild import msi, payload, portable, product, signing
-from winbuild.running import RunError
-from winbuild.runtime import RuntimeDiffers
+from winbuild.running import RunError, run
+from winbuild.runtime import LIBRARY, RuntimeDiffers
 
 LARGEST_MSI = 110_000_000
 
@@ -94,6 +94,7 @@ def build(told: argparse.Namespace, version: str, signer: signing.Signer | None)
     if signer is not None:
         signer.sign(target)
     results["msi"] = {"file": target.name, **told_of(target), "product_code": f"{{{code}}}"}
+    results["sbom"] = bill(laid, version, epoch, target)
     if not told.no_portable:
         archive = out / product.file_name(version, "-portable.zip")
         portable.pack(laid, version, epoch, top, archive)
@@ -105,6 +106,23 @@ def build(told: argparse.Namespace, version: str, signer: signing.Signer | None)
     text = json.dumps({"version": version, "signed": signer is not None, "epoch": epoch, **results}, indent=2)
     (out / product.file_name(version, ".json")).write_text(text + "\n", encoding="utf-8")
     return results
+
+
+def bill(laid: Path, version: str, epoch: int, installer: Path) -> dict[str, int | str]:
+    """The MSI's bill of materials beside it, by packaging/sbom. Raises `RunError`."""
+    target = installer.with_suffix(".sbom.json")
+    run([sys.executable, payload.CHECKOUT / "packaging/sbom.py", "--lock", payload.CHECKOUT / "packaging/windows/requirements-windows.lock",
+         "--site", laid / "app", "--system", "windows", "--of", installer, "--version", version, "--epoch", str(epoch),
+         "--python", runtime_version(laid), "--out", target])  # fmt: skip
+    return {"file": target.name, **told_of(target)}
+
+
+def runtime_version(laid: Path) -> str:
+    """`3.13.2`, as Python's library for Windows says of itself (its version resource, UTF-16)."""
+    library = (laid / LIBRARY).read_bytes()
+    at = library.find("ProductVersion".encode("utf-16-le"))
+    words = library[at : at + 64].decode("utf-16-le", "replace").split("\0") if at >= 0 else []
+    return next((word for word in words[1:] if word), "3.13")
 
 
 def told_of(file: Path) -> dict[str, int | str]:
