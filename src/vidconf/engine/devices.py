@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from vidconf.engine.portaudio_output import outputs
 log = logging.getLogger("vidconf.devices")
 
 CARDS = Path("/proc/asound/cards")
+_telling = threading.Lock()
+_told: dict[str, str] = {}
+"""What was last logged of each list that could not be had: it is asked for every few seconds."""
 
 
 def listed() -> Devices:
@@ -55,10 +59,12 @@ def signature() -> tuple[Any, ...]:
 
 def _cameras() -> tuple[Device, ...]:
     try:
-        return cameras()
+        found = cameras()
     except OSError as error:
-        log.info("cameras cannot be listed: %s", error)
+        _tell("cameras", str(error))
         return ()
+    _tell("cameras", "")
+    return found
 
 
 def _microphones() -> tuple[Device, ...]:
@@ -74,20 +80,33 @@ def _speakers() -> tuple[tuple[Device, ...], str]:
     if sys.platform == "linux":
         return pulse.devices("sinks") or alsa_devices(_enumerated("loudspeakers", av.enumerate_output_devices, "alsa")), ""
     try:
-        return outputs()
+        found = outputs()
     except OSError as error:        # without a list the default still plays
-        log.info("loudspeakers cannot be listed: %s", error)
+        _tell("loudspeakers", str(error))
         return (), ""
+    _tell("loudspeakers", "")
+    return found
 
 
 def _enumerated(what: str, enumerate_: Callable[[str], Iterable[Any]], way: str) -> list[Any]:
     prepare_alsa()
     try:
         with in_turn():
-            return list(enumerate_(way))
+            found = list(enumerate_(way))
     except (av.FFmpegError, ValueError, OSError) as error:
-        log.info("%s cannot be listed: %s", what, error)
+        _tell(what, str(error))
         return []
+    _tell(what, "")
+    return found
+
+
+def _tell(what: str, trouble: str) -> None:
+    """Log why a list cannot be had ("": it can), when that is news."""
+    with _telling:
+        news = _told.get(what, "") != trouble
+        _told[what] = trouble
+    if news and trouble:
+        log.info("%s cannot be listed: %s", what, trouble)
 
 
 def _one_of(devices: Iterable[Device], id_: str) -> str:
