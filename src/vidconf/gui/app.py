@@ -14,6 +14,7 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -35,6 +36,7 @@ from vidconf.gui.bridge import ActionTasks, make_loop
 from vidconf.gui.faults import hear_qt, tell_of_faults
 from vidconf.gui.icons import program_icon
 from vidconf.gui.main_window import MainWindow
+from vidconf.gui.opened_links import OpenedLinks
 from vidconf.gui.single_instance import SingleInstance, hand_over, runs_already
 from vidconf.gui.tray import Tray
 from vidconf.gui.upkeep import Upkeep
@@ -83,6 +85,9 @@ class Shell(QObject):
             self.window.stays_in_tray = True
         if instance is not None:
             instance.handed.connect(self._on_handed)
+        if sys.platform == "darwin":  # it sees every event of the program: nowhere else is there a reason
+            self._opened = OpenedLinks(app)
+            self._opened.opened.connect(self._on_handed)
         self._unsubscribe = settings.subscribe(self._on_setting)
         app.styleHints().colorSchemeChanged.connect(self._on_scheme)
         self._closed = False
