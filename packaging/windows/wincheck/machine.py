@@ -67,6 +67,14 @@ class Machine:
         """Make the prefix; from here on one program waits in it, or Wine would start and stop anew around each. Raises `RunError`."""
         self.wine.prepare()
         self._waiting = self.wine.start(["cmd"])
+        assert self._waiting.stdin is not None
+        assert self._waiting.stdout is not None
+        self._waiting.stdin.write("echo it is up\n")
+        self._waiting.stdin.flush()
+        # until then Wine's services start, and would hold the pipes of whatever is started beside it
+        while "it is up" not in (line := self._waiting.stdout.readline()):
+            if not line:
+                raise RunError("Wine does not start")
 
     def close(self) -> None:
         self.wine.close()

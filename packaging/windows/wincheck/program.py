@@ -14,7 +14,7 @@ from typing import Any
 
 from winbuild import payload, product
 from winbuild.running import RunError
-from winbuild.wine import end
+from winbuild.wine import end, windows_path
 
 from wincheck.machine import Machine
 from wincheck.report import Report, must
@@ -24,6 +24,8 @@ EXPECTED = {"selftest.numpy": "warning", "selftest.voice": "warning"}
 SLOW = ("selftest.keyring",)
 """Wine's keyring answers in its own time: a warning is no failure here."""
 WINDOW_S, MEETING_S, TALK_S = 90, 150, 10
+LINK = "vidconf://hop.example.gov.vn/m/abcd-efgh-ijkl"
+"""Of a server that the installer was told to allow."""
 
 
 def imports(report: Report, machine: Machine) -> None:
@@ -42,22 +44,38 @@ def imports(report: Report, machine: Machine) -> None:
 
 
 def window(report: Report, machine: Machine) -> None:
-    """Needs `Machine.make_copy`."""
-    with report.promise("the window opens, on Qt's own Windows plugin, without a console") as told:
-        began = time.monotonic()
-        process = machine.wine.start([machine.copy / product.WINDOW])
-        try:
-            seen = ""
-            while "– vidconf" not in seen and time.monotonic() - began < WINDOW_S and process.poll() is None:
-                time.sleep(0.5)
-                seen = machine.screen.windows()
-            took = time.monotonic() - began
-            must("– vidconf" in seen, f"no window after {took:.0f} s; exit {process.poll()}")
-            told.append(f"{took:.1f} s from the start")
-        finally:
-            machine.wine.run(["taskkill", "/F", "/IM", product.WINDOW])
-            end(process)
-            process.communicate()
+    """Needs `Machine.make_copy`, and the language English."""
+    process = machine.wine.start([machine.copy / product.WINDOW])
+    try:
+        with report.promise("the window opens, on Qt's own Windows plugin, without a console") as told:
+            told.append(f"{_seen(machine, 'Home – vidconf', process):.1f} s from the start")
+        with report.promise("a vidconf:// link goes to the window that runs, which shows the way in") as told:
+            key = rf"HKLM\Software\Classes\{product.SCHEME}\shell\open\command"
+            installed = machine.value(key) or ""
+            # what is installed lacks Wine's three libraries: the link starts the copy meanwhile
+            copy = installed.replace(rf"C:\Program Files\{product.NAME}", windows_path(machine.copy))
+            must(copy != installed, f"the link starts {installed}")
+            machine.wine.checked(["reg", "add", key, "/ve", "/d", copy, "/f"])
+            try:
+                machine.wine.run(["start", LINK], seconds=WINDOW_S)
+                told.append(f"{_seen(machine, 'Get ready – vidconf', process):.1f} s")
+            finally:
+                machine.wine.checked(["reg", "add", key, "/ve", "/d", installed, "/f"])
+    finally:
+        machine.wine.run(["taskkill", "/F", "/IM", product.WINDOW])
+        end(process)
+        process.communicate()
+
+
+def _seen(machine: Machine, title: str, process: subprocess.Popen[str]) -> float:
+    """Seconds until a window of this title is there. Raises `Broken`."""
+    began = time.monotonic()
+    seen = ""
+    while title not in seen and time.monotonic() - began < WINDOW_S and process.poll() is None:
+        time.sleep(0.5)
+        seen = machine.screen.windows()
+    must(title in seen, f"no window {title!r} after {time.monotonic() - began:.0f} s; exit {process.poll()}")
+    return time.monotonic() - began
 
 
 def meeting(report: Report, machine: Machine, python: Path) -> None:
