@@ -79,8 +79,9 @@ def create(data: Path, to: Path | None = None, *, label: str = "manual", keep: i
         raise BackupError(f"there is no server's data in {data}")
     folder = to or data / FOLDER
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _own(folder, data)
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _own(folder, data)
         with _scratch(folder) as copy, _scratch(folder) as archive:
             _copy(source, copy)
             manifest = _describe(copy, label)

@@ -132,6 +132,10 @@ def test_what_root_makes_belongs_to_the_server(data: Path) -> None:
     backup.restore(made.path, data)
     found = {(path.stat().st_uid, path.stat().st_gid) for path in (data / FILE, made.path, made.path.parent, *backup.names(made.path.parent))}
     assert found == {(1234, 1235)}
+    away = data.parent / "away"
+    away.mkdir()
+    backup.create(data, away)
+    assert (away.stat().st_uid, away.stat().st_gid) == (0, 0), "a folder that was there stays whose it is"
 
 
 def test_it_is_not_put_back_under_a_server(data: Path) -> None:
