@@ -76,6 +76,18 @@ class _Share:
         return taken
 
 
+    def give_way(self, missing: int) -> int:
+        """What a camera's smallest layer can spare of `missing` for the next one, which would have to go else: down to half of what is
+        enough for it. Nothing where that does not help."""
+        if self.need.screen or self.sent != 1:
+            return 0
+        first = self.order[0]
+        spare = self.rates[first] - max(self.need.layers[first].least_bps, self.need.layers[first].enough_bps // 2)
+        if spare < missing:
+            return 0
+        self.rates[first] -= missing
+        return missing
+
     def stand_in(self, left: int) -> int:
         """Let the largest take the place of the one before it, where it alone does not fit and a smaller one is still there; how much
         of what is left it took besides."""
@@ -124,6 +136,8 @@ class Allocator:
         for k in share.order[1:]:
             layer, seat = share.need.layers[k], share.seats[k]
             least = int(STAYS * layer.least_bps) if seat.on else min(int(RETURN_FACTOR * layer.least_bps), layer.enough_bps)
+            if seat.on and left < least:
+                left += share.give_way(least - left)
             if left < least or (not seat.on and self._must_wait(seat, now)):
                 break
             share.sent += 1

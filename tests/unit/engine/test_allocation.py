@@ -94,8 +94,11 @@ def test_the_largest_stands_for_the_one_before_it_where_both_do_not_fit() -> Non
 def test_a_layer_that_is_sent_bears_a_little_less_than_its_least() -> None:
     allocator, need = Allocator(), Need(CAMERA, ALL)
     share(400_000, need, allocator=allocator)
-    assert share(int(150_000 + STAYS * 150_000), need, allocator=allocator)[0] == (150_000, 0, int(STAYS * 150_000))
-    assert share(int(149_000 + STAYS * 150_000), need, allocator=allocator)[0] == (200_000, 0, 0)
+    least = int(STAYS * 150_000)
+    assert share(150_000 + least, need, allocator=allocator)[0] == (150_000, 0, least)
+    assert share(90_000 + least, need, allocator=allocator)[0] == (90_000, 0, least), "the smaller one gives way"
+    assert share(74_000 + least, need, allocator=allocator)[0] == (74_000 + least, 0, 0), "down to half of what is enough for it"
+    assert share(90_000 + least, need, allocator=allocator)[0] == (200_000, 0, 0), "for one that is not sent it does not"
 
 
 def test_what_nobody_takes_is_not_sent() -> None:
