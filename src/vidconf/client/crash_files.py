@@ -22,12 +22,14 @@ from types import TracebackType
 from typing import IO
 
 from vidconf import __version__
-from vidconf.client.log_files import Part, open_own
+from vidconf.client.log_files import Part, open_own, read_own
 
 log = logging.getLogger("vidconf.crash")
 
 MOST_A_RUN = 20
 FAULT_PREFIX = "vidconf-fault-"
+FAULT_BYTES = 200_000
+"""So much of one is taken up."""
 
 
 class CrashReports:
@@ -165,12 +167,12 @@ class CrashReports:
                     continue
                 if _lives(file):
                     continue
-                at, text = file.stat().st_mtime, file.read_text(encoding="utf-8", errors="replace")[:200_000]
+                held, at = read_own(file, FAULT_BYTES)
                 file.unlink()
             except OSError as error:
                 log.debug("a fault file stays: %s", error.strerror or error)
                 continue
-            if text.strip():
+            if text := held.decode("utf-8", "replace").strip():
                 log.error("the program crashed when it ran last (%s)", self._part)
                 self._put(f"crash below Python\n\n{text}", at)
 

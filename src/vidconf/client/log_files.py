@@ -47,12 +47,15 @@ _SECRETS = (
     (re.compile(r"(://)[^\s/@:]*(?::[^\s/@]*)?@"), r"\1…@"),
     (
         re.compile(
-            r"(?i)([\"']?\b[\w-]*(?:token|password|passwd|secret|credential|api[_-]?key|authorization|ticket|badge)[\"']?\s*[=:]\s*)"
+            r"(?i)((?:token|password|passwd|secret|credential|api[_-]?key|authorization|ticket|badge)[\"']?\s*[=:]\s*)"
             r"(\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s,;&)}\]]+)"
         ),
         r"\1…",
     ),
 )
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What moves a terminal's cursor, ends a line for some reader, or turns the order of letters."""
+GOES_ON = "\n    "
 
 
 def without_secrets(text: str) -> str:
@@ -63,10 +66,12 @@ def without_secrets(text: str) -> str:
 
 
 class CleanFormatter(logging.Formatter):
-    """As logging's own; secrets are struck out of the whole, tracebacks included, and no line is endless."""
+    """As logging's own; secrets are struck out of the whole, tracebacks included, and no line is endless. Strangers' words are repeated
+    in logs: what goes on over several lines is indented, so that nobody writes one that looks like another's, and controls are told."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return without_secrets(super().format(record)[:LINE_LIMIT])
+        text = without_secrets(super().format(record)[:LINE_LIMIT])
+        return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text).replace("\n", GOES_ON)
 
 
 class DayFiles(logging.Handler):
@@ -146,13 +151,26 @@ class DayFiles(logging.Handler):
 
 def open_own(path: Path, how: int) -> int:
     """Open a file of this user's alone for writing, made if need be (`how`: O_APPEND, O_EXCL, …). Raises OSError, also for what others
-    may have laid out in a folder they can write to: links, pipes, files of theirs."""
-    unix = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | unix | how, 0o600)
+    may have laid out in a folder they can write to: links of either kind, pipes, files of theirs."""
+    return _owned(path, os.O_WRONLY | os.O_CREAT | how)
+
+
+def read_own(path: Path, most_bytes: int) -> tuple[bytes, float]:
+    """The beginning of such a file, and when it was last written (Unix seconds). Raises OSError; waits for no pipe."""
+    with os.fdopen(_owned(path, os.O_RDONLY), "rb") as file:
+        return file.read(most_bytes), os.fstat(file.fileno()).st_mtime
+
+
+def _owned(path: Path, how: int) -> int:
+    handle = os.open(
+        path, how & ~os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0), 0o600
+    )
     held = os.fstat(handle)
-    if not stat.S_ISREG(held.st_mode) or (sys.platform != "win32" and held.st_uid != os.geteuid()):
+    if not stat.S_ISREG(held.st_mode) or held.st_nlink > 1 or (sys.platform != "win32" and held.st_uid != os.geteuid()):
         os.close(handle)
-        raise PermissionError(errno.EPERM, "not a file of this user's", str(path))
+        raise PermissionError(errno.EPERM, "not a file of this user's alone", str(path))
+    if how & os.O_TRUNC:  # only what has been looked at is emptied
+        os.ftruncate(handle, 0)
     return handle
 
 
@@ -220,7 +238,7 @@ def _writable(folder: Path) -> bool:
     probe = folder / f".vidconf-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        probe.write_bytes(b"")
+        os.close(open_own(probe, os.O_EXCL))
         probe.unlink()
     except OSError:
         return False

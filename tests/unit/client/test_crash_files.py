@@ -212,3 +212,26 @@ def test_no_report_is_written_through_a_link(tmp_path: Path) -> None:
     reports.close()
     assert own.read_text() == "one's own words"
     assert not any("own words" in text for text in reports_in(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and owners of Unix")
+def test_what_others_laid_out_as_a_fault_file_is_neither_waited_for_nor_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "vidconf-fault-window-99999991.txt")
+    secret = tmp_path / "own-file"
+    secret.write_text("mine")
+    os.link(secret, tmp_path / "vidconf-fault-window-99999992.txt")
+    with (tmp_path / "vidconf-fault-window-99999993.txt").open("wb") as large:
+        large.truncate(1 << 40)  # nothing on the disk, a terabyte to who reads it all
+    if os.getuid() == 0:
+        strange = tmp_path / "vidconf-fault-window-99999994.txt"
+        strange.write_text("theirs")
+        os.chown(strange, 4711, 4711)
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from pathlib import Path; from vidconf.client.crash_files import CrashReports\n"
+         "CrashReports(Path(sys.argv[1]), 'window', on=True).close()", str(tmp_path)], timeout=20, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    told = "".join(reports_in(tmp_path))
+    assert "mine" not in told
+    assert "theirs" not in told
+    assert len(told) < 1_000_000

@@ -240,3 +240,46 @@ def test_what_another_user_laid_out_in_a_shared_folder_is_not_written_to(tmp_pat
         os.chown(name, 4711, 4711)
         with pytest.raises(OSError):
             DayFiles(tmp_path, "vidconf", 14, clock=clock)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links of Unix")
+def test_trying_a_shared_folder_empties_no_file_that_a_link_there_leads_to(tmp_path: Path) -> None:
+    own = tmp_path / "own-file"
+    own.write_text("mine")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / f".vidconf-{os.getpid()}").symlink_to(own)
+    plan = log_plan(Settings(command_line={"log_dir": str(shared)}))
+    assert own.read_text() == "mine"
+    assert plan.folder == own_folder()
+
+
+def test_a_second_name_of_another_file_is_not_written_to(tmp_path: Path, clock: Clock) -> None:
+    own = tmp_path / "own-file"
+    own.write_text("mine")
+    os.link(own, tmp_path / "vidconf-2026-11-27.log")
+    with pytest.raises(OSError):
+        DayFiles(tmp_path, "vidconf", 14, clock=clock)
+    assert own.read_text() == "mine"
+
+
+# ---- what strangers say and a log repeats ----
+
+
+@given(st.text(max_size=60))
+def test_nobody_writes_a_line_that_looks_like_another(text: str) -> None:
+    forged = "2026-11-27 10:00:00,000 ERROR vidconf: a lie"
+    lines = CleanFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s").format(record(f"{text}\n{forged}\r{text}")).split("\n")
+    assert all(line.startswith("    ") for line in lines[1:]), "what goes on is told from what begins"
+    assert not any((ord(char) < 32 and char != "\t") or 127 <= ord(char) < 160 for line in lines for char in line), (
+        "no terminal obeys a log"
+    )
+
+
+@pytest.mark.parametrize(
+    "piece", ["a-", "token ", "token", "badge=", "eyJa.", "://a:", "://", "bearer ", "/m/a-", "'\\", '"', "#k=", "=", " "]
+)
+def test_no_text_takes_the_cleaner_long(piece: str) -> None:
+    begun = time.perf_counter()
+    without_secrets(piece * (20_000 // len(piece)))
+    assert time.perf_counter() - begun < 1.0
