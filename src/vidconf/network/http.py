@@ -26,7 +26,15 @@ def open_session(
     proxy = read_proxy(network.proxy_server).url if network.proxy_mode == "manual" and not direct else None
     secure = scheme in ("https", "wss") or (proxy or "").startswith("https")
     context: ssl.SSLContext | bool = (tls or network.ssl_context()) if secure else True
-    return aiohttp.ClientSession(
+    made = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=context, limit=limit, force_close=force_close), cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=network.proxy_mode == "system" and not direct, proxy=proxy, **session,
     )  # fmt: skip
+    # To aiohttp 3.14.5 the environment is more than proxies: it would send servers what ~/.netrc holds for other programs, and refuse
+    # our own Authorization beside that. It has no switch for it.
+    object.__setattr__(made, "_get_netrc_auth", _nothing_of_netrc)
+    return made
+
+
+def _nothing_of_netrc(host: str) -> None:
+    return None
