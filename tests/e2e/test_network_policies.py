@@ -14,10 +14,15 @@ from pathlib import Path
 
 import pytest
 from e2e.botproc import BotProcess
+from e2e.livekitproc import until
 from e2e.netns import ROUTER, SERVER, Net
 from e2e.serverproc import ServeProcess, vidconf
+from e2e.sfuproc import running
+from e2e.test_engine_sfu import Ours
 from e2e.turnproc import SECRET, Turn
 from fakes.connect_proxy import ConnectProxy
+
+from vidconf.engine import api
 
 ALL_FRAMES, OUTGOING, IPV4, TCP = 0x0003, 4, b"\x08\x00", 6
 DSCP = 46
@@ -90,3 +95,16 @@ async def test_turn_over_tls_by_a_proxy_in_tls_and_nothing_else(tmp_path: Path, 
     assert DSCP << 2 in {one.tos for one in cable.sent}, "media's stream is marked"
     opened = {target for target, status in proxy.asked if status == 200}
     assert opened == {f"{SERVER}:{server.port}", f"{SERVER}:{turn.tls}"}
+
+
+@pytest.mark.timeout(60)
+async def test_where_only_turn_may_be_used_and_nobody_names_one_it_is_over_at_once(tmp_path: Path) -> None:
+    async with running("relay", tmp_path) as sfu:
+        ours = await Ours(sfu).start()
+        ours.engine.send(api.SetNetwork(ice_transport="relay"))
+        ours.join()
+        assert await until(lambda: api.StateChanged("closed", "no_turn") in ours.events, 8), ours.events
+        ours.engine.send(api.SetNetwork())
+        ours.join()
+        assert await until(lambda: ours.state() == "connected", 8), "and with another word of the administrator's it goes on"
+        await ours.close()

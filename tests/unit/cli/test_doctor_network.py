@@ -21,7 +21,7 @@ from fakes.strangers import Authority, Proxy, says
 from vidconf.cli import doctor_media, doctor_network
 from vidconf.cli.doctor_network import Target, look, network, proxy_for
 from vidconf.cli.findings import Finding
-from vidconf.network.options import NetworkOptions
+from vidconf.network.options import DEFAULTS, NetworkOptions
 from vidconf.webrtc.ice_lite import Port
 
 CODE = "kx7m-2pqa-9tdf"
@@ -38,9 +38,9 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_media, "LAST_S", 0.4)
 
 
-async def looked(origin: str, code: str = "", *, new: bool = False) -> Found:
+async def looked(origin: str, code: str = "", *, new: bool = False, options: NetworkOptions = DEFAULTS) -> Found:
     found: list[Finding] = []
-    await look(found.append, origin, code, new=new)
+    await look(found.append, origin, code, new=new, options=options)
     codes = [finding.code for finding in found if finding.code != "doctor.media.turn"]
     assert len(codes) == len(set(codes)), "one line a question"
     return {finding.code: finding for finding in found}
@@ -495,6 +495,39 @@ async def test_tcp_helps_where_udp_is_shut() -> None:
             async with server(lambda at, told=told: {**told, "url": f"ws://127.0.0.1:{at}"}) as origin:
                 assert result(await looked(origin), "media.udp") == wanted
     await relay.close()
+
+
+async def test_a_proxy_that_is_set_is_gone_through_in_tls_and_the_agency_s_authority_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the system names."""
+    monkeypatch.setenv("https_proxy", "http://192.0.2.1:9")
+    authority = Authority(tmp_path)
+    context = authority.server(["meet.example.invalid", "127.0.0.1"])
+    routes = [says("/healthz", "ok\n"), says("/readyz", {}), web.get("/api/v1/control", echo)]
+    async with strangers.http(routes, context) as port, strangers.tcp(Proxy(port).talk, context) as at:
+        options = NetworkOptions(proxy_mode="manual", proxy_server=f"https://127.0.0.1:{at}", ca_file=str(authority.certificate))
+        found = await looked("https://meet.example.invalid", options=options)
+        unknown = await looked("https://meet.example.invalid", options=NetworkOptions(proxy_mode="manual", proxy_server=f"https://127.0.0.1:{at}"))
+    assert found["doctor.server.proxy"].detail == {"proxy": f"127.0.0.1:{at}"}
+    for name in ("server.connect", "server.tls", "server.http", "server.control"):
+        assert found[f"doctor.{name}"].status == "ok", found[f"doctor.{name}"]
+    assert result(unknown, "server.connect") == ("failure", "proxy_untrusted")
+
+
+async def test_where_only_turn_may_be_used_only_turn_is_asked() -> None:
+    """Nothing is sent to the media port; a TURN server that does not answer, or none at all, is a failure then."""
+    async with strangers.tcp(strangers.stun_over_tcp) as turn_port:
+        udp = [{"host": "127.0.0.1", "port": 9}]
+        for options, named, wanted in (
+            (NetworkOptions(ice_transport="relay"), [f"turn:127.0.0.1:{turn_port}?transport=tcp", "stun:127.0.0.1:9"], ("ok", "answers")),
+            (NetworkOptions(ice_transport="relay", turn_urls=(f"turn:127.0.0.1:{turn_port}?transport=tcp",)), [], ("ok", "answers")),
+            (NetworkOptions(ice_transport="relay"), ["turn:127.0.0.1:9?transport=tcp"], ("failure", "silent")),
+            (NetworkOptions(ice_transport="relay_tls"), [f"turn:127.0.0.1:{turn_port}?transport=tcp"], ("failure", "none")),
+        ):
+            async with server(lambda at, named=named: where(url=f"ws://127.0.0.1:{at}", udp=udp, ice_servers=named)) as origin:
+                found = await looked(origin, options=options)
+            assert result(found, "media.udp") == ("ok", "not_used")
+            assert result(found, "media.turn") == wanted
+            assert found["doctor.media.turn"].as_json()["text"]
 
 
 async def test_a_script_that_chooses_proxies_is_said_to_be_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -584,3 +584,21 @@ async def test_the_voice_is_processed_as_the_settings_say(toy: ToyServer, person
     one.client.settings.set("dtx", True)
     one.client.settings.set("theme", "dark")
     assert one.engine.of(api.SetVoice)[1:] == [api.SetVoice(noise_suppression=False, dtx=True)]
+
+
+async def test_the_network_s_options_reach_the_engine_and_every_new_connection(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+    """At once when a policy changes; what lives on a connection goes on there."""
+    one = await person(udp_port_min=50_000, udp_port_max=50_099, dscp=46)
+    assert one.engine.of(api.SetNetwork) == [api.SetNetwork(udp_port_min=50_000, udp_port_max=50_099, dscp=46)]
+    rest = one.client.entry.rest(toy.origin)
+    before = rest.http()
+    assert rest.http() is before
+    one.client.settings.set("ice_transport", "relay_tls")
+    one.client.settings.set("theme", "dark")
+    assert one.engine.of(api.SetNetwork)[1:] == [api.SetNetwork(udp_port_min=50_000, udp_port_max=50_099, dscp=46, ice_transport="relay_tls")]
+    after = rest.http()
+    assert after is not before
+    assert not before.closed
+    await rest.close()
+    assert before.closed
+    assert after.closed

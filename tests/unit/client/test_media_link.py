@@ -480,3 +480,13 @@ async def test_a_fault_in_the_engine_is_told(room: Room) -> None:
     room.engine.say(api.Failed("codec_failed", "detail for the log"))
     await room.settle()
     assert [(n.code, n.family, n.detail) for n in room.state.notices] == [("codec_failed", "error", {})]
+
+
+async def test_where_only_turn_may_be_used_and_none_is_named_the_user_is_told_so() -> None:
+    room = Room()
+    await room.enter()
+    room.engine.say(api.StateChanged("closed", "no_turn"))
+    await room.settle()
+    assert "media_no_turn" in room.codes()
+    assert "media_unreachable" not in room.codes(), "UDP has nothing to do with it"
+    await room.close()

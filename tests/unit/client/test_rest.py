@@ -23,6 +23,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from fakes import strangers
+from fakes.strangers import Authority
 from fakes.toy_server import CODE, ToyServer, toy_server
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +33,7 @@ from vidconf import __version__
 from vidconf.client import rest as rest_module
 from vidconf.client.rest import _BY_SERVER_CODE, ANSWER_LIMIT, CODES, Rest, RestError, _answer, code_of
 from vidconf.client.state import JoinLink
+from vidconf.network.options import NetworkOptions
 
 Answer = web.Response | Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -448,3 +451,32 @@ def test_the_port_of_a_dead_server_is_free() -> None:
     """`test_nobody_there` stands on it."""
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", 9)) != 0
+
+
+async def test_a_proxy_that_is_set_an_authority_in_a_file_and_the_oldest_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it for one server that only the proxy can find; without any of the three there is no answer."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    authority = Authority(tmp_path)
+    context = authority.server(["meet.example.invalid"])
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    body = {"code": CODE, "title": "T", "state": "live"}
+    whole = {"proxy_mode": "manual", "ca_file": str(authority.certificate)}
+    async with strangers.http([strangers.says(f"/api/v1/meetings/by-code/{CODE}", body)], context) as port:
+        proxy = strangers.Proxy(port)
+        async with strangers.tcp(proxy.talk) as at:
+            whole["proxy_server"] = f"http://127.0.0.1:{at}"
+            for changes, code in (
+                ({}, ""), ({"ca_file": ""}, "bad_certificate"), ({"tls_min": "1.3"}, None), ({"proxy_bypass": ("*.example.invalid",)}, "host_not_found"),
+            ):  # fmt: skip
+                options = NetworkOptions(**{**whole, **changes})
+                rest = Rest("https://meet.example.invalid", network=lambda options=options: options)
+                asked = len(proxy.asked)
+                if code == "":
+                    assert (await rest.preview(CODE)).title == "T"
+                else:
+                    error = await fails(rest.preview(CODE))
+                    assert error.code == code or (code is None and error.code in ("tls_failed", "unreachable"))
+                await rest.close()
+                assert (len(proxy.asked) > asked) is (code != "host_not_found")
+    assert set(proxy.asked) == {"CONNECT meet.example.invalid:443 HTTP/1.1"}

@@ -105,16 +105,17 @@ async def test_what_was_chosen_for_the_voice_and_what_is_allowed_outlives_a_cras
     host._write = lambda command: (written.append(command), write(command))[1]  # type: ignore[method-assign]
     host.send(api.SetVoice(echo_cancellation=False))
     host.send(api.SetLimits(360, 500))
+    host.send(api.SetNetwork(dscp=46, turn_urls=("turn:h",)))
     heard = Heard(host)
     await heard.wait(api.Stats)
     assert written.count(api.SetVoice(echo_cancellation=False)) == 1, "also when it was said before the process was there"
-    assert written.count(api.SetLimits(360, 500)) == 1
+    assert written.count(api.SetLimits(360, 500)) == written.count(api.SetNetwork(dscp=46, turn_urls=("turn:h",))) == 1
     assert host.pid is not None
     os.kill(host.pid, signal.SIGKILL)
     await heard.wait(api.StateChanged, state="closed", reason="engine_crashed")
     await heard.wait(api.Stats)
     assert written.count(api.SetVoice(echo_cancellation=False)) == 2
-    assert written.count(api.SetLimits(360, 500)) == 2
+    assert written.count(api.SetLimits(360, 500)) == written.count(api.SetNetwork(dscp=46, turn_urls=("turn:h",))) == 2
 
 
 async def test_what_is_no_device_is_a_code(host: EngineHost) -> None:
