@@ -50,7 +50,7 @@ async def test_passwords_of_a_users_netrc_go_to_nobody(
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     rest = Rest(origin)
-    await rest.preview("abcd-efgh")
+    await rest.ask("GET", "/api/v1/meetings/by-code/abcd-efgh")
     await rest.upcoming("access-token")
     await rest.close()
     async with open_session(NetworkOptions(), origin) as session, session.get(origin):
