@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 import vidconf
-from vidconf.gui.single_instance import DONE, HELLO, LIMIT, SingleInstance, hand_over, instance_name
+from vidconf.gui.single_instance import DONE, HELLO, LIMIT, SingleInstance, hand_over, instance_name, runs_already
 
 SRC = str(Path(vidconf.__file__).parent.parent)
 HAND_OVER = """
@@ -125,7 +125,15 @@ def visit(name: str, qtbot: QtBot, *parts: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "said",
-    [b"\n", b"GET / HTTP/1.1\r\n\r\n", b"vidconf 2 abcd\n", HELLO + b"x" * (LIMIT + 100), b"x" * (LIMIT * 2) + b"\n", HELLO + b"abcd-efgh", b"\xff\xfe\n"],
+    [
+        b"\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"vidconf 2 abcd\n",
+        HELLO + b"x" * (LIMIT + 100),
+        b"x" * (LIMIT * 2) + b"\n",
+        HELLO + b"abcd-efgh",
+        b"\xff\xfe\n",
+    ],
     ids=["empty", "http", "newer", "too long", "flood", "no end", "bytes"],
 )
 def test_what_is_no_link_is_not_taken(first: tuple[SingleInstance, list[str]], name: str, qtbot: QtBot, said: bytes) -> None:
@@ -162,11 +170,34 @@ def test_who_has_gone_before_the_answer(first: tuple[SingleInstance, list[str]],
     qtbot.waitUntil(lambda: first[1] == ["abcd-efgh"], timeout=2000)
 
 
-
-
 def test_whether_one_runs_is_asked_without_a_word(first: tuple[SingleInstance, list[str]], name: str, qtbot: QtBot) -> None:
-    asking = process(HAND_OVER.replace("import hand_over", "import runs_already").replace("hand_over(sys.argv[1], sys.argv[2])", "runs_already(sys.argv[2])"), "", name)
+    asking = process(
+        HAND_OVER.replace("import hand_over", "import runs_already").replace(
+            "hand_over(sys.argv[1], sys.argv[2])", "runs_already(sys.argv[2])"
+        ),
+        "",
+        name,
+    )
     assert code_of(asking, qtbot) == 0
     assert first[1] == [], "the window does not come forward"
-    nobody = process(HAND_OVER.replace("import hand_over", "import runs_already").replace("hand_over(sys.argv[1], sys.argv[2])", "runs_already(sys.argv[2])"), "", name + "x")
+    nobody = process(
+        HAND_OVER.replace("import hand_over", "import runs_already").replace(
+            "hand_over(sys.argv[1], sys.argv[2])", "runs_already(sys.argv[2])"
+        ),
+        "",
+        name + "x",
+    )
     assert code_of(nobody, qtbot) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells who listens")
+@pytest.mark.parametrize("ask", [lambda name: hand_over("abcd-efgh", name), runs_already])
+def test_to_another_users_door_nothing_is_said(
+    first: tuple[SingleInstance, list[str]], name: str, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, ask: Callable[[str], bool]
+) -> None:
+    """Names are guessed, and /tmp is everybody's: who listens first would be told the links, the chair's secret among them."""
+    own = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: own + 1)
+    assert not ask(name)
+    qtbot.wait(50)
+    assert first[1] == []

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import socket as sockets
+import struct
 import sys
 from pathlib import Path
 
@@ -31,9 +33,8 @@ def instance_name(scope: str = "") -> str:
 
 def hand_over(link: str, name: str = "") -> bool:
     """Give `link` ("": only show yourself) to the window that runs already; False when there is none. Blocks for at most 3 s."""
-    socket = QLocalSocket()
-    socket.connectToServer(name or instance_name())
-    if not socket.waitForConnected(WAIT_MS):
+    socket = _at_the_door(name)
+    if socket is None:
         return False
     line = HELLO + link.replace("\n", " ").encode("utf-8", "replace")[:LIMIT] + b"\n"
     socket.write(line)
@@ -49,11 +50,28 @@ def hand_over(link: str, name: str = "") -> bool:
 
 def runs_already(name: str = "") -> bool:
     """Whether a window of this user runs; it is not asked for anything. Blocks for at most 2 s."""
+    socket = _at_the_door(name)
+    if socket is None:
+        return False
+    socket.disconnectFromServer()
+    return True
+
+
+def _at_the_door(name: str) -> QLocalSocket | None:
+    """A connection to this user's window; None when there is none. Others may have taken the name: on Linux the socket may lie in
+    /tmp, which is everybody's, and there the system tells who listens. (A Mac's folder for it is the user's own.)"""
     socket = QLocalSocket()
     socket.connectToServer(name or instance_name())
-    there = socket.waitForConnected(WAIT_MS)
-    socket.disconnectFromServer()
-    return there
+    if not socket.waitForConnected(WAIT_MS):
+        return None
+    if sys.platform == "linux":
+        with sockets.socket(fileno=os.dup(int(socket.socketDescriptor()))) as same:
+            _, owner, _ = struct.unpack("3i", same.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, 12))
+        if owner != os.geteuid():
+            log.warning("another user (%d) listens where this program would: no link is handed over", owner)
+            socket.abort()
+            return None
+    return socket
 
 
 class SingleInstance(QObject):
