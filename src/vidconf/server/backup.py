@@ -8,11 +8,13 @@ account's password hash and every chat: it is made 0600. `restore` believes noth
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import shutil
 import sqlite3
+import stat
 import tempfile
 import time
 import zipfile
@@ -26,13 +28,16 @@ import msgspec
 from alembic.util.exc import CommandError
 
 from vidconf import __version__
-from vidconf.server.folder import DATABASE, FolderInUse, alone
+from vidconf.server.folder import DATABASE, FolderInUse, alone, as_owner
 from vidconf.server.migrations import scripts
 
 FOLDER = "backups"
 MANIFEST = "manifest.json"
 FORMAT = 1
 MANIFEST_BYTES = 65536
+WORD = 64
+LAST_TIME_S = 253_402_214_400.0
+"""31 December 9999."""
 PIECE = 1 << 20
 LABEL = re.compile(r"[a-z][a-z0-9-]{0,19}")
 NAME = re.compile(r"vidconf-(\d{8}T\d{6}\.\d{6}Z)-([a-z][a-z0-9-]{0,19})\.zip")
@@ -79,20 +84,8 @@ def create(data: Path, to: Path | None = None, *, label: str = "manual", keep: i
         raise BackupError(f"there is no server's data in {data}")
     folder = to or data / FOLDER
     try:
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _own(folder, data)
-        with _scratch(folder) as copy, _scratch(folder) as archive:
-            _copy(source, copy)
-            manifest = _describe(copy, label)
-            with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as written:
-                written.write(copy, DATABASE)
-                written.writestr(MANIFEST, msgspec.json.encode(manifest))
-            _sync(archive)
-            path = folder / f"vidconf-{_stamp(manifest.made_at)}-{label}.zip"
-            _own(archive, data)
-            os.replace(archive, path)
-            _sync(folder)
+        with as_owner(data) if to is None else contextlib.nullcontext():
+            path, manifest = _create(source, folder, label)
     except (OSError, sqlite3.Error) as error:
         raise BackupError(f"no backup of {source} was made: {error}") from None
     if keep > 0:
@@ -101,12 +94,36 @@ def create(data: Path, to: Path | None = None, *, label: str = "manual", keep: i
     return Backup(path, manifest)
 
 
+def _create(source: Path, folder: Path, label: str) -> tuple[Path, Manifest]:
+    """Raises OSError, sqlite3.Error."""
+    data = source.parent
+    _not_planted(source)
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _own(folder, data)
+    with _scratch(folder) as copy, _scratch(folder) as archive:
+        _copy(source, copy)
+        manifest = _describe(copy, label)
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as written:
+            written.write(copy, DATABASE)
+            written.writestr(MANIFEST, msgspec.json.encode(manifest))
+        _sync(archive)
+        path = folder / f"vidconf-{_stamp(manifest.made_at)}-{label}.zip"
+        _own(archive, data)
+        os.replace(archive, path)
+        _sync(folder)
+    return path, manifest
+
+
 def before_migration(data: Path, *, always: bool = False) -> Backup | None:
     """A backup when this version has to change the tables of `data` (`always`: whenever there are any). Raises BackupError."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{(data / DATABASE).absolute().as_uri()}?mode=rw", uri=True, timeout=15)) as database:
+        with (
+            as_owner(data),
+            contextlib.closing(sqlite3.connect(f"{(data / DATABASE).absolute().as_uri()}?mode=rw", uri=True, timeout=15)) as database,
+        ):
             revision = _revision(database)
-    except sqlite3.Error:
+    except (OSError, sqlite3.Error):
         return None  # empty as yet, or not to be read at all: who opens it says so
     known = scripts()
     if revision not in {one.revision for one in known.walk_revisions()}:
@@ -135,14 +152,14 @@ def newest_at(data: Path) -> float:
 
 def read(path: Path) -> Manifest:
     """What the backup says of itself; its database is not looked at. Raises BackupError."""
-    with _opened(path) as archive:
+    with _file(path) as file, _opened(file, path) as archive:
         return _manifest(archive, path)
 
 
 def check(path: Path) -> Manifest:
     """Reads it all as `restore` does, and leaves no trace. Raises BackupError."""
-    with tempfile.TemporaryDirectory(prefix="vidconf-backup-") as folder:
-        return _unpack(path, Path(folder) / DATABASE)
+    with tempfile.TemporaryDirectory(prefix="vidconf-backup-") as folder, _file(path) as file:
+        return _unpack(path, Path(folder) / DATABASE, file)
 
 
 def restore(path: Path, data: Path) -> tuple[Manifest, Path | None]:
@@ -152,8 +169,8 @@ def restore(path: Path, data: Path) -> tuple[Manifest, Path | None]:
     """
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with alone(data), _scratch(data) as fresh:
-            manifest = _unpack(path, fresh)
+        with _file(path) as file, as_owner(data), alone(data), _scratch(data) as fresh:
+            manifest = _unpack(path, fresh, file)
             _own(fresh, data)
             _sync(fresh)
             before = _put_by(data)
@@ -211,14 +228,22 @@ def _revision(database: sqlite3.Connection) -> str:
     return "" if row is None else str(row[0])
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive; whatever is wrong with it while it is read becomes a BackupError."""
+def _file(path: Path) -> IO[bytes]:
+    """Open. Raises BackupError."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
+        return path.open("rb")
     except FileNotFoundError:
         raise BackupError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise BackupError(f"{path}: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def _opened(file: IO[bytes], path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; whatever is wrong with it while it is read becomes a BackupError."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
         raise BackupError(f"{path}: not a backup, or damaged: {error}") from None
     except OSError as error:
@@ -239,6 +264,11 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> Manifest:
         manifest = msgspec.json.decode(text, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BackupError(f"{path}: not a backup, or damaged: {MANIFEST}: {error}") from None
+    words = (manifest.version, manifest.revision)
+    if not LABEL.fullmatch(manifest.label) or any(len(word) > WORD or not word.isprintable() for word in words):
+        raise BackupError(f"{path}: not a backup, or damaged: {MANIFEST}: what it says is no word")
+    if not 0 <= manifest.made_at < LAST_TIME_S:
+        raise BackupError(f"{path}: not a backup, or damaged: {MANIFEST}: a time that no calendar has")
     if manifest.format != FORMAT:
         raise BackupError(f"{path}: made by vidconf {manifest.version}, in a way that {__version__} does not read")
     if manifest.bytes < 0:
@@ -246,9 +276,9 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> Manifest:
     return manifest
 
 
-def _unpack(path: Path, target: Path) -> Manifest:
-    """The database out of the archive into `target`, and all that is to be known of it checked."""
-    with _opened(path) as archive:
+def _unpack(path: Path, target: Path, opened: IO[bytes]) -> Manifest:
+    """The database out of the archive (`opened`, at `path`) into `target`, and all that is to be known of it checked."""
+    with _opened(opened, path) as archive:
         manifest = _manifest(archive, path)
         if shutil.disk_usage(target.parent).free < manifest.bytes:
             raise BackupError(f"{path}: {manifest.bytes} bytes do not fit on the disk of {target.parent}")
@@ -291,11 +321,22 @@ def _scratch(folder: Path) -> Iterator[Path]:
             Path(name + end).unlink(missing_ok=True)
 
 
+def _not_planted(database: Path) -> None:
+    """Who else than its owner makes a copy takes no link for the database: root could read anything. Raises PermissionError."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or (owner := database.parent.stat().st_uid) == 0:
+        return
+    for end in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            held = database.with_name(database.name + end).lstat()
+            if not stat.S_ISREG(held.st_mode) or held.st_uid != owner:
+                raise PermissionError(errno.EPERM, "not a file of the server's", f"{database}{end}")
+
+
 def _own(path: Path, like: Path) -> None:
     """What root makes belongs to the server, as its folder does."""
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         owner = like.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _sync(path: Path) -> None:

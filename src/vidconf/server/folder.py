@@ -52,3 +52,22 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         hold.release()
+
+
+@contextlib.contextmanager
+def as_owner(folder: Path) -> Iterator[None]:
+    """Root works in a folder of another user as that user, inside this block: whoever owns it may have put links there, which root would
+    follow anywhere. Of the whole process, so for commands and starts. Everybody else stays who he is. Raises OSError."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or (owner := folder.stat()).st_uid == 0:
+        yield
+        return
+    group, groups = os.getegid(), os.getgroups()
+    os.setgroups([owner.st_gid])
+    try:
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)

@@ -9,8 +9,11 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -64,7 +67,9 @@ def data(tmp_path: Path, migrated: Path) -> Path:
 
 @given(st.lists(st.text(max_size=20), max_size=8), st.lists(st.text(max_size=20), min_size=1, max_size=4))
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_is_put_back_is_the_same_chain(tmp_path_factory: pytest.TempPathFactory, migrated: Path, texts: list[str], later: list[str]) -> None:
+def test_what_is_put_back_is_the_same_chain(
+    tmp_path_factory: pytest.TempPathFactory, migrated: Path, texts: list[str], later: list[str]
+) -> None:
     folder = tmp_path_factory.mktemp("data")
     shutil.copy(migrated, folder)
     before = asyncio.run(filled(folder, *texts))
@@ -124,18 +129,83 @@ async def test_it_holds_the_secrets_and_only_its_owner_may_read_it(data: Path, t
     await again.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can give files away")
-def test_what_root_makes_belongs_to_the_server(data: Path) -> None:
-    for path in (data, data / FILE):
-        os.chown(path, 1234, 1235)
+@pytest.fixture
+def given_away(migrated: Path) -> Iterator[Path]:
+    """A server's data of another user than root, in a folder of root's that anybody may pass through."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        folder = place / "data"
+        folder.mkdir(mode=0o700)
+        shutil.copy(migrated, folder)
+        for path in (folder, folder / FILE):
+            os.chown(path, 1234, 1235)
+        yield folder
+
+
+of_root = pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can give files away")
+
+
+@of_root
+def test_what_root_makes_belongs_to_the_server(given_away: Path) -> None:
+    data = given_away
     made = backup.create(data)
     backup.restore(made.path, data)
-    found = {(path.stat().st_uid, path.stat().st_gid) for path in (data / FILE, made.path, made.path.parent, *backup.names(made.path.parent))}
+    found = {
+        (path.stat().st_uid, path.stat().st_gid) for path in (data / FILE, made.path, made.path.parent, *backup.names(made.path.parent))
+    }
     assert found == {(1234, 1235)}
     away = data.parent / "away"
     away.mkdir()
     backup.create(data, away)
     assert (away.stat().st_uid, away.stat().st_gid) == (0, 0), "a folder that was there stays whose it is"
+    fresh = data.parent / "fresh"
+    backup.create(data, fresh)
+    assert {path.stat().st_uid for path in (fresh, *backup.names(fresh))} == {1234}
+    assert (os.geteuid(), os.getegid()) == (0, 0)
+
+
+@of_root
+def test_root_does_not_follow_what_the_servers_user_laid_out(given_away: Path) -> None:
+    """Whoever took over the server owns its folder, and waits for root to make or put back a backup there."""
+    data = given_away
+    safe = backup.create(data, data.parent / "safe").path
+    shadow, etc = data.parent / "shadow", data.parent / "etc"
+    shadow.write_text("root:$y$hash")
+    shadow.chmod(0o600)
+    etc.mkdir(mode=0o700)
+    (data / FILE).unlink()
+    (data / FILE).symlink_to(shadow)
+    (data / "backups").symlink_to(etc)
+    for attempt in (lambda: backup.create(data), lambda: backup.create(data, etc), lambda: backup.restore(safe, data)):
+        with pytest.raises(BackupError):
+            attempt()
+    (data / FILE).unlink()
+    os.link(shadow, data / FILE)
+    with pytest.raises(BackupError):
+        backup.restore(safe, data)
+    assert b"hash" not in b"".join(file.read_bytes() for file in data.rglob("*") if file.is_file() and not file.samefile(shadow))
+    assert shadow.read_text() == "root:$y$hash"
+    assert (etc.stat().st_uid, list(etc.iterdir())) == (0, [])
+    assert (os.geteuid(), os.getegid()) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"made_at": 1e300}, {"made_at": -1e18}, {"made_at": -1}, {"version": "\x1b]0;another title\x07"}, {"version": "9" * 500},
+        {"label": "a\nb"}, {"revision": "\x1b[2J"}, {"format": 2, "version": "\x1b[2J"},
+    ],
+)  # fmt: skip
+def test_what_a_backup_says_of_itself_is_no_word_to_a_terminal(data: Path, tmp_path: Path, said: dict[str, Any]) -> None:
+    made = backup.create(data, tmp_path)
+    spoilt = tmp_path / "spoilt.zip"
+    with zipfile.ZipFile(made.path) as whole, zipfile.ZipFile(spoilt, "w") as out:
+        out.writestr(FILE, whole.read(FILE))
+        out.writestr(MANIFEST, msgspec.json.encode({**msgspec.json.decode(whole.read(MANIFEST)), **said}))
+    with pytest.raises(BackupError) as error:
+        backup.read(spoilt)
+    assert str(error.value).isprintable()
 
 
 def test_it_is_not_put_back_under_a_server(data: Path) -> None:
@@ -217,7 +287,9 @@ def test_a_backup_of_a_newer_version_is_refused(data: Path, tmp_path: Path) -> N
 
 @given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4), st.floats(0, 1))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_spoilt_bytes_are_refused_or_do_not_matter(small: tuple[Path, bytes], tmp_path: Path, changes: list[tuple[float, int]], cut: float) -> None:
+def test_spoilt_bytes_are_refused_or_do_not_matter(
+    small: tuple[Path, bytes], tmp_path: Path, changes: list[tuple[float, int]], cut: float
+) -> None:
     path, database = small
     spoilt_bytes = bytearray(path.read_bytes())
     for where, value in changes:
@@ -327,7 +399,10 @@ async def test_a_new_version_saves_the_data_before_it_changes_the_tables(data: P
     assert await kept(data) == rows, "and is served again by the backup"
 
 
-@pytest.mark.parametrize("failure", ["op.execute('DELETE FROM nothing')", "raise KeyError('a mistake')", "op.execute('DROP TABLE meetings'); raise OSError('disk')"])
+@pytest.mark.parametrize(
+    "failure",
+    ["op.execute('DELETE FROM nothing')", "raise KeyError('a mistake')", "op.execute('DROP TABLE meetings'); raise OSError('disk')"],
+)
 async def test_a_change_that_fails_leaves_the_data_as_it_was(data: Path, next_version: NextVersion, failure: str) -> None:
     rows = await filled(data, "một", "hai")
     next_version.does("op.create_table('later', sa.Column('id', sa.Integer))", "op.execute('DELETE FROM events')", failure)
