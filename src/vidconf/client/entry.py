@@ -14,7 +14,7 @@ from vidconf.client import changes as c
 from vidconf.client import phases
 from vidconf.client.closed import only_server, way_in_closed
 from vidconf.client.connection import AskError, Refused
-from vidconf.client.links import LinkError, parse_link, parse_origin
+from vidconf.client.links import LinkError, is_allowed, parse_link, parse_origin
 from vidconf.client.rest import Rest, RestError, code_of
 from vidconf.client.settings_table import SettingError
 from vidconf.client.sign_in import SignIn
@@ -70,8 +70,8 @@ class Entry:
                 self._show_account(origin)
 
     def may_use(self, origin: str) -> bool:
-        """Whether the organisation lets this server be used: the one it has named, where it keeps to that one."""
-        return only_server(self._settings) in ("", origin)
+        """Whether the organisation lets this server be used: the one it has named, where it keeps to that one, or one of its list."""
+        return only_server(self._settings) in ("", origin) and is_allowed(origin, self._settings.items("allowed_servers"))
 
     def _must_use(self, origin: str) -> None:
         """Raises `LinkError`."""
@@ -91,7 +91,7 @@ class Entry:
     async def start(self) -> None:
         """Take up the server and the account of last time."""
         origin = self._store.state.server
-        if origin:
+        if origin and self.may_use(origin):
             await self._use(origin)
             await self.refresh_upcoming(quietly=True)
 
@@ -132,6 +132,8 @@ class Entry:
 
     async def _bearer(self, origin: str) -> str:
         """Of who is signed in there, "" for guests. Raises `RestError`; after `signed_out` the account is gone."""
+        if not self.may_use(origin):
+            raise RestError("link_not_allowed")
         try:
             bearer = await self._sign_in(origin).bearer()
         except RestError as error:
@@ -212,7 +214,6 @@ class Entry:
             origin = parse_origin(server) if server.strip() else self._store.state.server
             if not origin:
                 raise LinkError("link_no_server")
-            parse_link(f"{origin}/m/none", known=(origin,), allowed=self._settings.items("allowed_servers"))
             self._must_use(origin)
         except LinkError as error:
             self._failed(error.code)

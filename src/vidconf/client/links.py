@@ -53,7 +53,8 @@ def parse_link(text: str, *, server: str = "", known: Collection[str] = (), allo
         link = _bare_code(word, server)
     else:
         link = _whole_link(word)
-    _check_allowed(link.origin, allowed)
+    if not is_allowed(link.origin, allowed):
+        raise LinkError("link_not_allowed")
     if link.origin in known or link.origin == server:
         return link
     if any(_passes_for(link.origin, origin) for origin in {*known, server} - {""}):
@@ -91,6 +92,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(bare).is_loopback
     except ValueError:
         return False
+
+
+def is_allowed(origin: str, allowed: Iterable[str]) -> bool:
+    """Whether one of the hosts policy allows (as `parse_link` takes them) is the origin's."""
+    patterns = [pattern.strip().lower().removeprefix("https://").rstrip("/") for pattern in allowed if pattern.strip()]
+    authority = origin.partition("://")[2]
+    host = _split_port(authority)[0]
+    named = any(pattern in (authority, host) or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in patterns)
+    return named or not patterns
 
 
 def shown_host(origin: str) -> str:
@@ -257,16 +267,3 @@ def _is_name(origin: str) -> bool:
 def _origin(scheme: str, host: str, port: int | None) -> str:
     default = 443 if scheme == "https" else 80
     return f"{scheme}://{host}" + ("" if port is None or port == default else f":{port}")
-
-
-def _check_allowed(origin: str, allowed: Iterable[str]) -> None:
-    patterns = [pattern.strip().lower() for pattern in allowed if pattern.strip()]
-    if not patterns:
-        return
-    authority = origin.partition("://")[2]
-    host = _split_port(authority)[0]
-    for pattern in patterns:
-        pattern = pattern.removeprefix("https://").rstrip("/")
-        if pattern in (authority, host) or (pattern.startswith("*.") and host.endswith(pattern[1:])):
-            return
-    raise LinkError("link_not_allowed")

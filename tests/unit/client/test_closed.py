@@ -160,6 +160,37 @@ async def test_the_settings_cannot_name_another_under_a_recommended_server(make:
     assert office.settings.text("server") == toy.origin
 
 
+async def test_a_server_of_last_time_that_is_allowed_no_more_gets_no_word_of_us(make: Make, office: Office, toy: ToyServer) -> None:
+    """Nor the token of the account that is kept for it."""
+    office.settings.set("server", toy.origin)
+    office.rule(AllowedServers=["hop.example.vn"])
+    credentials = Credentials(None)
+    await credentials.put(toy.origin, Kept("an", "refresh-0", "member"), keep=True)
+    toy.good_refresh.add("refresh-0")
+    client = await make(credentials)
+    await client.actions.refresh_upcoming()
+    await client.actions.create_meeting("Giao ban")
+    await client.actions.open_link(CODE)
+    assert toy.good_refresh == {"refresh-0"}, "not asked with it"
+    assert (state(client).account, state(client).created) == (None, None)
+    client.actions.change_setting("server", "https://other.example.vn")
+    assert office.settings.text("server") == toy.origin
+    client.actions.change_setting("server", "https://hop.example.vn")
+    assert office.settings.text("server") == "https://hop.example.vn"
+
+
+async def test_a_list_of_servers_that_comes_while_the_program_runs_counts_at_once(make: Make, office: Office, toy: ToyServer) -> None:
+    client = await make()
+    await client.actions.sign_in(toy.origin, "an", "đúng")
+    await client.actions.open_link(f"{toy.origin}/m/{CODE}")
+    office.rule(AllowedServers=["hop.example.vn"])
+    await client.actions.create_meeting("Giao ban")
+    assert state(client).created is None
+    assert state(client).join_error == "link_not_allowed"
+    await client.actions.join()
+    assert (state(client).phase, state(client).join_error, toy.seats) == ("prejoin", "link_not_allowed", {})
+
+
 # ---- ways in ----
 
 
