@@ -21,7 +21,8 @@ from vidconf.network.turn_url import read_url
 log = logging.getLogger("vidconf.network")
 
 NETWORK = (
-    "proxy_mode", "proxy_server", "proxy_bypass", "ice_transport", "turn_urls", "udp_port_min", "udp_port_max", "dscp", "ca_file", "tls_min",
+    "proxy_mode", "proxy_server", "proxy_bypass", "ice_transport", "turn_urls", "udp_port_min", "udp_port_max", "dscp", "ca_file",
+    "tls_min",
 )  # fmt: skip
 """Keys of the settings that make the options."""
 

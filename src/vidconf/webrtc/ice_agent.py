@@ -86,8 +86,9 @@ class Agent(Connection):
     machine is told; the options may say so, too. `direct_s`: what UDP is given alone; 0 where it is known not to get through."""
 
     def __init__(
-        self, servers: Sequence[TurnServer] = (), *, relayed_only: bool = False, direct_s: float = DIRECT_S, network: NetworkOptions = DEFAULTS
-    ) -> None:
+        self, servers: Sequence[TurnServer] = (), *, relayed_only: bool = False, direct_s: float = DIRECT_S,
+        network: NetworkOptions = DEFAULTS,
+    ) -> None:  # fmt: skip
         super().__init__(ice_controlling=False)
         self.network = network
         self.servers, self.relayed_only = tuple(servers), relayed_only or network.relayed_only

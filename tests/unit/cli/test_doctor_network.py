@@ -18,8 +18,9 @@ from aiohttp import web
 from fakes import strangers
 from fakes.strangers import Authority, Proxy, says
 
-from vidconf.cli import doctor_media, doctor_network
-from vidconf.cli.doctor_network import Target, look, network, proxy_for
+from vidconf.cli import doctor_certificate, doctor_media, doctor_network
+from vidconf.cli.doctor_certificate import Target
+from vidconf.cli.doctor_network import look, network, proxy_for
 from vidconf.cli.findings import Finding
 from vidconf.network.options import DEFAULTS, NetworkOptions
 from vidconf.webrtc.ice_lite import Port
@@ -150,7 +151,7 @@ async def test_one_of_several_addresses_is_dead(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(loop, "getaddrinfo", two)
     async with strangers.tcp(strangers.silent) as port:
-        monkeypatch.setattr(doctor_network, "TLS_S", 0.5)
+        monkeypatch.setattr(doctor_certificate, "TLS_S", 0.5)
         found = await looked(f"https://meet.example:{port}")
     assert found["doctor.server.name"].detail["addresses"] == ["127.0.0.9", "127.0.0.1"]
     assert result(found, "server.connect") == ("warning", "some")
