@@ -17,6 +17,9 @@ REMOVE_OLD, CLOSE, DROP_RULE, CLEAR_RULE, ADD_RULE = 1501, 1401, 3499, 5101, 510
 end by itself; the old version goes just after InstallInitialize (1500), within what can be rolled back."""
 SET_PROPERTY, AT_ONCE, AS_SYSTEM = 51, 34 + 64, 34 + 64 + 1024 + 2048
 """A property set from a text; a program beside a folder, its exit code ignored, at once; and the same later, among the changes, and as the installer service."""
+NO_REPAIR = "NOT REINSTALL"
+"""Any user may ask for a repair, before Windows' updates of September 2024 without a password (CVE-2024-38014): then nothing is started as
+the installer service, whose console window on the screen was a way to become it."""
 VIEW_64 = 18
 """A raw registry value, of the 64-bit view."""
 SAME_VERSION = 1 + 512
@@ -49,8 +52,8 @@ def finishing(version: str) -> list[str]:
         *_remembering(),
         *_action("CloseRunning", AT_ONCE, close, "Installed OR WIX_UPGRADE_DETECTED", CLOSE),
         *_action("RuleDrop", AS_SYSTEM, delete, 'REMOVE="ALL"', DROP_RULE),
-        *_action("RuleClear", AS_SYSTEM, delete, "NOT REMOVE", CLEAR_RULE),
-        *_action("RuleAdd", AS_SYSTEM, add, 'FIREWALL<>"0" AND NOT REMOVE', ADD_RULE),
+        *_action("RuleClear", AS_SYSTEM, delete, f"NOT REMOVE AND {NO_REPAIR}", CLEAR_RULE),
+        *_action("RuleAdd", AS_SYSTEM, add, f'FIREWALL<>"0" AND NOT REMOVE AND {NO_REPAIR}', ADD_RULE),
     ]
 
 

@@ -121,12 +121,20 @@ def test_the_sequence_that_sql_writes() -> None:
         **remembering,
         "CloseRunning": ("Installed OR WIX_UPGRADE_DETECTED", 1401),
         "RuleDrop": ('REMOVE="ALL"', 3499),
-        "RuleClear": ("NOT REMOVE", 5101),
-        "RuleAdd": ('FIREWALL<>"0" AND NOT REMOVE', 5102),
+        "RuleClear": ("NOT REMOVE AND NOT REINSTALL", 5101),
+        "RuleAdd": ('FIREWALL<>"0" AND NOT REMOVE AND NOT REINSTALL', 5102),
     }
     places = [place for _, place in inserted.values()]
     assert len(places) == len(set(places))
     assert max(places[: 2 * len(REMEMBERED)]) < 100, "behind LaunchConditions"
+
+
+def test_a_repair_starts_no_program_as_the_system() -> None:
+    """Any user may ask for a repair, and a console window of the system's on his screen has been a way to become it (CVE-2024-38014)."""
+    as_system = {match[1] for one in tables.finishing("1.2.3") if (match := re.search(rf"VALUES \('(\w+)',{tables.AS_SYSTEM},", one))}
+    assert as_system == {"RuleDrop", "RuleClear", "RuleAdd"}
+    conditions = {name: condition for name, (condition, _) in placed("InstallExecuteSequence").items() if name in as_system}
+    assert all(condition == 'REMOVE="ALL"' or condition.endswith(" AND NOT REINSTALL") for condition in conditions.values())
 
 
 def test_the_actions_that_sql_writes() -> None:
