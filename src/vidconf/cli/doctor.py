@@ -99,13 +99,14 @@ def _look(settings: Settings, origin: str, code: str, confirm: bool, deadline: f
     # First, and alone: what follows keeps the processor busy itself.
     owes, told = ("doctor.cpu", "doctor.memory", "doctor.graphics"), {"stage_renderer": settings.text("stage_renderer")}
     machine = Part("doctor", "machine", owes, told=told).wait(time.monotonic() + MACHINE_S)
-    asked = {"origin": origin, "code": code, "confirm": confirm, "network": asdict(network_of(settings))}
+    options = network_of(settings)
+    asked = {"origin": origin, "code": code, "confirm": confirm, "network": asdict(options)}
     network = Part("doctor", "network", ("doctor.server",), told=asked) if origin else None
     devices = Part("doctor", "devices", ("doctor.camera", "doctor.microphone", "doctor.speaker"), told=chosen)
     versions, ask = updates.settled(settings)
     site = Part("doctor", "updates", ("doctor.updates",), told={"url": settings.text("update_url").strip()}) if ask else None
     selftest = SelfTest()
-    found = [*machine, *_short(selftest.wait(deadline)), *_policies(settings), *network_options(settings), *versions, *devices.wait(deadline)]
+    found = [*machine, *_short(selftest.wait(deadline)), *_policies(settings), *network_options(settings, options), *versions, *devices.wait(deadline)]
     found += updates.softened(site.wait(deadline)) if site is not None else []
     if network is None:
         found.append(Finding("doctor.server", "warning", "none"))

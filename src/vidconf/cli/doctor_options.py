@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import fields
 
 from vidconf.cli.findings import Finding
-from vidconf.client.network_options import network_of, network_problems
+from vidconf.client.network_options import network_problems
 from vidconf.client.settings import Settings
 from vidconf.client.settings_table import SETTINGS
-from vidconf.network.options import DEFAULTS
+from vidconf.network.options import DEFAULTS, NetworkOptions
 
 
-def network_options(settings: Settings) -> list[Finding]:
-    """Nothing where all is as it comes."""
-    options = network_of(settings)
+def network_options(settings: Settings, options: NetworkOptions) -> list[Finding]:
+    """`options`: those of `settings`. Nothing where all is as it comes."""
     said = {field.name: getattr(options, field.name) for field in fields(options)}
     other = [f"{SETTINGS[key].policy}={_shown(value)}" for key, value in said.items() if value != getattr(DEFAULTS, key)]
     problems = network_problems(settings)

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from vidconf import words
 from vidconf.cli import network_arguments
 from vidconf.cli.doctor_options import network_options
+from vidconf.client.network_options import network_of
 from vidconf.client.settings import Settings
 from vidconf.network.options import DEFAULTS, NetworkOptions
 
@@ -70,9 +71,10 @@ def test_what_is_of_no_use_is_wrong_usage(told: tuple[str, ...]) -> None:
 
 
 def test_the_report_names_what_is_in_force_and_what_is_left_out() -> None:
-    assert network_options(Settings(None)) == []
+    assert network_options(Settings(None), DEFAULTS) == []
     told = {"proxy_mode": "manual", "proxy_server": "http://proxy:3128", "turn_urls": ["turn:a", "x"], "udp_port_min": 5, "ca_file": "/nowhere.pem", "dscp": 46}
-    in_force, left_out = network_options(Settings(None, command_line=told))
+    settings = Settings(None, command_line=told)
+    in_force, left_out = network_options(settings, network_of(settings))
     assert (in_force.status, in_force.result) == ("ok", "set")
     assert in_force.detail["settings"] == ["ProxyMode=manual", "ProxyServer=http://proxy:3128", "TurnURLs=turn:a", "Dscp=46", "CAFile=/nowhere.pem"]
     assert (left_out.status, left_out.result, left_out.detail["names"]) == ("warning", "ignored", ["TurnURLs", "UdpPortMin", "CAFile"])
