@@ -3,6 +3,7 @@
     root-1.pem, root-2.pem, …    say whose signatures count; needed to make the repository and to replace keys; kept offline
     targets.pem                  signs a release; kept offline
     online.pem                   signs, day after day, that nothing newer exists; lies where the daily refresh runs
+    update-root.json             the root that clients are given; what a site must follow from, before anything of it is signed again
 
 Ed25519 where made here; RSA (2048 bits or more) and ECDSA keys in PKCS#8 are taken as well. Who has only `online.pem` can hide a
 new release for a while, but bring no program to anybody.
@@ -26,6 +27,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from securesystemslib.signer import CryptoSigner
+
+from vidconf.client.update_check import ROOT_NAME
 
 KeyName = Literal["root", "targets", "online"]
 OFFLINE: tuple[KeyName, ...] = ("root", "targets")
@@ -76,6 +79,28 @@ class Keys:
             raise KeyTrouble(f"{file}: {error.strerror}") from error
         self._read[file] = CryptoSigner(key)
         return self._read[file]
+
+    def trusted_root(self) -> bytes:
+        """The root beside the keys, of the first folder that has one. Raises `KeyTrouble`."""
+        for folder in self._folders:
+            try:
+                return (folder / ROOT_NAME).read_bytes()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise KeyTrouble(f"{folder / ROOT_NAME}: {error.strerror}") from error
+        raise KeyTrouble(f"{ROOT_NAME} of this site is wanted beside the keys: without it nobody knows what on the web server is genuine")
+
+    def keep_root(self, root: bytes) -> Path:
+        """The newest root, beside the keys of the first folder. Raises `KeyTrouble`."""
+        place = self._folders[0] / ROOT_NAME
+        half = place.with_name(f".{ROOT_NAME}.half")
+        try:
+            half.write_bytes(root)
+            os.replace(half, place)
+        except OSError as error:
+            raise KeyTrouble(f"{place}: {error.strerror}") from error
+        return place
 
     def passphrase(self) -> str:
         if self._passphrase is None:

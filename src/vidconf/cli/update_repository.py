@@ -4,7 +4,8 @@
     DIR/targets/    <sha256>.vidconf.json, <sha256>.vidconf-1.4.0.msi, …
 
 Blocks on the disk; one process at a time, under a lock. Any plain web server can serve DIR. `timestamp.json` is written last,
-so a client sees a state wholly or not at all.
+so a client sees a state wholly or not at all. DIR comes back from that server, which is believed no more than clients believe it:
+what is there is signed again by offline keys only where it follows from the root that lies beside them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -28,11 +30,13 @@ from tuf.api.serialization import DeserializationError
 
 from vidconf.cli.update_keys import KeyName, Keys, KeyTrouble
 from vidconf.client.release import TARGET, Release, ReleaseError, checked_release, parse_release
+from vidconf.client.update_check import ROOT_NAME
 from vidconf.client.versions import older
 
 DAYS = {"root": 800, "targets": 400, "snapshot": 30, "timestamp": 7}
 """How long what is signed is valid. The last one bounds how long a client can be shown an old state."""
 KEY_OF: dict[str, KeyName] = {"root": "root", "targets": "targets", "snapshot": "online", "timestamp": "online"}
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
 
 
@@ -74,6 +78,7 @@ class UpdateRepository:
             self._write(root, root, keys)
             self._write(Targets(version=1, expires=self._expiry("targets")), root, keys)
             self._renew_online(root, keys)
+            keys.keep_root(self.root_bytes())
 
     def publish(self, release: Release, files: Mapping[str, Path], keys: Keys) -> Release:
         """Offer `release` with `files` (by kind); the same version again replaces it. Raises `RepositoryTrouble`, `KeyTrouble`."""
@@ -84,12 +89,12 @@ class UpdateRepository:
         if len({file.name for file in files.values()}) < len(files):
             raise RepositoryTrouble("two files have the same name")
         with self._alone():
-            root, targets = self._root(), self._latest(Targets)
-            held = self._held(targets)
+            root, former = self._believed_root(keys), self._latest(Targets)
+            held = self._held(former)
             if held is not None and older(release.version, held.version):
                 raise RepositoryTrouble(f"{held.version} is offered already: clients go only forward")
             self._signers(root, "targets", keys)  # before large files are copied
-            before = set(_stored(targets.targets))
+            before = set(_stored(former.targets))
             document = json.dumps(release.as_json(), ensure_ascii=False, indent=1).encode()
             entries = {TARGET: TargetFile.from_data(TARGET, document, ["sha256"])}
             self._put(entries[TARGET], document)
@@ -99,9 +104,8 @@ class UpdateRepository:
                     self._put(entries[file.name], file)
                 except (StorageError, ValueError) as error:
                     raise RepositoryTrouble(f"{file} cannot be read") from error
-            targets.targets = entries
-            self._renew(targets)
-            self._write(targets, root, keys)
+            # of the state before nothing is taken along but its number
+            self._write(Targets(former.version + 1, expires=self._expiry("targets"), targets=entries), root, keys)
             self._renew_online(root, keys)
             # what the state before named stays for who is fetching it just now
             for stale in {file.name for file in self._targets.iterdir()} - before - set(_stored(entries)):
@@ -111,13 +115,13 @@ class UpdateRepository:
     def refresh(self, keys: Keys) -> dict[str, int]:
         """Say again that nothing newer exists: for a daily job, which needs `online.pem` only. The days left of each role."""
         with self._alone():
-            self._renew_online(self._root(), keys)
+            self._renew_online(self._latest(Root), keys)
         return self.days_left()
 
     def rotate(self, name: KeyName, keys: Keys) -> None:
         """New keys in place of those of `name`, which count no longer. Raises `RepositoryTrouble`, `KeyTrouble`."""
         with self._alone():
-            root = self._root()
+            root, targets = self._believed(keys)
             old_root = self._signers(root, "root", keys)  # clients ask for theirs as well
             roles = [role for role, key in KEY_OF.items() if key == name]
             fresh = [keys.make(name) for _ in root.roles[roles[0]].keyids]
@@ -128,20 +132,21 @@ class UpdateRepository:
                     root.add_key(signer.public_key, role)
             self._renew(root)
             self._write(root, root, keys, also=old_root)
-            targets = self._latest(Targets)
             if name == "targets":
                 self._renew(targets)
                 self._write(targets, root, keys)
             self._renew_online(root, keys)
+            keys.keep_root(self.root_bytes())
 
     def renew_root(self, keys: Keys) -> None:
         """The same keys for as long again, before what they signed ends. Raises `RepositoryTrouble`, `KeyTrouble`."""
         with self._alone():
-            root, targets = self._root(), self._latest(Targets)
+            root, targets = self._believed(keys)
             for signed in (root, targets):
                 self._renew(signed)
                 self._write(signed, root, keys)
             self._renew_online(root, keys)
+            keys.keep_root(self.root_bytes())
 
     def root_bytes(self) -> bytes:
         """The newest root, as clients are given it."""
@@ -181,26 +186,48 @@ class UpdateRepository:
     def _newest(self, role: str) -> Path:
         if role == "timestamp":
             return self._metadata / "timestamp.json"
-        found = [file for file in self._metadata.glob(f"*.{role}.json") if file.name.partition(".")[0].isdigit()]
+        found = [file for file in self._metadata.glob(f"*.{role}.json") if _NUMBER.fullmatch(file.name.partition(".")[0])]
         if not found:
             raise RepositoryTrouble(f"{self.folder} is no repository: make one with `vidconf updates init`")
         return max(found, key=lambda file: int(file.name.partition(".")[0]))
 
     def _signed(self, role: str) -> Any:
-        file = self._newest(role)
-        try:
-            return Metadata.from_bytes(file.read_bytes()).signed
-        except (DeserializationError, RepositoryError, OSError) as error:
-            raise RepositoryTrouble(f"{file} cannot be read: {error}") from error
-
-    def _root(self) -> Root:
-        return self._latest(Root)
+        return _read(self._newest(role)).signed
 
     def _latest(self, kind: type[S]) -> S:
         signed = self._signed(kind.type)
         if not isinstance(signed, kind):
             raise RepositoryTrouble(f"{self._newest(kind.type)} is no {kind.type}")
         return signed
+
+    # ---- what is believed ----
+
+    def _believed(self, keys: Keys) -> tuple[Root, Targets]:
+        """What is there now, as whoever held the keys signed it. Raises `RepositoryTrouble`, `KeyTrouble`."""
+        root, file = self._believed_root(keys), self._newest("targets")
+        held = _read(file)
+        _held_to(root, "targets", held, file)
+        targets: Targets = held.signed
+        return root, targets
+
+    def _believed_root(self, keys: Keys) -> Root:
+        """The newest, as clients come to it from the one beside the keys. Raises `RepositoryTrouble`, `KeyTrouble`."""
+        try:
+            root = Metadata[Root].from_bytes(keys.trusted_root()).signed
+        except (DeserializationError, RepositoryError) as error:
+            raise KeyTrouble(f"{ROOT_NAME} beside the keys cannot be read: {error}") from error
+        newest = int(self._newest("root").name.partition(".")[0])
+        if newest < root.version:
+            raise RepositoryTrouble(f"{self.folder} is older than {ROOT_NAME} beside the keys: take the newest copy of the site")
+        for version in range(root.version, newest + 1):
+            file = self._metadata / f"{version}.root.json"
+            held = _read(file)
+            _held_to(root, "root", held, file)
+            if held.signed.version != version:
+                raise RepositoryTrouble(f"{file} has been changed")
+            root = held.signed
+            _held_to(root, "root", held, file)
+        return root
 
     # ---- signing ----
 
@@ -273,6 +300,26 @@ class UpdateRepository:
             except OSError:
                 raise RepositoryTrouble(f"another process works on {self.folder}: try again") from None
             yield
+
+
+def _read(file: Path) -> Metadata[Any]:
+    """Raises `RepositoryTrouble`. Not looked at whose it is."""
+    try:
+        return Metadata.from_bytes(file.read_bytes())
+    except (DeserializationError, RepositoryError, OSError) as error:
+        raise RepositoryTrouble(f"{file} cannot be read: {error}") from error
+
+
+def _held_to(root: Root, role: str, held: Metadata[Any], file: Path) -> None:
+    """Raises `RepositoryTrouble` for what those that `root` names did not sign as it is."""
+    try:
+        root.verify_delegate(role, held.signed_bytes, held.signatures)
+    except (RepositoryError, ValueError) as error:
+        raise RepositoryTrouble(
+            f"{file} has been changed: it is not what the {role} keys signed. Take a copy of the site from before, or publish anew"
+        ) from error
+    if held.signed.type != role:
+        raise RepositoryTrouble(f"{file} has been changed: it is no {role}")
 
 
 def _lock(handle: int) -> None:

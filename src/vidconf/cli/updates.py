@@ -69,7 +69,7 @@ def init(
         repository, keys = _repository(folder), _opened(key_folders, passphrase_file, new=True)
         repository.create(keys, root_keys=root_keys, root_threshold=root_threshold)
         report |= {"made": str(folder), "keys": [str(file) for name in ("root", "targets", "online") for file in keys.files(name)]}
-        _give_root(report, repository, key_folders[0])
+        report["give_clients"] = _root_file(key_folders[0])
 
 
 @command.command("publish")
@@ -131,7 +131,7 @@ def rotate(folder: Path, name: Any, key_folders: tuple[Path, ...], passphrase_fi
             "new": [str(file) for file in keys.files(name) if file not in before],
             "no_longer": [str(file) for file in sorted(before)],
         }
-        _give_root(report, repository, key_folders[0])
+        report["give_clients"] = _root_file(key_folders[0])
 
 
 @command.command("renew")
@@ -145,7 +145,7 @@ def renew(folder: Path, key_folders: tuple[Path, ...], passphrase_file: Path | N
         repository = _repository(folder)
         repository.renew_root(_opened(key_folders, passphrase_file))
         report |= {"renewed": str(folder), "days_left": repository.days_left()}
-        _give_root(report, repository, key_folders[0])
+        report["give_clients"] = _root_file(key_folders[0])
 
 
 @command.command("verify")
@@ -234,13 +234,11 @@ def _asker(file: Path | None, new: bool) -> Callable[[], str]:
     return ask
 
 
-def _give_root(report: dict[str, Any], repository: UpdateRepository, folder: Path) -> None:
-    """The newest root beside the keys, under the name by which clients take it."""
+def _root_file(folder: Path) -> str:
+    """The newest root, which the repository has put beside the keys under the name by which clients take it."""
     from vidconf.client.update_check import ROOT_NAME
 
-    place = folder / ROOT_NAME
-    place.write_bytes(repository.root_bytes())
-    report["give_clients"] = str(place)
+    return str(folder / ROOT_NAME)
 
 
 def _files(said: tuple[str, ...]) -> dict[str, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fakes.update_site import update_site
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, Root
 
 from vidconf.cli.updates import PASSPHRASE, command
 
@@ -201,3 +204,89 @@ def test_old_files_go_and_those_just_fetched_stay(admin: Admin, tmp_path: Path) 
         file.write_text(version)
         admin.do("publish", version, "--file", f"windows-portable={file}")
     assert sorted(file.name.partition(".")[2] for file in admin.site.glob("targets/*.zip")) == ["vidconf-1.1.zip", "vidconf-1.2.zip"]
+
+
+# ---- what comes back from the web server ----
+
+
+def changed(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """As whoever broke into the web server can: everything but the signatures."""
+    document = json.loads(file.read_bytes())
+    change(document["signed"])
+    file.write_text(json.dumps(document))
+
+
+def of_another(signed: dict[str, Any]) -> None:
+    """Another release in place of the published one."""
+    signed["targets"]["vidconf.json"] = {"length": 13, "hashes": {"sha256": "ab" * 32}}
+
+
+def with_a_key(signed: dict[str, Any], *roles: str, key: Any = None) -> None:
+    """One more key that counts, of the thief's own."""
+    public = (key or CryptoSigner.generate_ed25519()).public_key
+    signed["keys"][public.keyid] = public.to_dict()
+    for role in roles:
+        signed["roles"][role]["keyids"].append(public.keyid)
+
+
+@pytest.mark.parametrize("words", [("renew",), ("rotate", "root"), ("rotate", "online"), ("rotate", "targets")])
+@pytest.mark.parametrize("role", ["root", "targets"])
+def test_what_the_web_server_has_changed_is_never_signed(admin: Admin, words: tuple[str, ...], role: str) -> None:
+    """The newest copy of the site comes from there, before the offline keys are plugged in."""
+    admin.do("publish", "1.4.0")
+    file = max((admin.site / "metadata").glob(f"*.{role}.json"))
+    changed(file, (lambda signed: with_a_key(signed, "targets")) if role == "root" else of_another)
+    what, *rest = words
+    before = {file.name: file.read_bytes() for file in (admin.site / "metadata").iterdir() if file.name != "timestamp.json"}
+    code, said = admin.run(what, str(admin.site), *rest, "--keys", str(admin.keys))
+    assert (code, "has been changed" in said) == (1, True), said
+    assert {name: (admin.site / "metadata" / name).read_bytes() for name in before} == before
+    assert len(list((admin.site / "metadata").glob("*.json"))) == len(before) + 1, "and nothing new is signed"
+    assert len(list(admin.keys.glob("*.pem"))) == 3, "nor any key made"
+
+
+def test_a_root_that_the_thief_signed_himself_is_not_the_next(admin: Admin) -> None:
+    thief = CryptoSigner.generate_ed25519()
+    file = admin.site / "metadata/1.root.json"
+    changed(file, lambda signed: with_a_key(signed, "root", "targets", key=thief))
+    stolen = Metadata[Root].from_file(str(file))
+    stolen.sign(thief)
+    stolen.to_file(str(file))
+    assert admin.run("renew", str(admin.site), "--keys", str(admin.keys))[0] == 1
+    stolen.signed.version = 2
+    stolen.sign(thief)
+    stolen.to_file(str(admin.site / "metadata/2.root.json"))
+    assert admin.run("renew", str(admin.site), "--keys", str(admin.keys))[0] == 1
+    assert not (admin.site / "metadata/3.root.json").exists()
+
+
+def test_an_older_root_than_the_clients_are_given_is_not_gone_on_from(admin: Admin) -> None:
+    before = admin.root.read_bytes()
+    admin.do("rotate", "root")
+    (admin.site / "metadata/2.root.json").unlink()
+    code, said = admin.run("renew", str(admin.site), "--keys", str(admin.keys))
+    assert (code, "older" in said) == (1, True), said
+    (admin.site / "metadata/²²².root.json").write_bytes(before)
+    assert admin.run("renew", str(admin.site), "--keys", str(admin.keys))[0] == 1
+
+
+def test_without_the_trusted_root_beside_the_keys_nothing_is_signed(admin: Admin) -> None:
+    admin.root.unlink()
+    for words in (("renew",), ("rotate", "online"), ("publish", "1.4.0")):
+        what, *rest = words
+        code, said = admin.run(what, str(admin.site), *rest, "--keys", str(admin.keys))
+        assert (code, "update-root.json" in said) == (1, True), said
+    admin.do("refresh", env={})
+
+
+def test_a_release_brings_nothing_along_that_the_web_server_put_in(admin: Admin) -> None:
+    """Also where the copy is spoilt a release can be published: all of it is new."""
+    admin.do("publish", "1.4.0")
+    file = max((admin.site / "metadata").glob("*.targets.json"))
+    public = CryptoSigner.generate_ed25519().public_key
+    role = {"name": "thief", "keyids": [public.keyid], "threshold": 1, "terminating": False, "paths": ["*"]}
+    changed(file, lambda signed: signed.update(delegations={"keys": {public.keyid: public.to_dict()}, "roles": [role]}))
+    admin.do("publish", "1.4.0")
+    newest = max((admin.site / "metadata").glob("*.targets.json"), key=lambda one: int(one.name.partition(".")[0]))
+    assert "thief" not in newest.read_text()
+    assert admin.verify()[0] == 0
