@@ -227,6 +227,27 @@ def test_a_layer_that_falls_silent_and_comes_back(together: bool) -> None:
     assert layers_of(small) == [0]
 
 
+def test_the_largest_that_stands_for_the_middle_one_is_had_by_its_viewers() -> None:
+    """As our publisher does where its way up is narrow: the middle layer ends, the largest goes on in that size, and is itself again later."""
+    camera = Publisher(together=False)
+    _, large = camera.subscriber()
+    _, middle = camera.subscriber(Wish(width=640, height=360))
+    _, small = camera.subscriber(SMALL)
+    camera.frames(2)
+    assert [layers_of(session)[-1] for session in (large, middle, small)] == [2, 1, 0]
+    largest = camera.encodings[2]
+    camera.encodings[1].sends = False
+    largest.small, largest.wants_keyframe = (160, 90), True
+    camera.frames(1)
+    assert [layers_of(session)[-1] for session in (large, middle, small)] == [2, 2, 0]
+    largest.small, largest.wants_keyframe = (320, 180), True
+    camera.encodings[1].sends = camera.encodings[1].wants_keyframe = True
+    camera.frames(1)
+    assert [layers_of(session)[-1] for session in (large, middle, small)] == [2, 1, 0]
+    for session in (large, middle, small):
+        is_one_stream(session)
+
+
 def test_one_of_many_pictures_is_missed_sooner_than_one_of_few() -> None:
     """Four of its own pictures' time: a camera's is known to be gone after a quarter of a second, a slow screen's not so soon."""
     for every, leaves_after_s, stays_s in ((1, 0.5, 0.2), (6, 1.0, 0.65)):
