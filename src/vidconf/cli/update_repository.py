@@ -173,15 +173,7 @@ class UpdateRepository:
 
     def _put(self, entry: TargetFile, content: bytes | Path) -> None:
         place = self._targets / next(iter(_stored({entry.path: entry})))
-        half = place.with_name(f".{place.name[:80]}.half")
-        try:
-            if isinstance(content, bytes):
-                half.write_bytes(content)
-            else:
-                shutil.copyfile(content, half)
-            os.replace(half, place)
-        except OSError as error:
-            raise RepositoryTrouble(f"{place}: {error.strerror}") from error
+        _write_whole(place, content)
 
     def _newest(self, role: str) -> Path:
         if role == "timestamp":
@@ -280,12 +272,7 @@ class UpdateRepository:
             metadata.sign(signer, append=True)
         root.verify_delegate(signed.type, metadata.signed_bytes, metadata.signatures)
         name = f"{signed.type}.json" if signed.type == "timestamp" else f"{signed.version}.{signed.type}.json"
-        half = self._metadata / f".{name}.half"
-        try:
-            half.write_bytes(metadata.to_bytes())
-            os.replace(half, self._metadata / name)
-        except OSError as error:
-            raise RepositoryTrouble(f"{self._metadata / name}: {error.strerror}") from error
+        _write_whole(self._metadata / name, metadata.to_bytes())
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -300,6 +287,22 @@ class UpdateRepository:
             except OSError:
                 raise RepositoryTrouble(f"another process works on {self.folder}: try again") from None
             yield
+
+
+def _write_whole(place: Path, content: bytes | Path) -> None:
+    """Under its name only when all is there; never through a link, which a copy from a web server may hold. Raises `RepositoryTrouble`."""
+    half = place.with_name(f".{place.name[:80]}.half")
+    try:
+        half.unlink(missing_ok=True)
+        with half.open("xb") as out:
+            if isinstance(content, bytes):
+                out.write(content)
+            else:
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, out)
+        os.replace(half, place)
+    except OSError as error:
+        raise RepositoryTrouble(f"{place}: {error.strerror}") from error
 
 
 def _read(file: Path) -> Metadata[Any]:

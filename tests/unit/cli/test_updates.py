@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -289,4 +290,18 @@ def test_a_release_brings_nothing_along_that_the_web_server_put_in(admin: Admin)
     admin.do("publish", "1.4.0")
     newest = max((admin.site / "metadata").glob("*.targets.json"), key=lambda one: int(one.name.partition(".")[0]))
     assert "thief" not in newest.read_text()
+    assert admin.verify()[0] == 0
+
+
+def test_links_that_came_along_in_the_copy_are_not_written_through(admin: Admin, tmp_path: Path) -> None:
+    """rsync -a brings them from the web server."""
+    own, offered = tmp_path / "own-file", tmp_path / "vidconf-1.0.zip"
+    own.write_text("mine")
+    offered.write_bytes(b"zip")
+    digest = hashlib.sha256(b"zip").hexdigest()
+    for name in ("metadata/.2.targets.json.half", "metadata/.timestamp.json.half", f"targets/.{digest}.vidconf-1.0.zip.half"):
+        (admin.site / name).unlink(missing_ok=True)
+        (admin.site / name).symlink_to(own)
+    admin.do("publish", "1.0", "--file", f"windows-portable={offered}")
+    assert own.read_text() == "mine"
     assert admin.verify()[0] == 0
