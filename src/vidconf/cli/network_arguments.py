@@ -10,9 +10,6 @@ from typing import Any
 import click
 
 from vidconf import words
-from vidconf.cli.policies import cure, said
-from vidconf.client.network_options import network_of, network_problems
-from vidconf.client.settings import Settings
 from vidconf.client.settings_table import SETTINGS, SettingError
 
 _OPTIONS = (
@@ -61,6 +58,10 @@ def _ports(said: str | None) -> dict[str, Any]:
 
 def _options(told: dict[str, Any]) -> Any:
     """Raises UsageError for what was told and is of no use; what settings say wrongly is left out and logged."""
+    from vidconf.cli.policies import cure, said
+    from vidconf.client.network_options import network_of, network_problems
+    from vidconf.client.settings import Settings
+
     try:
         settings = Settings.of_user(told, looking=True)
     except SettingError as error:

@@ -21,7 +21,7 @@ got: list[tuple[str, NetworkOptions]] = []
 
 @pytest.fixture(autouse=True)
 def no_settings_of_mine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.setattr(network_arguments.Settings, "of_user", classmethod(lambda cls, told, looking: cls(None, command_line=told)))
+    monkeypatch.setattr(Settings, "of_user", classmethod(lambda cls, told, looking: cls(None, command_line=told)))
     got.clear()
     yield
     words.set_language("vi")
