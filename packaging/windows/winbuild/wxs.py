@@ -25,7 +25,7 @@ MAIN_VALUES = (
     (rf"Software\Classes\{product.SCHEME}", "", "URL:Vidconf meeting"),
     (rf"Software\Classes\{product.SCHEME}", "URL Protocol", ""),
     (rf"Software\Classes\{product.SCHEME}\DefaultIcon", "", f"[INSTALLDIR]{product.WINDOW},0"),
-    (rf"Software\Classes\{product.SCHEME}\shell\open\command", "", f'{PROGRAM} "%1"'),
+    (rf"Software\Classes\{product.SCHEME}\shell\open\command", "", f'{PROGRAM} -- "%1"'),
     (CAPABILITIES, "ApplicationName", product.NAME),
     (CAPABILITIES, "ApplicationDescription", "Video conferences"),
     (rf"{CAPABILITIES}\URLAssociations", product.SCHEME, product.SCHEME),

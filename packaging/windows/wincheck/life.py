@@ -71,7 +71,7 @@ def install(report: Report, machine: Machine, files: Files) -> None:
         must(len(names) == 2, f"shortcuts {names}")
         command = machine.value(rf"{SCHEME}\shell\open\command")
         program = rf'"C:\Program Files\{product.NAME}\{product.WINDOW}"'
-        must(command == f'{program} "%1"', f"{command}")
+        must(command == f'{program} -- "%1"', f"{command}")
         must(machine.value(SCHEME, "URL Protocol") == "", "no URL Protocol")
         must(machine.value(RUN, product.NAME) == f"{program} {wxs.RUN_WORDS}", f"{machine.value(RUN, product.NAME)}")
     with report.promise("vidconf-cli.exe starts from Program Files and tells its version") as told:
