@@ -38,7 +38,7 @@ async def ended(process: subprocess.Popen[str], timeout_s: float = 30) -> tuple[
 async def test_two_bots_and_the_sdk(sfu: Any, tmp_path: Path) -> None:
     wav, film = tmp_path / "heard.wav", tmp_path / "seen.mp4"
     sdk = await SdkPeer(sfu.url, token("room", "sdk")).join()
-    one = bot("--livekit-url", sfu.url, "--token", token("room", "one"), "--seconds", "6", "--json", "--stamp")
+    one = bot("--livekit-url", sfu.url, "--token", token("room", "one"), "--seconds", "6", "--json", "--stamp", "--codec", "h264")
     two = bot(
         "--livekit-url", sfu.url, "--token", token("room", "two"), "--seconds", "6", "--json", "--stamp", "--record-audio", str(wav),
         "--record-video", str(film),
@@ -57,6 +57,8 @@ async def test_two_bots_and_the_sdk(sfu: Any, tmp_path: Path) -> None:
         assert report["uplink"]["loss"] < 0.1
         tracks = {(t["participant"], t["source"]): t for t in report["tracks"]}
         other = "two" if ("two", "camera") in tracks else "one"
+        theirs, mine = ("VP8", "H264") if other == "two" else ("H264", "VP8")
+        assert (report["sent"]["camera"]["codec"], tracks[(other, "camera")]["codec"]) == (mine, theirs)
         assert set(tracks) == {("sdk", "camera"), ("sdk", "microphone"), (other, "camera"), (other, "microphone")}
         assert all(set(t) >= TRACK_FIELDS for t in report["tracks"])
         picture = tracks[(other, "camera")]
@@ -79,10 +81,13 @@ async def test_two_bots_and_the_sdk(sfu: Any, tmp_path: Path) -> None:
 
 
 async def test_sigterm_still_reports(sfu: Any) -> None:
+    watcher = await SdkPeer(sfu.url, token("room", "watcher")).join(publish=False)
     process = bot("--livekit-url", sfu.url, "--token", token("room", "one"), "--json", "--camera", "none", "--microphone", "none")
-    await asyncio.sleep(4)
+    assert await until(lambda: "one" in watcher.room.remote_participants, 20)
+    await asyncio.sleep(1)
     process.send_signal(signal.SIGTERM)
     code, out, _ = await ended(process)
+    await watcher.leave()
     assert code == 0
     report = json.loads(out)
     assert (report["ended"], report["tracks"], report["sent"]) == ("done", [], {})
@@ -97,7 +102,7 @@ async def test_a_token_that_is_refused(sfu: Any) -> None:
 @pytest.mark.parametrize(
     "options",
     [(), ("--livekit-url", "ws://h"), ("https://h/m/x", "--livekit-url", "ws://h"), ("http://far.example/m/x",), ("https://h/nothing",),
-     ("--livekit-url", "ftp://h", "--token", "t"), ("https://h/m/x", "--count", "0")],
+     ("--livekit-url", "ftp://h", "--token", "t"), ("https://h/m/x", "--count", "0"), ("https://h/m/x", "--codec", "av1")],
 )  # fmt: skip
 def test_wrong_usage(options: tuple[str, ...]) -> None:
     process = bot(*options)
