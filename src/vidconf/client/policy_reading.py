@@ -7,9 +7,13 @@ of settings knows and lists the rest as problems: what is ignored is never silen
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, NamedTuple, Protocol
 
 from vidconf.client.settings_table import BY_POLICY, Setting, SettingError, checked
+
+UNREAD = ("unreadable", "malformed", "too_large")
+"""Codes of a whole file or key of which nothing is known."""
 
 
 class Held(NamedTuple):
@@ -49,6 +53,14 @@ class Policies:
         except SettingError:
             self.ignore(origin, "bad_value", setting.policy)
             return None
+
+    def hold_on(self, before: Policies) -> None:
+        """What stood in files and keys that cannot be read now, but could `before`, goes on counting: somebody may just be writing them."""
+        broken = {problem.origin for problem in self.problems if problem.code in UNREAD and not problem.name}
+        for kept, now in ((before.managed, self.managed), (before.recommended, self.recommended)):
+            for key, held in kept.items():
+                if held.origin in broken or str(PurePath(held.origin).parent) in broken:
+                    now.setdefault(key, held)
 
 
 class PolicySource(Protocol):

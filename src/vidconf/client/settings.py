@@ -257,9 +257,11 @@ class Settings:
             log.warning("the broken settings file could not be set aside: %s", error.strerror or error)
 
     def reload_policies(self) -> None:
-        """Read policy again; tells listeners of what changed. Some milliseconds."""
+        """Read policy again; tells listeners of what changed. Some milliseconds. What cannot be read now holds as it was read last."""
         before = {key: self[key] for key in SETTINGS}
-        self.policies = self._source.read() if self._source is not None else Policies()
+        read = self._source.read() if self._source is not None else Policies()
+        read.hold_on(self.policies)
+        self.policies = read
         told, self.problems = set(self.problems), (*self._user_problems, *self.policies.problems)
         for problem in self.problems:
             if problem not in told:  # once, however often it is read

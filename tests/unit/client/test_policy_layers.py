@@ -133,3 +133,43 @@ def test_a_machine_without_policies(source: Source, system: str) -> None:
     assert settings.problems == ()
     assert not any(settings.resolved(setting.key).source != "default" for setting in BY_POLICY.values())
     assert len(settings.policy_places) >= 2
+
+
+@pytest.mark.parametrize("content", [b"", b'{"IceTransport": "relay_tls", "ServerURLLo', b"\xff\xfe", b"[]", None])
+def test_a_file_that_cannot_be_read_for_a_while_lets_nothing_loose(source: Source, tmp_path: Path, content: bytes | None) -> None:
+    """An editor writes it just now, or somebody has forgotten a comma: what was read before holds until it can be read again."""
+    settings = Settings(policies=source("linux", {"IceTransport": "relay_tls", "DisableChat": True}, {"Language": "en"}))
+    changes: list[str] = []
+    settings.subscribe(changes.append)
+    files = [tmp_path / level / "10.json" for level in ("managed", "recommended")]
+    for file in files:
+        file.unlink()
+        if content is None:
+            file.mkdir(mode=0o755)
+        else:
+            file.write_bytes(content)
+            file.chmod(0o644)
+    for _ in range(2):
+        settings.reload_policies()
+        assert (settings["ice_transport"], settings["no_chat"], settings["language"]) == ("relay_tls", True, "en")
+        assert settings.resolved("no_chat").locked
+        assert [problem.code for problem in settings.problems] == ["unreadable" if content is None else "malformed"] * 2
+    assert changes == []
+    for file in files:
+        if content is None:
+            file.rmdir()
+        else:
+            file.unlink()
+    settings.reload_policies()
+    assert (settings["ice_transport"], settings["no_chat"], settings["language"]) == ("all", False, "vi"), "what was taken away is gone"
+    assert sorted(changes) == ["ice_transport", "language", "no_chat"]
+
+
+def test_what_another_file_says_meanwhile_counts(source: Source, tmp_path: Path) -> None:
+    settings = Settings(policies=source("linux", {"Language": "en", "DisableChat": True}, {}))
+    (tmp_path / "managed" / "10.json").write_text("{")
+    other = tmp_path / "managed" / "20.json"
+    other.write_text('{"Language": "vi"}')
+    other.chmod(0o644)
+    settings.reload_policies()
+    assert (settings["language"], settings["no_chat"]) == ("vi", True)
