@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -141,3 +142,57 @@ def test_the_alerts_ask_for_figures_that_there_are() -> None:
 def test_prometheus_reads_the_alerts() -> None:
     done = subprocess.run(["promtool", "check", "rules", str(DEPLOY / "prometheus-rules.yml")], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def purged(data: Path, settings: Path, tools: Path, *before: str) -> subprocess.CompletedProcess[str]:
+    """What the script says when the package is purged, with other folders than the real ones and none of systemd's tools."""
+    script = (SERVER / "postrm").read_text(encoding="utf-8")
+    for real, other in (
+        ("/var/lib/vidconf", data),
+        ("/etc/vidconf", settings),
+        ("/var/lib/systemd", data.parent),
+        ("/run/systemd", data.parent),
+    ):
+        script = script.replace(real, str(other))
+    assert "/var/lib/" not in script
+    tools.mkdir()
+    for name in ("rm", "readlink", "mount", "sh"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    (tools.parent / "postrm").write_text("\n".join(["set -e", *before, script.replace("#!/bin/sh\n", "")]), encoding="utf-8")
+    command = ["sh", str(tools.parent / "postrm"), "purge"]
+    own_mounts = [str(shutil.which("unshare")), "--mount"] if before else []
+    return subprocess.run([*own_mounts, *command], env={"PATH": str(tools)}, capture_output=True, text=True, timeout=30)
+
+
+def test_purging_takes_settings_and_data_and_says_what_it_could_not_take(tmp_path: Path) -> None:
+    data, settings = tmp_path / "data", tmp_path / "settings"
+    for folder in (data, settings):
+        folder.mkdir()
+        (folder / "file").write_text("secret")
+    done = purged(data, settings, tmp_path / "tools")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not data.exists()
+    assert not settings.exists()
+
+
+def test_purging_says_where_data_stays_that_a_link_led_to(tmp_path: Path) -> None:
+    """A link is what was asked to be removed: what it leads to may be anything."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (disk / "vidconf.db").write_text("secret")
+    (tmp_path / "data").symlink_to(disk)
+    done = purged(tmp_path / "data", tmp_path / "settings", tmp_path / "tools")
+    assert done.returncode == 0
+    assert str(disk) in done.stderr
+    assert (disk / "vidconf.db").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="only root mounts disks")
+def test_data_on_a_disk_of_its_own_is_purged_and_the_package_is_gone(tmp_path: Path) -> None:
+    data, settings = tmp_path / "data", tmp_path / "settings"
+    data.mkdir()
+    settings.mkdir()
+    done = purged(data, settings, tmp_path / "tools", f"mount -t tmpfs none {data}", f"echo secret > {data}/vidconf.db")
+    assert done.returncode == 0, done.stderr
+    assert str(data) in done.stderr, "the folder stays"
+    assert not settings.exists()
