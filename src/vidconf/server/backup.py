@@ -123,8 +123,10 @@ def before_migration(data: Path, *, always: bool = False) -> Backup | None:
             contextlib.closing(sqlite3.connect(f"{(data / DATABASE).absolute().as_uri()}?mode=rw", uri=True, timeout=15)) as database,
         ):
             revision = _revision(database)
-    except (OSError, sqlite3.Error):
+    except (FileNotFoundError, sqlite3.Error):
         return None  # empty as yet, or not to be read at all: who opens it says so
+    except OSError as error:  # root that may not become the owner: tables are not changed without a copy
+        raise BackupError(f"no backup of {data / DATABASE} was made: {error}") from None
     known = scripts()
     if revision not in {one.revision for one in known.walk_revisions()}:
         return None  # a newer version's: nothing will be changed

@@ -190,6 +190,20 @@ def test_root_does_not_follow_what_the_servers_user_laid_out(given_away: Path) -
     assert (os.geteuid(), os.getegid()) == (0, 0)
 
 
+@of_root
+def test_root_that_may_not_become_the_owner_changes_no_tables_without_a_copy(given_away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose root may do little."""
+
+    def refused(groups: list[int]) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setgroups", refused)
+    with pytest.raises(BackupError):
+        backup.before_migration(given_away, always=True)
+    with pytest.raises(BackupError):
+        backup.create(given_away)
+
+
 @pytest.mark.parametrize(
     "said",
     [
