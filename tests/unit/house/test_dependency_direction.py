@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 COMPOSITION_ROOTS = {"gui/app.py", "server/app.py"}
 STANDARD_LIBRARY_ONLY = (
     "engine/__init__.py", "engine/api.py", "licences.py", "network/options.py", "network/proxies.py", "network/turn_url.py", "resources.py",
-    "starting.py", "words.py", "meeting/models.py", "meeting/messages.py",
+    "starting.py", "words.py", "meeting/models.py", "meeting/commands.py", "meeting/events.py", "meeting/messages.py",
 )  # fmt: skip
 
 
