@@ -22,18 +22,10 @@ from PySide6.QtWidgets import QApplication
 from vidconf.client.changes import Asked, Set
 from vidconf.client.state import ClientState
 from vidconf.client.store import Store
-from vidconf.gui.page import Page
 from vidconf.meeting import messages as m
 from vidconf.meeting.models import Floor, Participant
 
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The page's clock; `clock[0]` may be moved."""
-    now = [states.NOW]
-    monkeypatch.setattr(Page, "now", staticmethod(lambda: now[0]))
-    return now
-
+pytestmark = pytest.mark.usefixtures("clock")
 
 # ---- bars --------------------------------------------------------------------------------------------------------------------------
 
