@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
-from e2e.control_client import Api
+from e2e.control_client import Api, Reply
+from unit.server.live_room import MEETING
 
 from vidconf.server.app import Server, read_facts
 from vidconf.server.config import Config, Limits, MediaConfig
-from vidconf.server.storage import FILE, Storage
+from vidconf.server.room import Rooms
+from vidconf.server.storage import FILE, Storage, new_meeting
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +36,15 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def storage(tmp_path: Path, migrated: Path) -> AsyncIterator[Storage]:
     shutil.copy(migrated, tmp_path)
     opened = await Storage.open(tmp_path)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def rooms(storage: Storage) -> AsyncIterator[Rooms]:
+    """With one meeting, `MEETING`, not begun."""
+    await storage.add_meeting(new_meeting("Giao ban", "abcd-efgh-jkmn", id=MEETING))
+    opened = Rooms(storage)
     yield opened
     await opened.close()
 
@@ -91,3 +102,7 @@ def serving(tmp_path: Path, migrated: Path) -> Serving:
 async def house(serving: Serving) -> AsyncIterator[House]:
     async with serving() as running:
         yield running
+
+
+def codes(reply: Reply) -> tuple[int, str]:
+    return reply.status, reply.code
