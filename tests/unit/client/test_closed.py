@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fakes.engine import FakeEngine
-from fakes.toy_server import CODE, ToyServer, toy_server, until
+from fakes.toy_server import CODE, ToyServer, until
 
 from vidconf.client.closed import closed_parts, only_server, way_in_closed
 from vidconf.client.connection import ReconnectPolicy
@@ -43,12 +43,6 @@ class Office:
 @pytest.fixture
 def office(tmp_path: Path) -> Office:
     return Office(tmp_path / "policies")
-
-
-@pytest.fixture
-async def toy() -> AsyncIterator[ToyServer]:
-    async with toy_server() as server:
-        yield server
 
 
 @pytest.fixture

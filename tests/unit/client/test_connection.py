@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from fakes.strangers import Proxy, tcp
-from fakes.toy_server import ToyServer, toy_server, until
+from fakes.toy_server import ToyServer, until
 
 from vidconf.client.connection import AskError, ControlConnection, ReconnectPolicy, Refused
 from vidconf.client.rest import Rest
@@ -50,12 +50,6 @@ class Heard:
 
     def control_refused(self, code: str, detail: dict[str, Any]) -> None:
         self.refused = (code, detail)
-
-
-@pytest.fixture
-async def toy() -> AsyncIterator[ToyServer]:
-    async with toy_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from fakes import strangers
 from fakes.strangers import Authority
-from fakes.toy_server import CODE, ToyServer, toy_server
+from fakes.toy_server import CODE, ToyServer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,12 +72,6 @@ async def rest(server: Server) -> AsyncIterator[Rest]:
     made = Rest(server.origin)
     yield made
     await made.close()
-
-
-@pytest.fixture
-async def toy() -> AsyncIterator[ToyServer]:
-    async with toy_server() as made:
-        yield made
 
 
 async def fails(work: Awaitable[Any]) -> RestError:

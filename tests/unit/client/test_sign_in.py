@@ -8,18 +8,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
-from fakes.toy_server import ToyServer, toy_server, until
+from fakes.toy_server import ToyServer, until
 
 from vidconf.client import sign_in as sign_in_module
 from vidconf.client.credentials import Credentials, Kept
 from vidconf.client.rest import Rest, RestError
 from vidconf.client.sign_in import EARLY_S, SignIn
-
-
-@pytest.fixture
-async def toy() -> AsyncIterator[ToyServer]:
-    async with toy_server() as made:
-        yield made
 
 
 @pytest.fixture

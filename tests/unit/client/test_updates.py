@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 from fakes.engine import FakeEngine
 from fakes.portable_program import made_portable, packed, started
-from fakes.toy_server import CODE, ToyServer, toy_server, until
+from fakes.toy_server import CODE, ToyServer, until
 from fakes.update_site import UpdateSite, update_site
 
 from vidconf.cli import bot
@@ -168,12 +168,6 @@ async def test_a_silent_site_holds_nothing_up(site: UpdateSite, make: Make) -> N
 
 
 # ---- who may join ----
-
-
-@pytest.fixture
-async def toy() -> AsyncIterator[ToyServer]:
-    async with toy_server() as server:
-        yield server
 
 
 async def knock(client: Client, toy: ToyServer) -> None:
