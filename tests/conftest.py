@@ -49,3 +49,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def _is_program(nodeid: str) -> bool:
     return nodeid.startswith("tests/e2e/")
+
+
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment names no proxy and no authorities of its own."""
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+        "SSL_CERT_FILE",
+    ):
+        monkeypatch.delenv(name, raising=False)

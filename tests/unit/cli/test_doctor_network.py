@@ -17,75 +17,16 @@ import pytest
 from aiohttp import web
 from fakes import strangers
 from fakes.strangers import Authority, Proxy, says
+from unit.cli.doctor_room import CODE, Found, echo, looked, result, server, where
 
-from vidconf.cli import doctor_certificate, doctor_media, doctor_network
+from vidconf.cli import doctor_certificate, doctor_network
 from vidconf.cli.doctor_certificate import Target
-from vidconf.cli.doctor_network import look, network, proxy_for
+from vidconf.cli.doctor_network import network, proxy_for
 from vidconf.cli.findings import Finding
-from vidconf.network.options import DEFAULTS, NetworkOptions
+from vidconf.network.options import NetworkOptions
 from vidconf.webrtc.ice_lite import Port
 
-CODE = "kx7m-2pqa-9tdf"
-Found = dict[str, Finding]
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy but the test's; waits that are long enough for a machine with much else to do, and no longer."""
-    for name in (*PROXIES, "SSL_CERT_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(doctor_media, "EVERY_S", 0.02)
-    monkeypatch.setattr(doctor_media, "LAST_S", 0.4)
-
-
-async def looked(origin: str, code: str = "", *, new: bool = False, options: NetworkOptions = DEFAULTS) -> Found:
-    found: list[Finding] = []
-    await look(found.append, origin, code, new=new, options=options)
-    codes = [finding.code for finding in found if finding.code != "doctor.media.turn"]
-    assert len(codes) == len(set(codes)), "one line a question"
-    return {finding.code: finding for finding in found}
-
-
-def result(found: Found, name: str) -> tuple[str, str] | None:
-    finding = found.get(f"doctor.{name}")
-    return None if finding is None else (finding.status, finding.result)
-
-
-async def echo(request: web.Request) -> web.WebSocketResponse:
-    """A control socket that nothing is said on."""
-    socket_ = web.WebSocketResponse()
-    await socket_.prepare(request)
-    async for _ in socket_:
-        pass
-    return socket_
-
-
-def where(**changes: Any) -> dict[str, Any]:
-    return {"media": "relay", "up": True, "url": "", "udp": [], "ice_servers": [], "time": time.time(), **changes}
-
-
-@asynccontextmanager
-async def server(told: Callable[[int], dict[str, Any]] | None = None, **changes: Any) -> AsyncIterator[str]:
-    """A server with everything in order but for what a test changes (`readyz`, `control`, `rtc`, `preview`, `healthz`: a route)."""
-    port = 0
-
-    def where_now() -> dict[str, Any]:
-        return told(port) if told is not None else where(url=f"ws://127.0.0.1:{port}")
-
-    preview = {"code": CODE, "title": "Bí mật", "start": None, "duration_s": 3600, "state": "scheduled", "lobby": True, "locked": False}
-    routes = {
-        "healthz": says("/healthz", "ok\n"),
-        "readyz": says("/readyz", {"ready": True, "missing": []}),
-        "where": says("/api/v1/media/where", where_now),
-        "control": web.get("/api/v1/control", echo),
-        "rtc": says("/rtc/validate", "invalid token", 401),
-        "preview": says(f"/api/v1/meetings/by-code/{CODE}", preview),
-    }
-    wanted = {**routes, **changes}
-    async with strangers.http([route for route in wanted.values() if route is not None]) as bound:
-        port = bound
-        yield f"http://127.0.0.1:{port}"
+pytestmark = pytest.mark.usefixtures("doctor_alone")
 
 
 # ---- name, connection ----
@@ -395,107 +336,7 @@ async def test_websockets_that_are_held_back(monkeypatch: pytest.MonkeyPatch) ->
         assert result(await looked(origin), "server.control") == ("failure", "timeout")
 
 
-# ---- clock, media ----
-
-
-@pytest.mark.parametrize(("off_s", "wanted"), [(0, ("ok", "in_step")), (90, ("warning", "behind")), (-7200, ("warning", "ahead"))])
-async def test_the_clock(off_s: float, wanted: tuple[str, str]) -> None:
-    async with server(lambda at: where(url=f"ws://127.0.0.1:{at}", time=time.time() + off_s)) as origin:
-        found = await looked(origin)
-    assert result(found, "server.clock") == wanted
-    assert abs(found["doctor.server.clock"].detail["offset_s"] - off_s) < 3
-
-
-async def test_an_older_server_does_not_say_where_media_is() -> None:
-    async with server(where=None) as origin:
-        found = await looked(origin)
-    assert result(found, "media.where") == ("warning", "older")
-    assert result(found, "server.clock") == ("ok", "in_step"), "by the Date of its answers"
-    assert "doctor.media.udp" not in found
-
-
-@pytest.mark.parametrize(
-    ("changes", "wanted"),
-    [
-        ({"media": "none"}, ("failure", "none")),
-        ({"up": False}, ("failure", "media_unavailable")),
-        ({"up": "yes"}, ("failure", "media_unavailable")),
-        ({"media": "external"}, ("ok", "external")),
-    ],
-)
-async def test_what_media_there_is(changes: dict[str, Any], wanted: tuple[str, str]) -> None:
-    async with server(lambda at: where(url=f"ws://127.0.0.1:{at}", **changes)) as origin:
-        assert result(await looked(origin), "media.where") == wanted
-
-
-@pytest.mark.parametrize(("status", "wanted"), [(401, ("ok", "door")), (404, ("failure", "not_passed_on")), (200, ("failure", "not_passed_on")), (503, ("failure", "media_unavailable"))])
-async def test_the_media_s_door(status: int, wanted: tuple[str, str]) -> None:
-    async with server(rtc=says("/rtc/validate", "x", status)) as origin:
-        assert result(await looked(origin), "media.signalling") == wanted
-
-
-@pytest.mark.parametrize("url", [None, 7, "", "ws://meet.example", "http://127.0.0.1", "javascript:alert(1)", "wss://", "wss://[::", "ws://127.0.0.1:99999", "w" * 600])
-async def test_a_media_address_that_is_none_is_not_gone_to(url: Any) -> None:
-    async with server(lambda at: where(url=url)) as origin:
-        assert found_failure(await looked(origin), "media.signalling")
-
-
-def found_failure(found: Found, name: str) -> bool:
-    return found[f"doctor.{name}"].status == "failure"
-
-
-@pytest.mark.parametrize(
-    "udp",
-    [None, "x", 7, {"host": "127.0.0.1"}, [7, None, [], {}], [{"host": "meet.example", "port": 9}], [{"host": "127.0.0.1", "port": True}],
-     [{"host": "127.0.0.1", "port": 0}], [{"host": "127.0.0.1", "port": 65536}], [{"host": "127.0.0.1", "port": "9"}], [{"host": None, "port": 9}]],
-)  # fmt: skip
-async def test_addresses_that_are_none_are_not_asked(udp: Any) -> None:
-    async with server(lambda at: where(url=f"ws://127.0.0.1:{at}", udp=udp)) as origin:
-        assert result(await looked(origin), "media.udp") == ("warning", "unmeasured")
-
-
-async def test_so_many_addresses_and_no_more_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, int]] = []
-
-    async def measured(addresses: list[tuple[str, int]], options: NetworkOptions) -> Finding:
-        asked.extend(addresses)
-        return Finding("doctor.media.udp", "ok", "through")
-
-    turned: list[str] = []
-
-    async def turn(url: str, tls: Any) -> Finding:
-        turned.append(url)
-        return Finding("doctor.media.turn", "warning", "unusable", {"url": url})
-
-    monkeypatch.setattr(doctor_media, "udp", measured)
-    monkeypatch.setattr(doctor_media, "turn", turn)
-    udp = [{"host": f"192.0.2.{number}", "port": 9} for number in range(100)]
-    urls = [f"turn:192.0.2.{number}" for number in range(100)]
-    async with server(lambda at: where(url=f"ws://127.0.0.1:{at}", udp=udp, ice_servers=[7, None, *urls])) as origin:
-        await looked(origin)
-    assert asked == [("192.0.2.0", 9), ("192.0.2.1", 9), ("192.0.2.2", 9), ("192.0.2.3", 9)]
-    assert len(turned) <= doctor_media.TURN_URLS
-
-
-@pytest.mark.parametrize(("transport", "wanted"), [("tcp", ("warning", "turn_instead")), ("udp", ("failure", "blocked"))])
-async def test_turn_helps_where_udp_is_shut(transport: str, wanted: tuple[str, str]) -> None:
-    async with strangers.stun(lambda number, size: None) as shut, strangers.tcp(strangers.stun_over_tcp) as turn_port:
-        told = where(udp=[{"host": "127.0.0.1", "port": shut}], ice_servers=[f"turn:127.0.0.1:{turn_port}?transport={transport}"])
-        async with server(lambda at: {**told, "url": f"ws://127.0.0.1:{at}"}) as origin:
-            found = await looked(origin)
-    assert result(found, "media.udp") == wanted
-    assert found["doctor.media.turn"].status == ("ok" if transport == "tcp" else "warning")
-
-
-async def test_tcp_helps_where_udp_is_shut() -> None:
-    """A relay's own TCP port, asked as a meeting would ask it; a port where something else listens is no way."""
-    relay = await Port.open("127.0.0.1", 0)
-    async with strangers.stun(lambda number, size: None) as shut, strangers.tcp(strangers.stun_over_tcp) as other:
-        for port, wanted in ((relay.tcp_candidates[0][1], ("warning", "tcp_instead")), (other, ("failure", "blocked"))):
-            told = where(udp=[{"host": "127.0.0.1", "port": shut}], tcp=[7, {"host": "127.0.0.1", "port": port}])
-            async with server(lambda at, told=told: {**told, "url": f"ws://127.0.0.1:{at}"}) as origin:
-                assert result(await looked(origin), "media.udp") == wanted
-    await relay.close()
+# ---- policies ----
 
 
 async def test_a_proxy_that_is_set_is_gone_through_in_tls_and_the_agency_s_authority_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -512,23 +353,6 @@ async def test_a_proxy_that_is_set_is_gone_through_in_tls_and_the_agency_s_autho
     for name in ("server.connect", "server.tls", "server.http", "server.control"):
         assert found[f"doctor.{name}"].status == "ok", found[f"doctor.{name}"]
     assert result(unknown, "server.connect") == ("failure", "proxy_untrusted")
-
-
-async def test_where_only_turn_may_be_used_only_turn_is_asked() -> None:
-    """Nothing is sent to the media port; a TURN server that does not answer, or none at all, is a failure then."""
-    async with strangers.tcp(strangers.stun_over_tcp) as turn_port:
-        udp = [{"host": "127.0.0.1", "port": 9}]
-        for options, named, wanted in (
-            (NetworkOptions(ice_transport="relay"), [f"turn:127.0.0.1:{turn_port}?transport=tcp", "stun:127.0.0.1:9"], ("ok", "answers")),
-            (NetworkOptions(ice_transport="relay", turn_urls=(f"turn:127.0.0.1:{turn_port}?transport=tcp",)), [], ("ok", "answers")),
-            (NetworkOptions(ice_transport="relay"), ["turn:127.0.0.1:9?transport=tcp"], ("failure", "silent")),
-            (NetworkOptions(ice_transport="relay_tls"), [f"turn:127.0.0.1:{turn_port}?transport=tcp"], ("failure", "none")),
-        ):
-            async with server(lambda at, named=named: where(url=f"ws://127.0.0.1:{at}", udp=udp, ice_servers=named)) as origin:
-                found = await looked(origin, options=options)
-            assert result(found, "media.udp") == ("ok", "not_used")
-            assert result(found, "media.turn") == wanted
-            assert found["doctor.media.turn"].as_json()["text"]
 
 
 async def test_a_script_that_chooses_proxies_is_said_to_be_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,11 +33,9 @@ async def server() -> AsyncIterator[tuple[str, list[str | None]]]:
 
 
 @pytest.fixture
-def other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+def other_machines(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
     """This machine counts as another one, for which the system's proxies are asked; there are none."""
     monkeypatch.setattr(http, "is_this_machine", lambda host: False)
-    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.usefixtures("other_machines")

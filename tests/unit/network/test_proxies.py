@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 from vidconf.network.options import NetworkOptions
 from vidconf.network.proxies import Proxy, ProxyError, exempted, is_exemption, is_this_machine, plain, read_proxy, system_proxy
 
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in PROXIES:
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("no_proxies")
 
 
 @pytest.mark.parametrize(

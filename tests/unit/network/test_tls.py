@@ -19,11 +19,7 @@ from vidconf.network.http import open_session
 from vidconf.network.options import DEFAULTS, NetworkOptions
 from vidconf.network.tls import FILE_LIMIT, AuthorityError, read_authorities, tls_context
 
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SSL_CERT_FILE", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("no_proxies")
 
 
 async def asked(port: int, network: NetworkOptions) -> str:
