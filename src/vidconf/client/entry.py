@@ -410,7 +410,8 @@ class Entry:
                     await connection.ask(m.Leave(), LEAVE_S)
             except (AskError, Refused) as error:
                 log.info("the goodbye was not heard: %s", error)
-            await connection.close()
+            finally:  # also when the program ends while it waits for the answer
+                await connection.close()
 
     async def cancel(self) -> None:
         state = self._store.state

@@ -55,6 +55,23 @@ async def test_knock_wait_and_be_admitted(toy: ToyServer, person: Callable[..., 
     assert one.state.meeting is None
 
 
+async def test_the_end_of_the_program_while_it_says_goodbye(
+    toy: ToyServer, person: Callable[..., Awaitable[Person]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who leaves by closing the window does not wait for the server's answer; no connection is left that would come back."""
+    one = await person()
+    await enter(toy, one)
+    connection = one.client.connection
+    assert connection is not None
+    never = asyncio.Event()
+    monkeypatch.setattr(connection, "ask", lambda *_: never.wait())
+    leaving = asyncio.create_task(one.client.actions.leave())
+    await until(lambda: one.state.phase == "ended")
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "control connection"]
+
+
 async def test_a_chair_link_makes_the_chair(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
     one = await person("Chủ trì")
     await one.client.actions.open_link(f"{toy.origin}/m/{CODE}#k={'s' * 20}")
@@ -385,7 +402,9 @@ async def test_the_voice_is_processed_as_the_settings_say(toy: ToyServer, person
     assert one.engine.of(api.SetVoice)[1:] == [api.SetVoice(noise_suppression=False, dtx=True)]
 
 
-async def test_the_network_s_options_reach_the_engine_and_every_new_connection(toy: ToyServer, person: Callable[..., Awaitable[Person]]) -> None:
+async def test_the_network_s_options_reach_the_engine_and_every_new_connection(
+    toy: ToyServer, person: Callable[..., Awaitable[Person]]
+) -> None:
     """At once when a policy changes; what lives on a connection goes on there."""
     one = await person(udp_port_min=50_000, udp_port_max=50_099, dscp=46)
     assert one.engine.of(api.SetNetwork) == [api.SetNetwork(udp_port_min=50_000, udp_port_max=50_099, dscp=46)]
@@ -394,7 +413,9 @@ async def test_the_network_s_options_reach_the_engine_and_every_new_connection(t
     assert rest.http() is before
     one.client.settings.set("ice_transport", "relay_tls")
     one.client.settings.set("theme", "dark")
-    assert one.engine.of(api.SetNetwork)[1:] == [api.SetNetwork(udp_port_min=50_000, udp_port_max=50_099, dscp=46, ice_transport="relay_tls")]
+    assert one.engine.of(api.SetNetwork)[1:] == [
+        api.SetNetwork(udp_port_min=50_000, udp_port_max=50_099, dscp=46, ice_transport="relay_tls")
+    ]
     after = rest.http()
     assert after is not before
     assert not before.closed
