@@ -86,7 +86,7 @@ class Client:
         self.outbox = Outbox(self.store, self.ask)
         self.sounds = Sounds(self.store, settings, engine)
         self.device_memory = DeviceMemory(self.store, settings)
-        self.updates = Updates(self)
+        self.updates = Updates(self.store, settings)
         self.entry = Entry(self)
         self.actions = Actions(self)
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -17,22 +17,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from vidconf import __version__
 from vidconf.client import changes as c
 from vidconf.client.network_options import network_of
 from vidconf.client.portable import Portable, PortableError, find_portable, replace_with, tidy
 from vidconf.client.release import Release, portable_kind
-from vidconf.client.settings import machine_policies
+from vidconf.client.settings import Settings, machine_policies
 from vidconf.client.state import ClientState, UpdateView
+from vidconf.client.store import Store
 from vidconf.client.update_check import Site, UpdateError, memory_of, read_root, root_places
 from vidconf.client.update_memory import Seen, recall, remember, update_folder
 from vidconf.client.versions import VersionError, older, parse_version
-
-if TYPE_CHECKING:
-    from vidconf.client.core import Client
-    from vidconf.network.options import NetworkOptions
+from vidconf.network.options import NetworkOptions
 
 log = logging.getLogger("vidconf.updates")
 
@@ -81,9 +79,9 @@ def own_place() -> Place:
 class Updates:
     """`needed` is asked before joining; `run` is a task of the client's."""
 
-    def __init__(self, client: Client, *, place: Place | None = None, own: str = __version__) -> None:
+    def __init__(self, store: Store, settings: Settings, *, place: Place | None = None, own: str = __version__) -> None:
         """`own`: the version that runs."""
-        self._settings, self._store = client.settings, client.store
+        self._settings, self._store = settings, store
         self.place, self.own = place, own
         self._seen = Seen()
         self._ready = ""
