@@ -19,7 +19,8 @@ from typing import Any
 import av
 
 from vidconf.engine.capture import OPENS_S, STILL_FPS, OnError, VideoCapture, fitted
-from vidconf.engine.screen import Area, Grab, is_share, open_grab
+from vidconf.engine.desktop import Area, Grab
+from vidconf.engine.screen import is_share, open_grab
 
 log = logging.getLogger("vidconf.screen")
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from vidconf.engine import screen
 from vidconf.engine.api import Screens, Thumbnail
 from vidconf.engine.computer_sound import why_not
+from vidconf.engine.desktop import Desktop
 from vidconf.engine.sources import SourceError
 
 log = logging.getLogger("vidconf.screen")
@@ -65,7 +66,7 @@ class ScreenLister:
             return asked
 
     def _run(self) -> None:
-        desktop: screen.Desktop | None = None
+        desktop: Desktop | None = None
         try:
             while (except_pid := self._next()) is not None:
                 try:
@@ -82,7 +83,7 @@ class ScreenLister:
         finally:
             self._let_go(desktop)
 
-    def _answer(self, desktop: screen.Desktop, except_pid: int) -> None:
+    def _answer(self, desktop: Desktop, except_pid: int) -> None:
         found = screen.listed(desktop, except_pid, why_not())
         self._say(found)
         for thumbnail in screen.thumbnails(desktop, found.shareable):
@@ -95,6 +96,6 @@ class ScreenLister:
             self._tell(what)
 
     @staticmethod
-    def _let_go(desktop: screen.Desktop | None) -> None:
+    def _let_go(desktop: Desktop | None) -> None:
         if desktop is not None:
             desktop.close()

@@ -11,7 +11,7 @@ import platform
 from typing import Any
 
 from vidconf.engine.api import Shareable
-from vidconf.engine.screen import Area, number_of, open_grabber
+from vidconf.engine.desktop import Area, number_of, open_grabber
 from vidconf.engine.sources import SourceError
 
 _MAX_SCREENS = 16
@@ -22,7 +22,7 @@ class _Rect(ctypes.Structure):
 
 
 class MacDesktop:
-    """`screen.Desktop`. Raises OSError where CoreGraphics is not, SourceError(`screen_not_allowed`) until the user has allowed it."""
+    """`desktop.Desktop`. Raises OSError where CoreGraphics is not, SourceError(`screen_not_allowed`) until the user has allowed it."""
 
     def __init__(self) -> None:
         if platform.system() != "Darwin":
@@ -57,7 +57,7 @@ class MacDesktop:
 
 
 class MacGrab:
-    """`screen.Grab` of a screen."""
+    """`desktop.Grab` of a screen."""
 
     def __init__(self, desktop: MacDesktop, number: int) -> None:
         self._desktop, self._number = desktop, number

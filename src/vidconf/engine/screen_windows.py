@@ -10,7 +10,7 @@ import ctypes
 from typing import Any
 
 from vidconf.engine.api import Shareable
-from vidconf.engine.screen import Area, clean_name, number_of, open_grabber
+from vidconf.engine.desktop import Area, clean_name, number_of, open_grabber
 from vidconf.engine.sources import SourceError
 
 _PER_MONITOR_AWARE_V2 = -4
@@ -110,7 +110,7 @@ class _Api:
 
 
 class WindowsDesktop:
-    """`screen.Desktop`."""
+    """`desktop.Desktop`."""
 
     def __init__(self) -> None:
         self._api = _Api()
@@ -138,7 +138,7 @@ class WindowsDesktop:
 
 
 class WindowsGrab:
-    """`screen.Grab` of a screen or a window."""
+    """`desktop.Grab` of a screen or a window."""
 
     def __init__(self, api: _Api, is_screen: bool, number: int) -> None:
         self._api, self._is_screen, self._number = api, is_screen, number

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from vidconf.engine.api import Shareable
-from vidconf.engine.screen import Area, clean_name, number_of, open_grabber
+from vidconf.engine.desktop import Area, clean_name, number_of, open_grabber
 from vidconf.engine.sources import SourceError
 from vidconf.engine.x11 import BAD_DRAWABLE, BAD_WINDOW, Place, XDisplay, XError
 
@@ -22,7 +22,7 @@ NOT_FOR_SHARING = ("DESKTOP", "DOCK", "TOOLBAR", "MENU", "SPLASH", "DROPDOWN_MEN
 
 
 class X11Desktop:
-    """`screen.Desktop`. Raises OSError where no X server answers."""
+    """`desktop.Desktop`. Raises OSError where no X server answers."""
 
     def __init__(self) -> None:
         self._display = XDisplay()
@@ -110,7 +110,7 @@ def _gone(error: XError) -> bool:
 
 
 class X11Screen:
-    """`screen.Grab` of one monitor. Raises OSError."""
+    """`desktop.Grab` of one monitor. Raises OSError."""
 
     def __init__(self, number: int) -> None:
         self._number, self._display = number, XDisplay()
@@ -138,7 +138,7 @@ class X11Screen:
 
 
 class X11Window:
-    """`screen.Grab` of one window. Raises OSError."""
+    """`desktop.Grab` of one window. Raises OSError."""
 
     def __init__(self, window: int) -> None:
         self._window, self._display = window, XDisplay()

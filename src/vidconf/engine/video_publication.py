@@ -20,13 +20,13 @@ from vidconf.engine.allocation import Need
 from vidconf.engine.api import SharedArea, Source
 from vidconf.engine.codecs import libvpx
 from vidconf.engine.codecs.vp9 import Vp9Encoder
+from vidconf.engine.desktop import Area
 from vidconf.engine.ladder import HIGH, LOW, MEDIUM, Layer, layers
 from vidconf.engine.layer_encoder import LayerEncoder, PictureEncoder
 from vidconf.engine.outgoing import OutgoingStream
 from vidconf.engine.pacer import Pacer
 from vidconf.engine.publication import Owner, Publication
 from vidconf.engine.scaling import TileWriter
-from vidconf.engine.screen import Area
 from vidconf.engine.screen_capture import picture_capture
 from vidconf.rtp.payload_format import FORMATS
 

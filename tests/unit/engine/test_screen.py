@@ -18,7 +18,7 @@ from unit.engine.hearing import until
 
 from vidconf.engine import capture, screen, screen_capture
 from vidconf.engine.api import Screens, Thumbnail
-from vidconf.engine.screen import Area, clean_name
+from vidconf.engine.desktop import MAX_NAME, Area, clean_name
 from vidconf.engine.screen_capture import ScreenCapture
 from vidconf.engine.screen_list import ScreenLister
 from vidconf.engine.sources import SourceError
@@ -182,7 +182,7 @@ def test_where_nothing_can_be_shared_it_is_said_why(environment: dict[str, str],
 @given(st.text())
 def test_a_title_is_one_line_that_turns_nothing_around(title: str) -> None:
     shown = clean_name(title)
-    assert len(shown) <= screen.MAX_NAME
+    assert len(shown) <= MAX_NAME
     assert not any(c in shown for c in "\n\r\t\0\u202e\u2066\u200f\u2028")
 
 
