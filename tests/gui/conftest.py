@@ -6,8 +6,9 @@ unheard: an error in the program's log fails the test, as every warning of Qt an
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
@@ -24,12 +25,14 @@ from vidconf.client.settings import Settings
 from vidconf.client.state import ClientState
 from vidconf.client.store import Store
 from vidconf.gui import shortcuts, theme
+from vidconf.gui.bridge import make_loop
 from vidconf.gui.main_window import MainWindow
 from vidconf.gui.page import Page
 
 W = TypeVar("W", bound=QWidget)
 P = TypeVar("P", bound=Page)
 Show = Callable[..., Any]
+Run = Callable[[Callable[..., Coroutine[Any, Any, None]]], None]
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +140,21 @@ def show_ready(show: Show, actions: RecordingActions) -> Show:
         return page
 
     return put
+
+
+@pytest.fixture
+def run(qapp: QApplication) -> Iterator[Run]:
+    """`run(work)`: a coroutine on a loop that also runs Qt's, as the program has it."""
+    loop = make_loop(qapp)
+
+    async def bounded(work: Callable[..., Coroutine[Any, Any, None]]) -> None:
+        async with asyncio.timeout(20):
+            await work()
+
+    yield lambda work: loop.run_until_complete(bounded(work))
+    loop.close()
+    asyncio.set_event_loop(None)
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from fakes.engine import FakeEngine
 from fakes.toy_server import CODE, ToyServer, toy_server, until
+from gui.conftest import Run
 from gui.finding import button, texts
-from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QApplication
 
 from vidconf import words
@@ -23,7 +23,7 @@ from vidconf.client.state import ClientState
 from vidconf.client.store import Store
 from vidconf.gui import shortcuts, theme
 from vidconf.gui.app import Shell
-from vidconf.gui.bridge import ActionTasks, StateSignal, make_loop
+from vidconf.gui.bridge import ActionTasks, StateSignal
 from vidconf.gui.ended import EndedPage
 from vidconf.gui.home import HomePage
 from vidconf.gui.lobby import LobbyPage
@@ -31,22 +31,6 @@ from vidconf.gui.meeting_page import MeetingPage
 from vidconf.gui.prejoin import PrejoinPage
 from vidconf.gui.single_instance import SingleInstance
 from vidconf.meeting import messages as m
-
-Run = Callable[[Callable[..., Coroutine[Any, Any, None]]], None]
-
-
-@pytest.fixture
-def run(qapp: QApplication) -> Iterator[Run]:
-    """`run(work)`: a coroutine on a loop that also runs Qt's, as the program has it."""
-    loop = make_loop(qapp)
-
-    def go(work: Callable[..., Coroutine[Any, Any, None]]) -> None:
-        loop.run_until_complete(asyncio.wait_for(work(), 20))
-
-    yield go
-    loop.close()
-    asyncio.set_event_loop(None)
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 @asynccontextmanager

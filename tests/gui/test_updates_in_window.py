@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,8 @@ import pytest
 from fakes.engine import FakeEngine
 from fakes.toy_server import CODE, toy_server, until
 from fakes.update_site import UpdateSite, update_site
+from gui.conftest import Run
 from gui.finding import button, texts
-from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QApplication
 
 from vidconf import __version__, words
@@ -20,25 +18,8 @@ from vidconf.client.credentials import Credentials
 from vidconf.client.settings import Settings
 from vidconf.client.updates import Place
 from vidconf.gui.app import Shell
-from vidconf.gui.bridge import make_loop
 from vidconf.gui.lobby import LobbyPage
 from vidconf.gui.prejoin import PrejoinPage
-
-Work = Callable[[], Coroutine[Any, Any, None]]
-
-
-@pytest.fixture
-def run(qapp: QApplication) -> Iterator[Callable[[Work], None]]:
-    loop = make_loop(qapp)
-
-    async def bounded(work: Work) -> None:
-        async with asyncio.timeout(20):
-            await work()
-
-    yield lambda work: loop.run_until_complete(bounded(work))
-    loop.close()
-    asyncio.set_event_loop(None)
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 def shell(site: UpdateSite, folder: Path, **settings: Any) -> Shell:
@@ -53,7 +34,7 @@ def shell(site: UpdateSite, folder: Path, **settings: Any) -> Shell:
     return made
 
 
-def test_a_newer_version_is_a_card_until_it_is_put_away(run: Callable[[Work], None], tmp_path: Path) -> None:
+def test_a_newer_version_is_a_card_until_it_is_put_away(run: Run, tmp_path: Path) -> None:
     async def work() -> None:
         made = shell(site, tmp_path)
         await made.start()
@@ -71,7 +52,7 @@ def test_a_newer_version_is_a_card_until_it_is_put_away(run: Callable[[Work], No
 
 
 @pytest.mark.parametrize("by", ["site", "policy"])
-def test_who_is_too_old_is_told_at_the_join_button(run: Callable[[Work], None], tmp_path: Path, by: str) -> None:
+def test_who_is_too_old_is_told_at_the_join_button(run: Run, tmp_path: Path, by: str) -> None:
     async def work() -> None:
         async with toy_server() as toy:
             made = shell(site, tmp_path, known_servers=(toy.origin,), **({"min_version": "98.0"} if by == "policy" else {}))

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from fakes.engine import FakeEngine
 from fakes.toy_server import until
+from gui.conftest import Run
 from gui.finding import shown, texts
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QCheckBox
 
 from vidconf import words
@@ -28,26 +29,10 @@ from vidconf.client.log_files import DayFiles, log_plan
 from vidconf.client.policy_files import FilePolicies
 from vidconf.client.settings import Settings
 from vidconf.gui.app import Shell
-from vidconf.gui.bridge import make_loop
 from vidconf.gui.faults import tell_of_faults
 from vidconf.gui.prejoin import PrejoinPage
 from vidconf.gui.tray import Tray
 from vidconf.gui.upkeep import Upkeep
-
-Run = Callable[[Callable[..., Coroutine[Any, Any, None]]], None]
-
-
-@pytest.fixture
-def run(qapp: QApplication) -> Iterator[Run]:
-    loop = make_loop(qapp)
-
-    def go(work: Callable[..., Coroutine[Any, Any, None]]) -> None:
-        loop.run_until_complete(asyncio.wait_for(work(), 20))
-
-    yield go
-    loop.close()
-    asyncio.set_event_loop(None)
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 class House:
