@@ -1,9 +1,10 @@
 """Whether the program starts, hidden in the tray, when its user logs in; kept in step with the setting `autostart`.
 
-    keep_in_step(settings, system_autostart())        at each start and when the setting changes; touches files or the registry: in an executor
+    keep_in_step(settings, system_autostart())        at each start and when the setting changes
 
 One entry of the program's own, for this user alone, written anew at each start, so that it follows where the program lies:
-a file of the desktop's autostart folder (Linux), a value of the registry's Run key (Windows), a launch agent (macOS).
+a file of the desktop's autostart folder (Linux), a value of the registry's Run key (Windows), a launch agent (macOS). Any thread but
+the loop's: it reads and writes files or the registry.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import os
 import plistlib
 import subprocess
 import sys
-import tempfile
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from vidconf.client.settings import Settings
+from vidconf.client.whole_file import write_whole
 from vidconf.starting import own_command
 
 log = logging.getLogger("vidconf.autostart")
@@ -98,10 +99,7 @@ class DesktopFile:
             raise AutostartError(f"{self.file}: {error.strerror or error}") from error
 
     def remove(self) -> None:
-        try:
-            self.file.unlink(missing_ok=True)
-        except OSError as error:
-            raise AutostartError(f"{self.file}: {error.strerror or error}") from error
+        _remove(self.file)
 
 
 class RunKey:
@@ -168,10 +166,7 @@ class LaunchAgent:
             raise AutostartError(f"{self.file}: {error.strerror or error}") from error
 
     def remove(self) -> None:
-        try:
-            self.file.unlink(missing_ok=True)
-        except OSError as error:
-            raise AutostartError(f"{self.file}: {error.strerror or error}") from error
+        _remove(self.file)
 
 
 def desktop_entry(command: list[str]) -> str:
@@ -190,15 +185,14 @@ def _quoted(word: str) -> str:
     return word.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
 
 
-def _replace(file: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".vidconf-")
+def _remove(file: Path) -> None:
+    """Raises AutostartError."""
     try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(content)
-        os.chmod(name, 0o644)
-        os.replace(name, file)
-    except OSError:
-        os.unlink(name)
-        raise
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise AutostartError(f"{file}: {error.strerror or error}") from error
+
+
+def _replace(file: Path, content: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, content, mode=0o644)

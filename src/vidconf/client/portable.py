@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidconf.client.versions import is_version, parse_version
+from vidconf.client.whole_file import write_whole
 
 log = logging.getLogger("vidconf.updates")
 
@@ -247,15 +248,4 @@ def _rename(half: Path, folder: Path, sleep: Callable[[float], None] = time.slee
 
 
 def _point_to(place: Portable, version: str) -> None:
-    """`current`, whole or not at all, also when the power goes."""
-    handle, name = tempfile.mkstemp(prefix=f".{POINTER}-", dir=place.root)
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(f"{version}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, place.root / POINTER)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    write_whole(place.root / POINTER, f"{version}\n".encode("ascii"))

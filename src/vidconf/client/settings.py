@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from vidconf.client.policy_reading import Policies, PolicySource
 from vidconf.client.policy_reading import Problem as Problem  # what `problems` holds
 from vidconf.client.settings_json import json_object
 from vidconf.client.settings_table import SETTINGS, Setting, SettingError, checked
+from vidconf.client.whole_file import write_whole
 
 log = logging.getLogger("vidconf.settings")
 
@@ -186,16 +186,7 @@ class Settings:
             content = self._written()
             try:
                 self._user_file.parent.mkdir(parents=True, exist_ok=True)
-                handle, name = tempfile.mkstemp(dir=self._user_file.parent, prefix=".settings-")
-                try:
-                    with os.fdopen(handle, "w", encoding="utf-8") as file:
-                        file.write(content)
-                        file.flush()
-                        os.fsync(file.fileno())
-                    os.replace(name, self._user_file)
-                except OSError:
-                    os.unlink(name)
-                    raise
+                write_whole(self._user_file, content.encode())
             except OSError as error:
                 log.warning("settings could not be written: %s", error.strerror or error)
                 self.dirty = True

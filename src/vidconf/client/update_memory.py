@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import platformdirs
 
 from vidconf.client.release import Release, ReleaseError, parse_release
+from vidconf.client.whole_file import write_whole
 
 log = logging.getLogger("vidconf.updates")
 
@@ -67,14 +66,7 @@ def remember(folder: Path, seen: Seen) -> None:
     }  # fmt: skip
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".seen-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(body, file)
-            os.replace(name, folder / NAME)
-        except OSError:
-            os.unlink(name)
-            raise
+        write_whole(folder / NAME, json.dumps(body).encode())
     except OSError as error:
         log.warning("what was seen of updates is not remembered: %s", error.strerror or error)
 
