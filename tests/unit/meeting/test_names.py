@@ -1,3 +1,5 @@
+"""Names and texts of people: what is tidied, what is refused, and which names look alike."""
+
 from __future__ import annotations
 
 import unicodedata

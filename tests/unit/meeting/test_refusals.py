@@ -1,3 +1,5 @@
+"""Every code a rule or a wire refuses with is listed, and has its words in both languages."""
+
 from __future__ import annotations
 
 import ast

@@ -1,3 +1,5 @@
+"""The frames around commands and events: they come back as they went, and what is malformed is refused by code."""
+
 from __future__ import annotations
 
 import json
