@@ -28,6 +28,7 @@ from vidconf.gui.ended import EndedPage
 from vidconf.gui.home import HomePage
 from vidconf.gui.lobby import LobbyPage
 from vidconf.gui.meeting_page import MeetingPage
+from vidconf.gui.own_door import Door
 from vidconf.gui.prejoin import PrejoinPage
 from vidconf.gui.single_instance import SingleInstance
 from vidconf.meeting import messages as m
@@ -93,7 +94,7 @@ def test_language_theme_and_keys_hold_at_once(run: Run) -> None:
 
 def test_a_link_handed_over_is_opened_and_never_ends_a_meeting(run: Run) -> None:
     async def work() -> None:
-        instance = SingleInstance("vidconf-test-handed")
+        instance = SingleInstance(Door("vidconf-test-handed"))
         async with toy_server() as toy, shell(toy, instance=instance) as (made, _):
             made.client.actions.set_name("Lê Văn An")
             instance.handed.emit("")

@@ -14,22 +14,25 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 import vidconf
-from vidconf.gui.single_instance import DONE, HELLO, LIMIT, SingleInstance, hand_over, instance_name, runs_already
+from vidconf.gui.own_door import Door, own_door
+from vidconf.gui.single_instance import DONE, HELLO, LIMIT, SingleInstance, hand_over, runs_already
 
 SRC = str(Path(vidconf.__file__).parent.parent)
 HAND_OVER = """
 import sys
 from PySide6.QtCore import QCoreApplication
 app = QCoreApplication([])
+from vidconf.gui.own_door import Door
 from vidconf.gui.single_instance import hand_over
-sys.exit(0 if hand_over(sys.argv[1], sys.argv[2]) else 3)
+sys.exit(0 if hand_over(sys.argv[1], Door(sys.argv[2])) else 3)
 """
 CRASH = """
 import os, sys
 from PySide6.QtCore import QCoreApplication
 app = QCoreApplication([])
+from vidconf.gui.own_door import Door
 from vidconf.gui.single_instance import SingleInstance
-one = SingleInstance(sys.argv[1])
+one = SingleInstance(Door(sys.argv[1]))
 assert one.listen()
 os._exit(1)
 """
@@ -41,12 +44,12 @@ def process(script: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 @pytest.fixture
 def name(tmp_path: Path) -> str:
-    return instance_name(str(tmp_path))
+    return own_door(str(tmp_path)).name
 
 
 @pytest.fixture
 def first(name: str) -> Iterator[tuple[SingleInstance, list[str]]]:
-    made, handed = SingleInstance(name), []
+    made, handed = SingleInstance(Door(name)), []
     made.handed.connect(handed.append)
     assert made.listen()
     yield made, handed
@@ -80,8 +83,8 @@ def test_the_first_start_finds_nobody(name: str, qtbot: QtBot) -> None:
 
 def test_what_a_crash_left_is_taken_over(name: str, qtbot: QtBot) -> None:
     assert code_of(process(CRASH, name), qtbot) == 1
-    assert not hand_over("abcd-efgh", name)
-    made, handed = SingleInstance(name), []
+    assert not hand_over("abcd-efgh", Door(name))
+    made, handed = SingleInstance(Door(name)), []
     made.handed.connect(handed.append)
     assert made.listen()
     assert code_of(process(HAND_OVER, "abcd-efgh", name), qtbot) == 0
@@ -91,16 +94,16 @@ def test_what_a_crash_left_is_taken_over(name: str, qtbot: QtBot) -> None:
 
 def test_closed_nobody_answers_any_more(first: tuple[SingleInstance, list[str]], name: str) -> None:
     first[0].close()
-    assert not hand_over("abcd-efgh", name)
+    assert not hand_over("abcd-efgh", Door(name))
 
 
 def test_names_tell_users_and_scopes_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert instance_name("a") != instance_name("b")
-    assert instance_name() == instance_name()
-    before = instance_name()
+    assert own_door("a") != own_door("b")
+    assert own_door() == own_door()
+    before = own_door()
     monkeypatch.setenv("VIDCONF_INSTANCE", "demo")
-    assert instance_name() != before
-    assert len(instance_name()) < 40
+    assert own_door() != before
+    assert len(own_door().name) < 40
 
 
 # ---- whoever else comes ----
@@ -173,7 +176,7 @@ def test_who_has_gone_before_the_answer(first: tuple[SingleInstance, list[str]],
 def test_whether_one_runs_is_asked_without_a_word(first: tuple[SingleInstance, list[str]], name: str, qtbot: QtBot) -> None:
     asking = process(
         HAND_OVER.replace("import hand_over", "import runs_already").replace(
-            "hand_over(sys.argv[1], sys.argv[2])", "runs_already(sys.argv[2])"
+            "hand_over(sys.argv[1], Door(sys.argv[2]))", "runs_already(Door(sys.argv[2]))"
         ),
         "",
         name,
@@ -182,7 +185,7 @@ def test_whether_one_runs_is_asked_without_a_word(first: tuple[SingleInstance, l
     assert first[1] == [], "the window does not come forward"
     nobody = process(
         HAND_OVER.replace("import hand_over", "import runs_already").replace(
-            "hand_over(sys.argv[1], sys.argv[2])", "runs_already(sys.argv[2])"
+            "hand_over(sys.argv[1], Door(sys.argv[2]))", "runs_already(Door(sys.argv[2]))"
         ),
         "",
         name + "x",
@@ -191,13 +194,13 @@ def test_whether_one_runs_is_asked_without_a_word(first: tuple[SingleInstance, l
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells who listens")
-@pytest.mark.parametrize("ask", [lambda name: hand_over("abcd-efgh", name), runs_already])
+@pytest.mark.parametrize("ask", [lambda door: hand_over("abcd-efgh", door), runs_already])
 def test_to_another_users_door_nothing_is_said(
-    first: tuple[SingleInstance, list[str]], name: str, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, ask: Callable[[str], bool]
+    first: tuple[SingleInstance, list[str]], name: str, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Door], bool]
 ) -> None:
     """Names are guessed, and /tmp is everybody's: who listens first would be told the links, the chair's secret among them."""
     own = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: own + 1)
-    assert not ask(name)
+    assert not ask(Door(name))
     qtbot.wait(50)
     assert first[1] == []
