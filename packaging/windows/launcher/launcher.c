@@ -51,7 +51,7 @@ int wmain(int count, wchar_t **words)
     wchar_t *library = beside(L"python313.dll");
     if (library == NULL)
         return failed(L"The program's folder cannot be read", GetLastError());
-    HMODULE python = LoadLibraryExW(library, NULL, LOAD_WITH_ALTERED_SEARCH_PATH);
+    HMODULE python = LoadLibraryExW(library, NULL, LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_DEFAULT_DIRS);
     if (python == NULL)
         return failed(L"python313.dll cannot be loaded", GetLastError());
     PyMain run = (PyMain)(void *)GetProcAddress(python, "Py_Main");
