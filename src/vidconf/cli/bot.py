@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 FACES = ("hue", "can-tho", "dak-lak", "quang-ninh", "ca-mau", "dia-chat", "quan-ly-dat-dai")
 VOICES = ("hue", "can-tho", "dak-lak", "quang-ninh", "quan-ly-dat-dai")
 
+KEPT_OUT = {
+    "guest_join_closed": "policy lets nobody join as a guest from this computer, and a bot is one (GuestJoin)",
+    "link_not_allowed": "policy does not let this computer use the link's server (AllowedServers, ServerURLLocked)",
+}
+
 
 @click.command("bot")
 @click.argument("link", required=False, default="")
@@ -59,7 +64,7 @@ def command(
     """Join a meeting by its LINK (`-`: the first line of stdin) as one or more headless participants; at the end report what was
     seen and heard.
 
-    SIGTERM ends early and still prints the report. Denied, removed or 300 s in the lobby: exit 1.
+    SIGTERM ends early and still prints the report. Denied, removed or 300 s in the lobby: exit 1, and where policy keeps it out.
     """
     link = given_link(link)
     conceal(token)
@@ -74,12 +79,15 @@ def command(
         logging.getLogger(noisy).setLevel(logging.ERROR)
     from vidconf.cli.bot_meeting import MeetingError, parse_link
     from vidconf.cli.bot_participant import BotOptions, read_script
+    from vidconf.client.closed import closed_by_policy
+    from vidconf.client.settings import machine_policies
     from vidconf.client.updates import too_old_by_policy
     from vidconf.engine.signalling import SignalError, websocket_url
 
     try:
+        origin = ""
         if link:
-            parse_link(link)
+            origin, _, _ = parse_link(link)
         else:
             websocket_url(livekit_url, auto_subscribe=True, adaptive_stream=False)
         entries = read_script(script) if script else ()
@@ -87,6 +95,8 @@ def command(
         raise click.UsageError(str(error)) from error
     if link and (needed := too_old_by_policy()):
         raise click.ClickException(f"this is version {__version__}: to join, policy wants {needed} or later")
+    if link and (closed := closed_by_policy(origin, machine_policies().read())):
+        raise click.ClickException(KEPT_OUT.get(closed, f"policy names the servers that may be used, and the link's is odd ({closed})"))
     base = BotOptions(
         link=link, livekit_url=livekit_url, token=token, name=name, kind=kind, unit=unit, position=position, seconds=seconds,
         screen=screen, speaker=speaker, muted=muted, codec=codec or "", stamp=stamp, subscribe=subscribe, script=entries, network=network,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from vidconf.client.links import LinkError, is_allowed, parse_origin
+from vidconf.client.policy_reading import Policies
 from vidconf.client.settings import Settings
 from vidconf.meeting import messages as m
 
@@ -36,8 +38,28 @@ def closed_parts(settings: Settings) -> frozenset[Part]:
 
 def only_server(settings: Settings) -> str:
     """The one server's origin that may be used, "" where any may: the lock counts with a server that administrators have named."""
-    named = settings.policies.managed.get("server") or settings.policies.recommended.get("server")
-    return str(named.value) if named is not None and settings.on("server_locked") else ""
+    return _named_server(settings.policies) if settings.on("server_locked") else ""
+
+
+def _named_server(policies: Policies) -> str:
+    named = policies.managed.get("server") or policies.recommended.get("server")
+    return str(named.value) if named is not None else ""
+
+
+def closed_by_policy(origin: str, policies: Policies) -> str:
+    """Why a guest without settings may not go to `origin` (as in a link, not looked at yet): `guest_join_closed` or a link's code, both
+    of `error.<code>`; "" when it may. Only what policy holds counts."""
+    held = {key: policies.managed[key].value for key in ("server_locked", "allowed_servers", "guest_join") if key in policies.managed}
+    if not held.get("guest_join", True):
+        return "guest_join_closed"
+    only, allowed = _named_server(policies) if held.get("server_locked") else "", held.get("allowed_servers", ())
+    if not only and not allowed:
+        return ""
+    try:
+        named = parse_origin(origin)
+    except LinkError as error:
+        return error.code  # such as a name before an @ that passes for the host
+    return "" if only in ("", named) and is_allowed(named, allowed) else "link_not_allowed"
 
 
 def way_in_closed(closed: frozenset[str], *, signed_in: bool) -> str:

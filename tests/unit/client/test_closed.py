@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from fakes.engine import FakeEngine
 from fakes.toy_server import CODE, ToyServer, until
 
-from vidconf.client.closed import closed_parts, only_server, way_in_closed
+from vidconf.cli import bot
+from vidconf.client import settings as settings_module
+from vidconf.client.closed import closed_by_policy, closed_parts, only_server, way_in_closed
 from vidconf.client.connection import ReconnectPolicy
 from vidconf.client.core import Client
 from vidconf.client.credentials import Credentials, Kept
@@ -332,3 +335,60 @@ async def test_the_engine_is_told_what_it_may_send_at_the_start_and_when_policy_
     assert told()[-1] == api.SetLimits(360, 800)
     office.rule()
     assert told()[-1] == api.SetLimits(0, 0)
+
+
+# ---- who joins without settings ----
+
+
+@pytest.mark.parametrize(
+    ("rules", "origin", "code"),
+    [
+        ({}, "https://a.example", ""),
+        ({}, "https://u@a.example", ""),
+        ({"GuestJoin": True}, "https://a.example", ""),
+        ({"GuestJoin": False}, "https://a.example", "guest_join_closed"),
+        ({"AllowedServers": []}, "https://a.example", ""),
+        ({"AllowedServers": ["*.gov.vn"]}, "https://hop.gov.vn", ""),
+        ({"AllowedServers": ["*.gov.vn"]}, "https://HOP.gov.vn:443", ""),
+        ({"AllowedServers": ["*.gov.vn"]}, "https://a.example", "link_not_allowed"),
+        ({"AllowedServers": ["hop.gov.vn"]}, "https://hop.gov.vn:x@a.example", "link_host"),
+        ({"AllowedServers": ["hop.gov.vn"]}, "https://hop.gov.vn\\.a.example", "link_host"),
+        ({"ServerURLLocked": True}, "https://a.example", ""),
+        ({"ServerURL": "https://hop.gov.vn"}, "https://a.example", ""),
+        ({"ServerURL": "https://hop.gov.vn", "ServerURLLocked": True}, "https://a.example", "link_not_allowed"),
+        ({"ServerURL": "https://hop.gov.vn", "ServerURLLocked": True}, "https://hop.gov.vn:8443", "link_not_allowed"),
+        ({"ServerURL": "https://hop.gov.vn", "ServerURLLocked": True}, "https://Hop.gov.vn", ""),
+        (
+            {"ServerURL": "https://hop.gov.vn", "ServerURLLocked": True, "AllowedServers": ["a.example"]},
+            "https://hop.gov.vn",
+            "link_not_allowed",
+        ),
+    ],
+)
+def test_a_guest_without_settings_goes_where_policy_lets_it(office: Office, rules: dict[str, Any], origin: str, code: str) -> None:
+    office.rule(**rules)
+    assert closed_by_policy(origin, office.settings.policies) == code
+
+
+def test_a_lock_counts_with_a_server_that_is_only_recommended(office: Office) -> None:
+    (office.folder / "recommended").mkdir()
+    (office.folder / "recommended" / "10.json").write_text('{"ServerURL": "https://hop.gov.vn", "GuestJoin": false}')
+    office.rule(ServerURLLocked=True)
+    assert closed_by_policy("https://a.example", office.settings.policies) == "link_not_allowed"
+    assert closed_by_policy("https://hop.gov.vn", office.settings.policies) == "", "what is recommended is for who has settings"
+
+
+@pytest.mark.parametrize(
+    ("rules", "link", "said"),
+    [
+        ({"AllowedServers": ["*.gov.vn"]}, "https://hop.example.vn/m/" + CODE, "AllowedServers"),
+        ({"ServerURL": "https://hop.gov.vn", "ServerURLLocked": True}, "https://hop.example.vn/m/" + CODE, "ServerURLLocked"),
+        ({"GuestJoin": False}, "https://hop.gov.vn/m/" + CODE, "GuestJoin"),
+        ({"AllowedServers": ["hop.gov.vn"]}, "https://hop.gov.vn:x@hop.example.vn/m/" + CODE, "link_host"),
+    ],
+)
+def test_a_bot_obeys(office: Office, monkeypatch: pytest.MonkeyPatch, rules: dict[str, Any], link: str, said: str) -> None:
+    office.rule(**rules)
+    monkeypatch.setattr(settings_module, "machine_policies", lambda: FilePolicies(office.folder, trusted=(os.getuid(),)))
+    done = CliRunner().invoke(bot.command, [link])
+    assert (done.exit_code, said in done.output) == (1, True), done.output
