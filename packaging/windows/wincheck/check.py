@@ -19,7 +19,10 @@ from wincheck.report import Report, must
 CANNOT = (
     ("sound processing (numpy), echo and noise removal", "Wine 8's C runtime cannot load numpy: the copy that is tried has none"),
     ("cameras, microphones, loudspeakers, screen capture", "Wine has no camera and no WASAPI"),
-    ("vidconf-cli.exe doctor in good time", "its deadlines are a PC's: nine processes start at once, and Wine starts each slowly"),
+    (
+        "vidconf-cli.exe doctor in good time",
+        "nine processes start at once: how soon they do on a cold PC with a virus scanner, Wine does not tell",
+    ),
     ("the picture painted by a real graphics driver", "Wine translates Direct3D for Xvfb's software renderer"),
     ("the firewall rule itself", "Wine's netsh does nothing"),
     ("the restart manager asking the program to end by itself", "Wine has none: only the closing by force is tried"),

@@ -1,6 +1,6 @@
 """`vidconf doctor [LINK]`: what a help desk asks, in the order it asks it, each line with what to do next.
 
-This process only collects: whatever may crash or hang runs in children (`parts.py`), which `DEADLINE_S` ends. Nothing is joined
+This process only collects: whatever may crash or hang runs in children (`parts.py`), which `patience` ends. Nothing is joined
 and nothing is sent to the server that opens a door; the report carries neither the meeting's code nor its title.
 """
 
@@ -10,7 +10,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
@@ -27,9 +27,6 @@ from vidconf.client.links import LinkError, parse_link
 from vidconf.client.network_options import network_of
 from vidconf.client.settings import Settings
 
-DEADLINE_S = 17.5
-"""Of twenty seconds at most: the program's own start and end are the rest."""
-MACHINE_S = 6.5
 SECTIONS = (
     ("doctor.section.machine", ("selftest.", "doctor.selftest", "doctor.cpu", "doctor.memory", "doctor.graphics", "doctor.policies")),
     ("doctor.section.updates", ("doctor.updates",)),
@@ -46,14 +43,28 @@ ORDER = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds: `whole` for everything, of it `machine` at most for the look at this machine, which comes first."""
+
+    whole: float
+    machine: float
+
+
+def patience(platform: str = sys.platform) -> Patience:
+    """Twenty seconds at most, the program's own start and end among them; on Windows forty-five: a process takes longer to start there,
+    with a virus scanner that reads each library for the first time much longer, and nine start at once."""
+    return Patience(42.5, 16.0) if platform == "win32" else Patience(17.5, 6.5)
+
+
 @click.command("doctor")
 @click.argument("link", default="", metavar="[LINK]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.option("--part", default="", hidden=True)
 def command(link: str, as_json: bool, part: str) -> None:
     """Look this PC over for a meeting: the program, camera, microphone, loudspeaker, and the way to the server of LINK (or of the
-    settings) with its certificate, clock, round trip and loss. Takes up to 20 seconds and joins nothing. LINK may be `-`: read
-    from stdin.
+    settings) with its certificate, clock, round trip and loss. Takes up to 20 seconds (on Windows 45) and joins nothing. LINK may be
+    `-`: read from stdin.
 
     Exit 1: something would keep a meeting from working. Exit 2: LINK is none.
     """
@@ -67,7 +78,7 @@ def command(link: str, as_json: bool, part: str) -> None:
     words.set_language(settings.text("language"))
     origin, code, confirm = _target(link, settings)
     with Console(stderr=True).status(words.text("doctor.looking")):
-        found = _look(settings, origin, code, confirm, began + DEADLINE_S)
+        found = _look(settings, origin, code, confirm, began, patience())
     if as_json:
         print_json(
             {
@@ -94,11 +105,12 @@ def _target(link: str, settings: Settings) -> tuple[str, str, bool]:
     return parsed.origin, parsed.code, parsed.confirm
 
 
-def _look(settings: Settings, origin: str, code: str, confirm: bool, deadline: float) -> list[Finding]:
+def _look(settings: Settings, origin: str, code: str, confirm: bool, began: float, limits: Patience) -> list[Finding]:
+    deadline = began + limits.whole
     chosen = {name: settings.text(name) for name in ("camera", "microphone", "speaker")}
     # First, and alone: what follows keeps the processor busy itself.
     owes, told = ("doctor.cpu", "doctor.memory", "doctor.graphics"), {"stage_renderer": settings.text("stage_renderer")}
-    machine = Part("doctor", "machine", owes, told=told).wait(time.monotonic() + MACHINE_S)
+    machine = Part("doctor", "machine", owes, told=told).wait(began + limits.machine)
     options = network_of(settings)
     asked = {"origin": origin, "code": code, "confirm": confirm, "network": asdict(options)}
     network = Part("doctor", "network", ("doctor.server",), told=asked) if origin else None
@@ -154,5 +166,3 @@ def _run_part(part: str) -> None:
     elif part == "updates":
         child([updates.updates])
     raise click.UsageError(f"there is no part called {part}")
-
-

@@ -93,6 +93,26 @@ def test_a_link_that_is_none_says_why_and_what_to_do(link: str, held: dict[str, 
     assert raised.value.exit_code == 2
 
 
+# ---- how long it takes ----
+
+
+def test_windows_is_given_longer() -> None:
+    here, there = doctor.patience("linux"), doctor.patience("win32")
+    assert here.whole <= 17.5, "of the twenty seconds that are promised"
+    assert there.whole <= 42.5, "of forty-five"
+    assert there.whole > 2 * here.whole
+    assert here.whole - here.machine > 10, "what comes after the look at the machine has its time, too"
+    assert there.whole - there.machine > 2 * (here.whole - here.machine)
+
+
+def test_what_does_not_answer_in_time_is_not_waited_for() -> None:
+    began = time.monotonic()
+    found = {finding.code: finding for finding in doctor._look(settings(), "", "", False, began, doctor.Patience(0.05, 0.01))}
+    assert time.monotonic() - began < 10
+    for code in ("doctor.cpu", "doctor.camera", "selftest.opus"):
+        assert (found[code].status, found[code].result) == ("failure", "hung"), code
+
+
 # ---- its lines ----
 
 
