@@ -43,7 +43,6 @@ class ToyServer:
         self.snapshots_only = False
         self.media_answer: dict[str, Any] | None = None
         self.answer_rest: Callable[[web.Request], web.StreamResponse] | None = None
-        self.grace_events: list[m.Recorded] = []
         self.origin = ""
         self._people = 0
         self.login_tokens = 0

@@ -91,7 +91,6 @@ class Bot:
         self._joined = asyncio.Event()
         self._usage = ProcessUsage()
         self._recorder: VideoRecorder | None = None
-        self._recorded = ""
         self._following: set[str] = set()
         self._sources_told: dict[str, str] = {}
         self._asks: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(200)
@@ -265,7 +264,7 @@ class Bot:
                 if self.options.record_video and self._recorder is None:
                     video = self._engine.session.subscription(track, "video").video
                     assert video is not None
-                    self._recorder, self._recorded = VideoRecorder(self.options.record_video), track
+                    self._recorder = VideoRecorder(self.options.record_video)
                     video.recorder = self._recorder
             case api.SourceChanged(source, state, _, error):
                 if error:

@@ -55,7 +55,6 @@ class TopBar(QFrame):
         self._now = now
         self._state = ClientState()
         self._mode, self._sharing, self._self_view, self._pinned = "grid", False, True, False
-        self._full = False
         self.setProperty("bar", "true")
         self.setAccessibleName(words.text("top.name"))
         self.setFixedHeight(HEIGHT)
@@ -131,7 +130,6 @@ class TopBar(QFrame):
         self._fit()
 
     def show_full_screen(self, full: bool) -> None:
-        self._full = full
         tip = words.text("top.full_screen.leave" if full else "top.full_screen", key=shortcuts.shown("full_screen"))
         set_tool(self.full_screen, "full_screen_exit" if full else "full_screen", "", "", tip)
 

@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 PROTOCOL = 17
@@ -120,9 +120,6 @@ class Claims:
     issued_at: float | None = None
     not_before: float | None = None
 
-    def with_grants(self, grants: Grants) -> Claims:
-        return replace(self, grants=grants)
-
 
 def _encode(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
@@ -215,9 +212,3 @@ def _time(claims: Mapping[str, Any], name: str) -> float | None:
 def body_digest(body: bytes) -> str:
     """The claim `sha256` of a webhook's token: base64 of the SHA-256 of the raw body."""
     return base64.b64encode(hashlib.sha256(body).digest()).decode()
-
-
-def rtc_url(url: str) -> str:
-    """The signalling address under a server's URL: http becomes ws, a path prefix is kept, `/rtc` is added."""
-    scheme, _, rest = url.rstrip("/").partition("://")
-    return {"http": "ws", "https": "wss"}.get(scheme, scheme) + "://" + rest + "/rtc"

@@ -121,8 +121,3 @@ def build_rtp(
     return (
         _FIXED.pack(0x90, second, sequence & 0xFFFF, timestamp & 0xFFFFFFFF, ssrc) + _WORDS.pack(profile, len(block) // 4) + block + payload
     )
-
-
-def is_rtcp(data: bytes) -> bool:
-    """RFC 5761 §4: RTP and RTCP on one port are told apart by the second byte (192…223)."""
-    return len(data) >= 2 and 192 <= data[1] <= 223

@@ -29,14 +29,14 @@ MAX_REMB_SSRCS = 31
 class ReceiverFeedback:
     """`asked` says what was negotiated, `received` is called for every packet, `due` gives what to send now."""
 
-    __slots__ = ("_builder", "_last_size", "_number_id", "_reported_at", "_send_time_id", "_sender", "_told_at", "octets", "rate")
+    __slots__ = ("_builder", "_last_size", "_number_id", "_send_time_id", "_sender", "_told_at", "octets", "rate")
 
     def __init__(self, sender_ssrc: int) -> None:
         self._sender = sender_ssrc
         self._builder = TransportFeedbackBuilder(sender_ssrc)
         self.rate = ReceiveRate()
         self._number_id = self._send_time_id = 0
-        self._told_at = self._reported_at = float("-inf")
+        self._told_at = float("-inf")
         self._last_size = 0
         self.octets = 0
         """Told so far, without what carries it."""
