@@ -23,7 +23,6 @@ from PySide6.QtCore import QLockFile
 
 log = logging.getLogger("vidconf.instance")
 
-SECRET_BYTES = 32
 LOCK_MS = 1500
 _SECRET = re.compile("[0-9a-f]{64}")
 
@@ -56,7 +55,7 @@ def own_door(scope: str = "", *, anew: bool = False, platform: str = sys.platfor
 def _kept_secret(folder: Path, name: str, anew: bool) -> str:
     """The secret in the file; made anew when there is none, or what is there is none. Of several starts at once all get the same.
     Where nothing can be kept, one of no use to anybody else: then no window finds another."""
-    secret = secrets.token_hex(SECRET_BYTES)
+    secret = secrets.token_hex(32)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = QLockFile(str(folder / f"{name}.lock"))
@@ -75,7 +74,7 @@ def _kept_secret(folder: Path, name: str, anew: bool) -> str:
 def _read(file: Path) -> str:
     try:
         with file.open("rb") as opened:
-            said = opened.read(4 * SECRET_BYTES).decode("ascii", "replace").strip()
+            said = opened.read(100).decode("ascii", "replace").strip()
     except FileNotFoundError:
         return ""
     except OSError as error:
