@@ -16,14 +16,12 @@ from gui.finding import button, texts
 from PySide6.QtWidgets import QApplication
 
 from vidconf import words
-from vidconf.client.changes import Set
 from vidconf.client.credentials import Credentials
 from vidconf.client.settings import Settings
-from vidconf.client.state import ClientState
 from vidconf.client.store import Store
 from vidconf.gui import shortcuts, theme
 from vidconf.gui.app import Shell
-from vidconf.gui.bridge import ActionTasks, StateSignal
+from vidconf.gui.bridge import ActionTasks
 from vidconf.gui.ended import EndedPage
 from vidconf.gui.home import HomePage
 from vidconf.gui.lobby import LobbyPage
@@ -188,14 +186,3 @@ def test_what_is_still_running_is_given_up_at_the_end(run: Run) -> None:
         assert given_up == [True]
 
     run(work)
-
-
-def test_the_store_as_a_signal() -> None:
-    store, seen = Store(), []
-    signal = StateSignal(store)
-    signal.changed.connect(lambda old, new: seen.append((old.name, new.name)))
-    store.dispatch(Set({"name": "một"}))
-    signal.let_go()
-    store.dispatch(Set({"name": "hai"}))
-    assert seen == [("", "một")]
-    assert isinstance(store.state, ClientState)

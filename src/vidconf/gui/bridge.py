@@ -1,7 +1,7 @@
 """Between asyncio and Qt; the only file that knows qasync. The loop's thread is the window's thread.
 
-`make_loop` drives both; `ActionTasks` turns what a user does into tasks that are held until they end; `StateSignal` turns the
-store into a Qt signal. What a coroutine raises becomes a log entry and a notice, never a dead button.
+`make_loop` drives both; `ActionTasks` turns what a user does into tasks that are held until they end. What a coroutine raises becomes
+a log entry and a notice, never a dead button.
 
 qasync's traps, kept out here: no `exec()` of a dialog or menu inside the loop (it starves every other task), the last window's
 closing does not stop the loop (`setQuitOnLastWindowClosed(False)`), and a task nobody holds may vanish half-way.
@@ -17,11 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 import qasync
-from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QApplication
 
 from vidconf.client.changes import Told
-from vidconf.client.state import ClientState
 from vidconf.client.store import Store
 
 log = logging.getLogger("vidconf.window")
@@ -33,23 +31,6 @@ def make_loop(app: QApplication) -> asyncio.AbstractEventLoop:
     loop: asyncio.AbstractEventLoop = qasync.QEventLoop(app)
     asyncio.set_event_loop(loop)
     return loop
-
-
-class StateSignal(QObject):
-    """The store as a Qt signal: `changed(old, new)`."""
-
-    changed = Signal(object, object)
-
-    def __init__(self, store: Store) -> None:
-        super().__init__()
-        self.store = store
-        self._unsubscribe = store.subscribe(self._on_state)
-
-    def _on_state(self, old: ClientState, new: ClientState) -> None:
-        self.changed.emit(old, new)
-
-    def let_go(self) -> None:
-        self._unsubscribe()
 
 
 class ActionTasks:
