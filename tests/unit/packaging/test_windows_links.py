@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import shlex
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from winbuild import product, wxs
 
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "packaging" / "windows"))
-
-from winbuild import product, wxs  # noqa: E402
-
-from vidconf.cli.main import cli  # noqa: E402
-from vidconf.gui import app  # noqa: E402
+from vidconf.cli.main import cli
+from vidconf.gui import app
 
 
 def followed(link: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[tuple[Any, ...]]]:

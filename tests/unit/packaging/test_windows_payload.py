@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from winbuild import build, payload, portable, product, runtime, trim
+from winbuild.running import RunError, run
 
 from vidconf.client import portable as replacing
 
 ROOT = Path(__file__).resolve().parents[3]
 WINDOWS = ROOT / "packaging" / "windows"
-sys.path.insert(0, str(WINDOWS))
-
-from winbuild import build, payload, portable, product, runtime, trim  # noqa: E402
-from winbuild.running import RunError, run  # noqa: E402
 
 
 def pins(lock: Path) -> dict[str, set[str]]:

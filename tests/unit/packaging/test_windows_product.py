@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import re
 import struct
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from winbuild import agency, product
 
 from vidconf.client.settings_table import BY_POLICY, checked
 
 ROOT = Path(__file__).resolve().parents[3]
 WINDOWS = ROOT / "packaging" / "windows"
-sys.path.insert(0, str(WINDOWS))
-
-from winbuild import agency, product  # noqa: E402
 
 
 @pytest.mark.parametrize("version", ["0.1.0", "1.0.0", "255.255.65535", "0.0.1"])

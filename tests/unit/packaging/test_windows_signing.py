@@ -6,7 +6,6 @@ import argparse
 import datetime
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pip
@@ -14,12 +13,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "packaging" / "windows"))
-
-from winbuild import signing  # noqa: E402
-from winbuild.running import RunError  # noqa: E402
+from winbuild import signing
+from winbuild.running import RunError
 
 needs_osslsigncode = pytest.mark.skipif(
     shutil.which("osslsigncode") is None, reason="osslsigncode is not here: apt-get install osslsigncode"

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "packaging" / "windows"))
-
-from winbuild import product, tables, wxs  # noqa: E402
+from winbuild import product, tables, wxs
 
 FILES = [
     "vidconf.exe",
