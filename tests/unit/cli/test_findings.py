@@ -47,7 +47,7 @@ COMPUTED = {
 GOOD = {
     "enough", "card", "found", "none", "answers", "open", "door", "trusted", "here", "named", "works", "all", "some", "known", "number", "proxied",
     "used", "done", "through", "in_step", "ready", "relay", "external", "live", "scheduled", "through_proxy", "quiet", "fits", "absent",
-    "windows", "system", "store", "starts",
+    "windows", "system", "store", "starts", "set", "not_used",
 }  # fmt: skip
 """Results that some line says when there is nothing to do."""
 
