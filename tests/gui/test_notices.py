@@ -48,7 +48,17 @@ def toasts(window: MainWindow) -> list[QFrame]:
 def test_every_notice_is_a_sentence_in_both_languages(code: str) -> None:
     for language in words.LANGUAGES:
         words.set_language(language)
-        detail = {"by": "p1", "name": "Phạm Quốc Hùng", "seconds": 60, "role": "chair", "code": "abcd", "count": 2, "device": "Jabra", "stand_in": "Logi"}
+        detail = {
+            "by": "p1",
+            "name": "Phạm Quốc Hùng",
+            "seconds": 60,
+            "role": "chair",
+            "code": "abcd",
+            "count": 2,
+            "device": "Jabra",
+            "stand_in": "Logi",
+            "folder": "C:\\Logs",
+        }
         what, _ = sentences(Notice(1, "info", code, detail))
         assert what.endswith(".")
         assert "…" not in what
@@ -68,7 +78,9 @@ def test_families() -> None:
     assert "from_next_year" in sentences(Notice(1, "info", "from_next_year", {}))[0]
 
 
-@pytest.mark.parametrize("detail", [{"name": None}, {"name": ["x"]}, {"role": {"a": 1}}, {"name": "{x}"}, {"name": "x" * 100_000}, {"key": 1, "self": 2}])
+@pytest.mark.parametrize(
+    "detail", [{"name": None}, {"name": ["x"]}, {"role": {"a": 1}}, {"name": "{x}"}, {"name": "x" * 100_000}, {"key": 1, "self": 2}]
+)
 def test_whatever_stands_in_a_detail(detail: dict[str, Any]) -> None:
     for code in ("muted_by", "role_set", "floor_given"):
         what, _ = sentences(Notice(1, "info", code, detail))
@@ -145,7 +157,9 @@ def test_the_prompt_to_unmute_is_answered_by_keyboard(window: Window, store: Sto
     store.dispatch(Set({"unmute_asked": True}))
     tell(store, "info", "unmute_asked", {"name": "Phạm Quốc Hùng"})
     assert made.notices.isVisible()
-    assert len([one for one in shown(made.notices, QToolButton) if one.accessibleName() == "Đóng thông báo"]) == 0, "asked once, as a question"
+    assert len([one for one in shown(made.notices, QToolButton) if one.accessibleName() == "Đóng thông báo"]) == 0, (
+        "asked once, as a question"
+    )
     for name, yes in (("Bật micrô", True), ("Để sau", False)):
         one = button(made.notices, name)
         one.setFocus()
