@@ -26,6 +26,7 @@ from vidconf.client.state import ClientState
 from vidconf.client.store import Store
 from vidconf.gui import shortcuts, theme
 from vidconf.gui.bridge import make_loop
+from vidconf.gui.garbage import collect_due
 from vidconf.gui.main_window import MainWindow
 from vidconf.gui.page import Page
 
@@ -49,6 +50,13 @@ def _plain(app: QApplication) -> None:
     shortcuts.load({})
     if theme.current() != "light" or not app.styleSheet():
         theme.apply(app, "light")
+
+
+@pytest.fixture(autouse=True)
+def garbage() -> Iterator[None]:
+    """Collecting is off (`tests/conftest.py`): what is due is collected here, on this thread."""
+    yield
+    collect_due()
 
 
 class _Errors(logging.Handler):

@@ -30,6 +30,7 @@ from vidconf.engine import api
 from vidconf.engine.host import EngineHost
 from vidconf.gui.app import Shell, make_application
 from vidconf.gui.bridge import make_loop
+from vidconf.gui.garbage import keep_what_is_there
 from vidconf.gui.stage.stage import Stage
 from vidconf.resources import resource
 
@@ -45,6 +46,7 @@ def play(scene: Scene, folder: Path, *, headless: bool, seconds: float | None) -
     """Until the user quits, or `seconds` are over. The report, without the bots'."""
     app = make_application()
     loop = make_loop(app)
+    keep_what_is_there()
     try:
         return loop.run_until_complete(_live(app, scene, folder, headless, seconds))
     finally:

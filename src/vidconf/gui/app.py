@@ -34,6 +34,7 @@ from vidconf.engine import api
 from vidconf.gui import shortcuts, theme
 from vidconf.gui.bridge import ActionTasks, make_loop
 from vidconf.gui.faults import hear_qt, tell_of_faults
+from vidconf.gui.garbage import keep_what_is_there
 from vidconf.gui.icons import program_icon
 from vidconf.gui.main_window import MainWindow
 from vidconf.gui.opened_links import OpenedLinks
@@ -240,6 +241,7 @@ def run(link: str = "", command_line: dict[str, object] | None = None, *, backgr
         instance = SingleInstance()
         instance.listen()
         loop = make_loop(app)
+        keep_what_is_there()
         try:
             return loop.run_until_complete(_live(app, settings, instance, link, Upkeep(plan, files, reports, system_autostart()), background))
         finally:

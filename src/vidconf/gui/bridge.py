@@ -21,14 +21,29 @@ from PySide6.QtWidgets import QApplication
 
 from vidconf.client.changes import Told
 from vidconf.client.store import Store
+from vidconf.gui.garbage import Collector
 
 log = logging.getLogger("vidconf.window")
+
+
+class _Loop(qasync.QEventLoop):  # type: ignore[misc]
+    """Until it is closed nothing is collected on another thread."""
+
+    def __init__(self, app: QApplication) -> None:
+        super().__init__(app)
+        self._collector: Collector | None = Collector()
+
+    def close(self) -> None:
+        if self._collector is not None:
+            self._collector.stop()
+            self._collector = None
+        super().close()
 
 
 def make_loop(app: QApplication) -> asyncio.AbstractEventLoop:
     """An asyncio loop that also runs Qt's; made the current one."""
     app.setQuitOnLastWindowClosed(False)
-    loop: asyncio.AbstractEventLoop = qasync.QEventLoop(app)
+    loop: asyncio.AbstractEventLoop = _Loop(app)
     asyncio.set_event_loop(loop)
     return loop
 
