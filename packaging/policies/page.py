@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from vidconf.client import policy_texts
+from vidconf.client.policies import texts as policy_texts
 from vidconf.client.settings_table import BY_POLICY, Setting
 
 FILE = "docs/policies.md"

@@ -7,8 +7,8 @@ import plistlib
 import uuid
 from typing import Any
 
-from vidconf.client import policy_texts
-from vidconf.client.policy_preferences import DOMAIN
+from vidconf.client.policies import texts as policy_texts
+from vidconf.client.policies.preferences import DOMAIN
 from vidconf.client.settings_table import BY_POLICY, ITEMS_LIMIT, TEXT_LIMIT, Setting
 
 SAMPLE: dict[str, Any] = {

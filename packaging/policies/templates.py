@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from vidconf.client import policy_texts
-from vidconf.client.policy_registry import POLICY_KEY, RECOMMENDED
+from vidconf.client.policies import texts as policy_texts
+from vidconf.client.policies.registry import POLICY_KEY, RECOMMENDED
 from vidconf.client.settings_table import BY_POLICY, TEXT_LIMIT, Setting
 from vidconf.words import Language
 

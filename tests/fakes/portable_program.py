@@ -9,7 +9,7 @@ import subprocess
 import zipfile
 from pathlib import Path
 
-from vidconf.client.portable import Portable, find_portable
+from vidconf.client.updates.portable import Portable, find_portable
 
 _SCRIPT = '#!/bin/sh\ncase "$1" in --version) echo "vidconf, version {version}";; *) cat "$(dirname "$0")/data.txt";; esac\n'
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vidconf.cli.update_keys import Keys
 from vidconf.cli.update_repository import UpdateRepository
-from vidconf.client.release import Release
+from vidconf.client.updates.release import Release
 
 PASSPHRASE = "one long passphrase"
 Answer = bytes | int | Callable[[BaseHTTPRequestHandler], None]

@@ -19,9 +19,9 @@ from livekit.protocol import models, rtc
 from unit.rtp.streams import Packet, encoded, packets
 
 from vidconf.client.links import LinkError, parse_link
-from vidconf.client.policy_reading import Policies, known
-from vidconf.client.release import Release, ReleaseError, parse_release
+from vidconf.client.policies.reading import Policies, known
 from vidconf.client.settings_json import json_object
+from vidconf.client.updates.release import Release, ReleaseError, parse_release
 from vidconf.protocol.control import WireError
 from vidconf.protocol.frames import parse_client_frame, parse_server_frame
 from vidconf.protocol.livekit import Grants, TokenError, make_token, verify_token

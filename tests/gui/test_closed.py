@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QApplication, QLineEdit
 
 from vidconf import words
 from vidconf.client.changes import Set
-from vidconf.client.policy_files import FilePolicies
+from vidconf.client.policies.files import FilePolicies
 from vidconf.client.settings import Settings
 from vidconf.client.state import ClientState
 from vidconf.client.store import Store

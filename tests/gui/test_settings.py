@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QApplication, QCheckBox, QScrollArea, QWidget
 
 from vidconf import words
 from vidconf.client.changes import Set
-from vidconf.client.policy_files import FilePolicies
+from vidconf.client.policies.files import FilePolicies
 from vidconf.client.settings import Settings
 from vidconf.client.settings_table import SETTINGS
 from vidconf.client.state import LocalSource

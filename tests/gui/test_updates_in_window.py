@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QApplication
 from vidconf import __version__, words
 from vidconf.client.credentials import Credentials
 from vidconf.client.settings import Settings
-from vidconf.client.updates import Place
+from vidconf.client.updates.watch import Place
 from vidconf.gui.app import Shell
 from vidconf.gui.lobby import LobbyPage
 from vidconf.gui.prejoin import PrejoinPage

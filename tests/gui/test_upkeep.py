@@ -26,7 +26,7 @@ from vidconf.client.autostart import DesktopFile
 from vidconf.client.crash_files import CrashReports
 from vidconf.client.credentials import Credentials
 from vidconf.client.log_files import DayFiles, log_plan
-from vidconf.client.policy_files import FilePolicies
+from vidconf.client.policies.files import FilePolicies
 from vidconf.client.settings import Settings
 from vidconf.gui.app import Shell
 from vidconf.gui.faults import tell_of_faults

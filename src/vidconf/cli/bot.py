@@ -81,7 +81,7 @@ def command(
     from vidconf.cli.bot_participant import BotOptions, read_script
     from vidconf.client.closed import closed_by_policy
     from vidconf.client.settings import machine_policies
-    from vidconf.client.updates import too_old_by_policy
+    from vidconf.client.updates.watch import too_old_by_policy
     from vidconf.engine.signalling import SignalError, websocket_url
 
     try:

@@ -15,7 +15,7 @@ from typing import Any
 from vidconf import __version__
 from vidconf.cli.findings import Finding
 from vidconf.client.settings import Settings
-from vidconf.client.versions import VersionError, older, parse_version
+from vidconf.client.updates.versions import VersionError, older, parse_version
 
 CODE = "doctor.updates"
 LOOK_S = 7.0
@@ -45,9 +45,9 @@ def softened(found: Iterable[Finding]) -> list[Finding]:
 def updates(put: Callable[[Finding], None], told: Mapping[str, Any]) -> None:
     """A part of the doctor. `told`: `url`; for tests also `roots`, `folder`, `own`."""
     from vidconf.client.network_options import network_of
-    from vidconf.client.update_check import Site, UpdateError, memory_of, read_root, root_places
-    from vidconf.client.update_fetcher import HttpFetcher
-    from vidconf.client.update_memory import update_folder
+    from vidconf.client.updates.check import Site, UpdateError, memory_of, read_root, root_places
+    from vidconf.client.updates.fetcher import HttpFetcher
+    from vidconf.client.updates.memory import update_folder
 
     url, own = str(told["url"]), str(told.get("own", __version__))
     roots = tuple(Path(root) for root in told["roots"]) if "roots" in told else root_places()

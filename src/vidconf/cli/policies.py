@@ -18,8 +18,8 @@ from rich.text import Text
 
 from vidconf import __version__, words
 from vidconf.cli.findings import cleaned, prepare_stdout, print_json
-from vidconf.client import policy_texts
-from vidconf.client.policy_reading import Problem
+from vidconf.client.policies import texts as policy_texts
+from vidconf.client.policies.reading import Problem
 from vidconf.client.settings import Resolved, Settings
 from vidconf.client.settings_table import BY_POLICY, SETTINGS, Setting
 
@@ -90,7 +90,7 @@ def _shown(resolved: Resolved) -> Any:
 def problems(settings: Settings) -> tuple[Problem, ...]:
     """What was ignored in policies and in the user's file, and what of the network's and the updates' settings cannot be used as it is set."""
     from vidconf.client.network_options import network_problems  # a connection's parts, which no other line of this report needs
-    from vidconf.client.update_check import update_problems
+    from vidconf.client.updates.check import update_problems
 
     return (*settings.problems, *network_problems(settings), *update_problems(settings))
 

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import CryptoSigner
 
-from vidconf.client.update_check import ROOT_NAME
+from vidconf.client.updates.check import ROOT_NAME
 
 KeyName = Literal["root", "targets", "online"]
 OFFLINE: tuple[KeyName, ...] = ("root", "targets")

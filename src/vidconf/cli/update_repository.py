@@ -29,9 +29,9 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetF
 from tuf.api.serialization import DeserializationError
 
 from vidconf.cli.update_keys import KeyName, Keys, KeyTrouble
-from vidconf.client.release import TARGET, Release, ReleaseError, checked_release, parse_release
-from vidconf.client.update_check import ROOT_NAME
-from vidconf.client.versions import older
+from vidconf.client.updates.check import ROOT_NAME
+from vidconf.client.updates.release import TARGET, Release, ReleaseError, checked_release, parse_release
+from vidconf.client.updates.versions import older
 
 DAYS = {"root": 800, "targets": 400, "snapshot": 30, "timestamp": 7}
 """How long what is signed is valid. The last one bounds how long a client can be shown an old state."""

@@ -21,7 +21,7 @@ from vidconf.cli.findings import prepare_stdout
 if TYPE_CHECKING:
     from vidconf.cli.update_keys import Keys
     from vidconf.cli.update_repository import UpdateRepository
-    from vidconf.client.release import Release
+    from vidconf.client.updates.release import Release
 
 PASSPHRASE = "VIDCONF_UPDATES_PASSPHRASE"
 SOON_DAYS = {"root": 60, "targets": 60, "snapshot": 3, "timestamp": 2}
@@ -90,7 +90,7 @@ def publish(
     notes_vi: str, notes_en: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Offer VERSION to all clients of the site in DIR. The same VERSION again replaces what was said of it; an older one is refused."""
-    from vidconf.client.release import Release
+    from vidconf.client.updates.release import Release
 
     notes = {language: text for language, text in (("vi", _text(notes_vi)), ("en", _text(notes_en))) if text}
     offered = _files(files)
@@ -167,8 +167,8 @@ def verify(site: str, root_file: Path | None, files: bool, as_json: bool) -> Non
 def _seen(site: str, root_file: Path | None, files: bool) -> dict[str, Any]:
     from vidconf.client.network_options import network_of
     from vidconf.client.settings import Settings
-    from vidconf.client.update_check import Site, read_root, root_places
-    from vidconf.client.update_fetcher import FolderFetcher, HttpFetcher
+    from vidconf.client.updates.check import Site, read_root, root_places
+    from vidconf.client.updates.fetcher import FolderFetcher, HttpFetcher
 
     root, place = read_root((root_file,) if root_file is not None else root_places())
     remote = "://" in site
@@ -236,7 +236,7 @@ def _asker(file: Path | None, new: bool) -> Callable[[], str]:
 
 def _root_file(folder: Path) -> str:
     """The newest root, which the repository has put beside the keys under the name by which clients take it."""
-    from vidconf.client.update_check import ROOT_NAME
+    from vidconf.client.updates.check import ROOT_NAME
 
     return str(folder / ROOT_NAME)
 
@@ -267,7 +267,7 @@ def _told(as_json: bool) -> Iterator[dict[str, Any]]:
     """What the command did is put into the yielded report, which is then shown. Its troubles end the program with 1."""
     from vidconf.cli.update_keys import KeyTrouble
     from vidconf.cli.update_repository import RepositoryTrouble
-    from vidconf.client.update_check import UpdateError
+    from vidconf.client.updates.check import UpdateError
 
     report: dict[str, Any] = {}
     try:

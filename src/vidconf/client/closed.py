@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from vidconf.client.links import LinkError, is_allowed, parse_origin
-from vidconf.client.policy_reading import Policies
+from vidconf.client.policies.reading import Policies
 from vidconf.client.settings import Settings
 from vidconf.meeting import messages as m
 

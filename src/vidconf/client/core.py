@@ -34,7 +34,7 @@ from vidconf.client.settings import Settings
 from vidconf.client.sounds import Sounds
 from vidconf.client.state import LOCAL_SOURCES, ChosenDevices, ClientState
 from vidconf.client.store import Store
-from vidconf.client.updates import Updates
+from vidconf.client.updates.watch import Updates
 from vidconf.engine import api
 from vidconf.meeting import messages as m
 from vidconf.meeting.models import Kind, Meeting

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from vidconf.client.policy_reading import Problem
+from vidconf.client.policies.reading import Problem
 from vidconf.client.settings import Settings
 from vidconf.network.http import open_session
 from vidconf.network.options import NetworkOptions

@@ -1,7 +1,7 @@
 """What every setting of `settings_table` is now, and where that comes from. The loop's thread; `save` in an executor.
 
 Layers, the first that says something wins: policy (locked) > command line > user > recommended by policy > default.
-Policy is read by `policy_files` (Linux), `policy_registry` (Windows) or `policy_preferences` (macOS). What is malformed, unknown or
+Policy is read by `policies.files` (Linux), `.registry` (Windows) or `.preferences` (macOS). What is malformed, unknown or
 not safely owned is ignored, logged, and listed in `problems`. The user's layer is one JSON file, replaced whole.
 """
 
@@ -19,9 +19,9 @@ from typing import Any, Literal
 
 import platformdirs
 
-from vidconf.client.policy_files import FILE_LIMIT, FilePolicies
-from vidconf.client.policy_reading import Policies, PolicySource
-from vidconf.client.policy_reading import Problem as Problem  # what `problems` holds
+from vidconf.client.policies.files import FILE_LIMIT, FilePolicies
+from vidconf.client.policies.reading import Policies, PolicySource
+from vidconf.client.policies.reading import Problem as Problem  # what `problems` holds
 from vidconf.client.settings_json import json_object
 from vidconf.client.settings_table import SETTINGS, Setting, SettingError, checked
 from vidconf.client.whole_file import write_whole
@@ -50,11 +50,11 @@ class Resolved:
 def machine_policies() -> PolicySource:
     """Where this system keeps policies."""
     if sys.platform == "win32":
-        from vidconf.client.policy_registry import RegistryPolicies
+        from vidconf.client.policies.registry import RegistryPolicies
 
         return RegistryPolicies()
     if sys.platform == "darwin":
-        from vidconf.client.policy_preferences import PreferencePolicies
+        from vidconf.client.policies.preferences import PreferencePolicies
 
         return PreferencePolicies()
     return FilePolicies()

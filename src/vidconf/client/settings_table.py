@@ -20,7 +20,7 @@ ITEMS_LIMIT = 200
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """`policy`: its name for administrators, "" where policy has no say; what it means to them: `client/policy_texts.py`. `hidden`:
+    """`policy`: its name for administrators, "" where policy has no say; what it means to them: `client/policies/texts.py`. `hidden`:
     kept, not shown on a settings page, so that nobody recommends it. `whole`: a number without a part."""
 
     key: str

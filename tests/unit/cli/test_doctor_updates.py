@@ -14,7 +14,7 @@ from vidconf import words
 from vidconf.cli.doctor_updates import settled, softened, updates
 from vidconf.cli.findings import Finding
 from vidconf.client.settings import Settings
-from vidconf.client.update_check import CODES
+from vidconf.client.updates.check import CODES
 
 
 @pytest.fixture(autouse=True)

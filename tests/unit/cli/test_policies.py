@@ -16,9 +16,9 @@ from fakes.registry import Registry
 
 from vidconf import words
 from vidconf.cli.policies import document, explain, tell
-from vidconf.client.policy_files import FilePolicies
-from vidconf.client.policy_reading import Problem
-from vidconf.client.policy_registry import POLICY_KEY, RegistryPolicies
+from vidconf.client.policies.files import FilePolicies
+from vidconf.client.policies.reading import Problem
+from vidconf.client.policies.registry import POLICY_KEY, RegistryPolicies
 from vidconf.client.settings import Settings
 from vidconf.client.settings_table import BY_POLICY, SETTINGS
 

@@ -28,7 +28,7 @@ from vidconf.client.autostart import (
     start_command,
     system_autostart,
 )
-from vidconf.client.policy_files import FilePolicies
+from vidconf.client.policies.files import FilePolicies
 from vidconf.client.settings import Settings
 
 COMMAND = ["/opt/vidconf/vidconf", "--background"]

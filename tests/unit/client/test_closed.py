@@ -19,7 +19,7 @@ from vidconf.client.closed import closed_by_policy, closed_parts, only_server, w
 from vidconf.client.connection import ReconnectPolicy
 from vidconf.client.core import Client
 from vidconf.client.credentials import Credentials, Kept
-from vidconf.client.policy_files import FilePolicies
+from vidconf.client.policies.files import FilePolicies
 from vidconf.client.settings import Settings
 from vidconf.client.state import ClientState
 from vidconf.engine import api

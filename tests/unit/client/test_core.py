@@ -16,7 +16,7 @@ from unit.client.core_room import QUICK, Person, enter
 from vidconf.client import core
 from vidconf.client.core import Client
 from vidconf.client.credentials import Credentials
-from vidconf.client.policy_files import FilePolicies
+from vidconf.client.policies.files import FilePolicies
 from vidconf.client.settings import Settings
 from vidconf.client.speaking import HOLD_S
 from vidconf.engine import api

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.client.policy_files import FILE_LIMIT, FilePolicies
-from vidconf.client.policy_reading import Policies
+from vidconf.client.policies.files import FILE_LIMIT, FilePolicies
+from vidconf.client.policies.reading import Policies
 from vidconf.client.settings_json import json_object
 
 ME = os.getuid()

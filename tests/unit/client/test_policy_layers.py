@@ -13,10 +13,10 @@ from fakes.core_foundation import core_foundation
 from fakes.policy_values import good, wrong
 from fakes.registry import Registry
 
-from vidconf.client.policy_files import FilePolicies
-from vidconf.client.policy_preferences import DOMAIN, CoreFoundation, PreferencePolicies
-from vidconf.client.policy_reading import PolicySource
-from vidconf.client.policy_registry import POLICY_KEY, RegistryPolicies
+from vidconf.client.policies.files import FilePolicies
+from vidconf.client.policies.preferences import DOMAIN, CoreFoundation, PreferencePolicies
+from vidconf.client.policies.reading import PolicySource
+from vidconf.client.policies.registry import POLICY_KEY, RegistryPolicies
 from vidconf.client.settings import Settings
 from vidconf.client.settings_table import BY_POLICY, Setting, SettingError, checked
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fakes.core_foundation import core_foundation
 
-from vidconf.client.policy_preferences import DOMAIN, CoreFoundation, PreferencePolicies
+from vidconf.client.policies.preferences import DOMAIN, CoreFoundation, PreferencePolicies
 from vidconf.client.settings import Settings
 
 

@@ -9,8 +9,8 @@ from fakes.registry import Registry
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.client.policy_reading import Policies
-from vidconf.client.policy_registry import INSTALLED_KEY, POLICY_KEY, RegistryPolicies
+from vidconf.client.policies.reading import Policies
+from vidconf.client.policies.registry import INSTALLED_KEY, POLICY_KEY, RegistryPolicies
 from vidconf.client.settings import Settings
 
 MACHINE, USER = f"HKLM\\{POLICY_KEY}", f"HKCU\\{POLICY_KEY}"

@@ -20,8 +20,8 @@ from fakes.portable_program import made_portable, packed, program, started
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.client import portable
-from vidconf.client.portable import Portable, PortableError, current_version, find_portable, replace_with, tidy
+from vidconf.client.updates import portable
+from vidconf.client.updates.portable import Portable, PortableError, current_version, find_portable, replace_with, tidy
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the made programs are shell scripts")
 
@@ -194,7 +194,7 @@ def test_the_power_goes_in_the_middle(place: Portable, tmp_path: Path, after: st
     """A process of its own is killed after that step; the old version starts, and the next try succeeds."""
     archive = packed(tmp_path / "new.zip", "1.1.0")
     code = (
-        f"import os, signal\nfrom pathlib import Path\nfrom vidconf.client import portable as p\nstep = p.{after}\n"
+        f"import os, signal\nfrom pathlib import Path\nfrom vidconf.client.updates import portable as p\nstep = p.{after}\n"
         "def last(*a, **k):\n    step(*a, **k)\n    os.kill(os.getpid(), signal.SIGKILL)\n"
         f"p.{after} = last\np.replace_with(p.Portable(Path({str(place.root)!r}), '1.0.0'), Path({str(archive)!r}), '1.1.0')\n"
     )

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.client.release import SIZE_LIMIT, Release, ReleaseError, checked_release, is_safe_url, parse_release, portable_kind
-from vidconf.client.versions import VersionError, older, parse_version
+from vidconf.client.updates.release import SIZE_LIMIT, Release, ReleaseError, checked_release, is_safe_url, parse_release, portable_kind
+from vidconf.client.updates.versions import VersionError, older, parse_version
 
 GOOD: dict[str, Any] = {
     "format": 1, "version": "1.4.0", "minimum": "1.2", "page": "https://intranet.example.gov.vn/vidconf",

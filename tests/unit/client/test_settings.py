@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidconf.client.policy_files import FilePolicies
+from vidconf.client.policies.files import FilePolicies
 from vidconf.client.settings import Resolved, Settings
 from vidconf.client.settings_table import ITEMS_LIMIT, SETTINGS, TEXT_LIMIT, SettingError, checked
 

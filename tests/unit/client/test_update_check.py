@@ -18,11 +18,11 @@ from fakes.update_site import PASSPHRASE, UpdateSite, dripping, endless, silent,
 
 from vidconf.cli import policies
 from vidconf.cli.update_keys import Keys, KeyTrouble
-from vidconf.client import update_check
-from vidconf.client.release import Release
 from vidconf.client.settings import Settings
-from vidconf.client.update_check import ROOT_NAME, Site, UpdateError, memory_of, read_root, root_places, update_problems
-from vidconf.client.update_fetcher import HttpFetcher
+from vidconf.client.updates import check as update_check
+from vidconf.client.updates.check import ROOT_NAME, Site, UpdateError, memory_of, read_root, root_places, update_problems
+from vidconf.client.updates.fetcher import HttpFetcher
+from vidconf.client.updates.release import Release
 from vidconf.network.options import NetworkOptions
 
 

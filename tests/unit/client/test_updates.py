@@ -22,18 +22,18 @@ from fakes.toy_server import CODE, ToyServer, until
 from fakes.update_site import UpdateSite, update_site
 
 from vidconf.cli import bot
-from vidconf.client import updates
 from vidconf.client.changes import Navigate
 from vidconf.client.core import Client
 from vidconf.client.credentials import Credentials
 from vidconf.client.phases import JoinStarted, LinkOpened
-from vidconf.client.policy_files import FilePolicies
-from vidconf.client.portable import Portable
-from vidconf.client.release import portable_kind
+from vidconf.client.policies.files import FilePolicies
 from vidconf.client.settings import Settings
 from vidconf.client.state import JoinLink, UpdateView
-from vidconf.client.update_memory import NAME, Seen, recall, remember
-from vidconf.client.updates import Place
+from vidconf.client.updates import watch as updates
+from vidconf.client.updates.memory import NAME, Seen, recall, remember
+from vidconf.client.updates.portable import Portable
+from vidconf.client.updates.release import portable_kind
+from vidconf.client.updates.watch import Place
 
 Make = Callable[..., Awaitable[Client]]
 
@@ -191,12 +191,13 @@ async def test_policy_says_which_version_may_join(make: Make, toy: ToyServer, mi
         assert state.phase == "lobby"
 
 
-async def test_the_update_site_says_it_too_and_is_remembered(site: UpdateSite, make: Make, toy: ToyServer) -> None:
+async def test_the_update_site_says_it_too_and_is_remembered(site: UpdateSite, make: Make, toy: ToyServer, tmp_path: Path) -> None:
     site.publish("1.5", minimum="1.2")
     client = await make("1.1")
     await until(lambda: client.updates.needed() == "1.2")
     await knock(client, toy)
     assert client.store.state.join_error == "version_too_old"
+    await until(lambda: (tmp_path / "memory" / NAME).exists() and (seen(tmp_path)["release"] or {}).get("minimum") == "1.2")
     await client.close()
     site.answers["/metadata/2.root.json"] = 500  # the site is away: what it signed before holds
     again = await make("1.1")

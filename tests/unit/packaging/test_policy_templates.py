@@ -16,8 +16,8 @@ import pytest
 from fakes.policy_values import good, wrong
 
 from vidconf import words
-from vidconf.client import policy_texts
-from vidconf.client.policy_registry import POLICY_KEY
+from vidconf.client.policies import texts as policy_texts
+from vidconf.client.policies.registry import POLICY_KEY
 from vidconf.client.settings_table import BY_POLICY, SETTINGS, Setting, checked
 
 ROOT = Path(__file__).resolve().parents[3]

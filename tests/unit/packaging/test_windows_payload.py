@@ -11,7 +11,7 @@ import pytest
 from winbuild import build, payload, portable, product, runtime, trim
 from winbuild.running import RunError, run
 
-from vidconf.client import portable as replacing
+from vidconf.client.updates import portable as replacing
 
 ROOT = Path(__file__).resolve().parents[3]
 WINDOWS = ROOT / "packaging" / "windows"

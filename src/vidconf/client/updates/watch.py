@@ -22,14 +22,14 @@ from typing import TypeVar
 from vidconf import __version__
 from vidconf.client import changes as c
 from vidconf.client.network_options import network_of
-from vidconf.client.portable import Portable, PortableError, find_portable, replace_with, tidy
-from vidconf.client.release import Release, portable_kind
 from vidconf.client.settings import Settings, machine_policies
 from vidconf.client.state import ClientState, UpdateView
 from vidconf.client.store import Store
-from vidconf.client.update_check import Site, UpdateError, memory_of, read_root, root_places
-from vidconf.client.update_memory import Seen, recall, remember, update_folder
-from vidconf.client.versions import VersionError, older, parse_version
+from vidconf.client.updates.check import Site, UpdateError, memory_of, read_root, root_places
+from vidconf.client.updates.memory import Seen, recall, remember, update_folder
+from vidconf.client.updates.portable import Portable, PortableError, find_portable, replace_with, tidy
+from vidconf.client.updates.release import Release, portable_kind
+from vidconf.client.updates.versions import VersionError, older, parse_version
 from vidconf.network.options import NetworkOptions
 
 log = logging.getLogger("vidconf.updates")
@@ -251,7 +251,7 @@ class Updates:
 def look(url: str, place: Place, network: NetworkOptions, stop: threading.Event) -> Release:
     """The newest version of the site. Raises `UpdateError`."""
     root, _ = read_root(place.roots)
-    from vidconf.client.update_fetcher import HttpFetcher
+    from vidconf.client.updates.fetcher import HttpFetcher
 
     with HttpFetcher(network, total_s=LOOK_S, stop=stop) as fetcher:
         return Site(url, root, memory_of(place.folder, url), fetcher).release()
@@ -262,7 +262,7 @@ def fetch_and_replace(
 ) -> None:  # fmt: skip
     """Raises `UpdateError`, `PortableError`."""
     root, _ = read_root(place.roots)
-    from vidconf.client.update_fetcher import HttpFetcher
+    from vidconf.client.updates.fetcher import HttpFetcher
 
     with HttpFetcher(network, total_s=LOOK_S, stop=stop) as fetcher:
         site = Site(url, root, memory_of(place.folder, url), fetcher)

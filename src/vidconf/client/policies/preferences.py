@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, Protocol
 
-from vidconf.client.policy_reading import Policies
+from vidconf.client.policies.reading import Policies
 from vidconf.client.settings_table import BY_POLICY
 
 DOMAIN = "vn.vidconf.client"

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vidconf.client.policy_reading import Held, Policies
+from vidconf.client.policies.reading import Held, Policies
 from vidconf.client.settings_table import BY_POLICY, Setting
 
 POLICY_KEY = r"Software\Policies\Vidconf\Vidconf"

@@ -1,6 +1,6 @@
 """What a machine's policies say, whichever system they are kept in. The readers' thread; nothing here is shared between threads.
 
-A reader (`policy_files`, `policy_registry`, `policy_preferences`) takes what it finds through `Policies`, which keeps what the table
+A reader (`files`, `registry`, `preferences`) takes what it finds through `Policies`, which keeps what the table
 of settings knows and lists the rest as problems: what is ignored is never silent.
 """
 

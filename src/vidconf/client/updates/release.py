@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vidconf.client.links import is_loopback
-from vidconf.client.versions import VersionError, parse_version
+from vidconf.client.updates.versions import VersionError, parse_version
 
 TARGET = "vidconf.json"
 """Its name in the repository."""

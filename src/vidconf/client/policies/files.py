@@ -14,7 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
-from vidconf.client.policy_reading import Policies, known
+from vidconf.client.policies.reading import Policies, known
 from vidconf.client.settings_json import json_object
 
 FOLDER = Path("/etc/opt/vidconf/policies")

@@ -15,7 +15,7 @@ from typing import Any
 
 import platformdirs
 
-from vidconf.client.release import Release, ReleaseError, parse_release
+from vidconf.client.updates.release import Release, ReleaseError, parse_release
 from vidconf.client.whole_file import write_whole
 
 log = logging.getLogger("vidconf.updates")
@@ -26,7 +26,7 @@ SIZE_LIMIT = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """`at`: Unix seconds of the last look, 0 for never; `trouble`: its code of `update_check.CODES`, "" when it was good.
+    """`at`: Unix seconds of the last look, 0 for never; `trouble`: its code of `check.CODES`, "" when it was good.
 
     `release`: the newest version ever seen there, also when the last look failed. `put_away`: the version whose notice was dismissed."""
 

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidconf.client.versions import is_version, parse_version
+from vidconf.client.updates.versions import is_version, parse_version
 from vidconf.client.whole_file import write_whole
 
 log = logging.getLogger("vidconf.updates")

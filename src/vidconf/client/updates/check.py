@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from vidconf.client.policy_files import FilePolicies
-from vidconf.client.policy_reading import Problem
-from vidconf.client.portable import find_portable
-from vidconf.client.release import SIZE_LIMIT, TARGET, Release, ReleaseError, is_safe_url, parse_release
+from vidconf.client.policies.files import FilePolicies
+from vidconf.client.policies.reading import Problem
 from vidconf.client.settings import Settings
-from vidconf.client.versions import is_version
+from vidconf.client.updates.portable import find_portable
+from vidconf.client.updates.release import SIZE_LIMIT, TARGET, Release, ReleaseError, is_safe_url, parse_release
+from vidconf.client.updates.versions import is_version
 from vidconf.resources import resource
 
 log = logging.getLogger("vidconf.updates")
@@ -187,7 +187,7 @@ def _explained() -> Iterator[None]:
     """TUF's exceptions as an `UpdateError` with one code for each attack and each trouble."""
     from tuf.api import exceptions as tuf
 
-    from vidconf.client.update_fetcher import FetchError
+    from vidconf.client.updates.fetcher import FetchError
 
     try:
         yield

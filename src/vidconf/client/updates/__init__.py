@@ -1,0 +1,1 @@
+"""Newer versions: asked for, believed only when signed, told, and of the portable program put in place."""
