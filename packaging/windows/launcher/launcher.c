@@ -4,25 +4,14 @@
  * the linker's subsystem is the difference. What cannot be loaded is said in a box (window) or on stderr (console), exit 70.
  */
 #include <windows.h>
-#include <stdio.h>
 #include <wchar.h>
+
+#define ADVICE L"Install Vidconf again, or ask whoever manages this computer."
+#include "failed.h"
 
 int _dowildcard = 0; /* a * in a meeting's name is a *, not a list of files */
 
 typedef int (*PyMain)(int, wchar_t **);
-
-static int failed(const wchar_t *what, DWORD code)
-{
-    wchar_t text[512];
-    _snwprintf(text, 511, L"%ls (error %lu). Install Vidconf again, or ask whoever manages this computer.", what, code);
-    text[511] = 0;
-#ifdef VIDCONF_CONSOLE
-    fwprintf(stderr, L"%ls\n", text);
-#else
-    MessageBoxW(NULL, text, L"Vidconf", MB_ICONERROR | MB_SETFOREGROUND);
-#endif
-    return 70;
-}
 
 /* The folder of this program with `name` behind it; NULL when memory ends. Paths may be as long as Windows allows. */
 static wchar_t *beside(const wchar_t *name)

@@ -4,23 +4,12 @@
  * says is a name and nothing else: letters, digits, dots, + and -, no path. Exit 70 when it cannot be read or started.
  */
 #include <windows.h>
-#include <stdio.h>
 #include <wchar.h>
 
-#define ROOM 32768
+#define ADVICE L"Unpack the portable Vidconf again."
+#include "failed.h"
 
-static int failed(const wchar_t *what, DWORD code)
-{
-    wchar_t text[512];
-    _snwprintf(text, 511, L"%ls (error %lu). Unpack the portable Vidconf again.", what, code);
-    text[511] = 0;
-#ifdef VIDCONF_CONSOLE
-    fwprintf(stderr, L"%ls\n", text);
-#else
-    MessageBoxW(NULL, text, L"Vidconf", MB_ICONERROR | MB_SETFOREGROUND);
-#endif
-    return 70;
-}
+#define ROOM 32768
 
 /* The version `current` names into `name`; 0 when there is none. */
 static int read_current(const wchar_t *path, wchar_t name[64])
